@@ -1,0 +1,168 @@
+"""Random changes of a whole batch at once, on the device: first the parameters of each sample, then one warp, one
+optional blur and one colour matrix. The same code runs on CPU and GPU, and image and mask share one warp.
+
+Parameters come from `randomness.uniforms`, hence from (seed, epoch, sample name) alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medseg.augment.randomness import uniforms
+from medseg.config.schema import Augment
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+# columns of `uniforms`: appended to, never reordered, so that old runs can be repeated
+SCALE, SHIFT_X, SHIFT_Y, ROTATE, HFLIP, VFLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, BLUR_ON, BLUR, CROP_X, CROP_Y, COUNT = (
+    range(15))
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """One row a sample, float32 numpy [B] each.
+
+    scale: zoom, 1 keeps a source pixel's size. shift_x, shift_y: -1 to 1, share of the room there is for a shift.
+    angle: radians. flip_x, flip_y: 1 or -1. brightness, contrast, saturation: factors. hue: radians on the colour circle.
+    sigma: of the blur, in output pixels.
+    """
+
+    scale: np.ndarray
+    shift_x: np.ndarray
+    shift_y: np.ndarray
+    angle: np.ndarray
+    flip_x: np.ndarray
+    flip_y: np.ndarray
+    brightness: np.ndarray
+    contrast: np.ndarray
+    saturation: np.ndarray
+    hue: np.ndarray
+    sigma: np.ndarray
+
+
+def sample(strength: Augment, seed: int, epoch: int, keys: np.ndarray) -> Parameters:
+    """The parameters of the samples with these name `keys` (uint64 [B]) in this epoch."""
+    u = uniforms(seed, epoch, keys, COUNT)
+    signed = 2 * u - 1
+    low, high = np.log(strength.scale[0]), np.log(strength.scale[1])
+    return Parameters(
+        scale=np.exp(low + (high - low) * u[:, SCALE]),  # log-uniform: as much zooming in as out
+        shift_x=signed[:, SHIFT_X],
+        shift_y=signed[:, SHIFT_Y],
+        angle=np.deg2rad(strength.rotate) * signed[:, ROTATE],
+        flip_x=np.where(u[:, HFLIP] < strength.hflip, -1.0, 1.0),
+        flip_y=np.where(u[:, VFLIP] < strength.vflip, -1.0, 1.0),
+        brightness=1 + strength.brightness * signed[:, BRIGHTNESS],
+        contrast=1 + strength.contrast * signed[:, CONTRAST],
+        saturation=1 + strength.saturation * signed[:, SATURATION],
+        hue=2 * np.pi * strength.hue * signed[:, HUE],
+        sigma=np.where(u[:, BLUR_ON] < 0.5, strength.blur * u[:, BLUR], 0.0),
+    )
+
+
+def neutral(count: int) -> Parameters:
+    """Parameters that change nothing."""
+    zero, one = np.zeros(count, np.float32), np.ones(count, np.float32)
+    return Parameters(one, zero, zero, zero, one, one, one, one, one, zero, zero)
+
+
+def warp_matrices(p: Parameters, source: tuple[int, int], size: tuple[int, int], translate: float) -> np.ndarray:
+    """float32 [B, 2, 3]: from normalised output to normalised source coordinates, as `affine_grid` takes them.
+
+    In pixels about the centres, source = shift + Rotation * Flip * output / scale. The shift may use all of the room that
+    the source has beyond the window, and `translate` of the window on top.
+    """
+    (source_h, source_w), (height, width) = source, size
+    room_x = np.maximum(0, source_w - width / p.scale) / 2 + translate * width / p.scale
+    room_y = np.maximum(0, source_h - height / p.scale) / 2 + translate * height / p.scale
+    cos, sin = np.cos(p.angle) / p.scale, np.sin(p.angle) / p.scale
+    matrix = np.empty((len(p.scale), 2, 3), np.float32)
+    matrix[:, 0, 0] = cos * p.flip_x * width / source_w
+    matrix[:, 0, 1] = -sin * p.flip_y * height / source_w
+    matrix[:, 0, 2] = 2 * p.shift_x * room_x / source_w
+    matrix[:, 1, 0] = sin * p.flip_x * width / source_h
+    matrix[:, 1, 1] = cos * p.flip_y * height / source_h
+    matrix[:, 1, 2] = 2 * p.shift_y * room_y / source_h
+    return matrix
+
+
+def warp(image: Tensor, mask: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Image float [B, C, h, w] (bilinear) and mask uint8 [B, h, w] (nearest) through one grid, mirrored at the border.
+
+    Returns image float [B, C, H, W] and mask uint8 [B, H, W]. Mirroring keeps every pixel labelled.
+    """
+    grid = F.affine_grid(matrix, [len(image), 1, *size], align_corners=False)
+    image = F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    mask = F.grid_sample(mask[:, None].to(grid.dtype), grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    return image, mask[:, 0].to(torch.uint8)
+
+
+def blur(image: Tensor, sigma: Tensor, highest: float) -> Tensor:
+    """Gaussian blur of [B, C, H, W] with one `sigma` a sample (0 leaves it as it is); `highest` sets the kernel size."""
+    radius = max(1, int(np.ceil(3 * highest)))
+    x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    weights = torch.exp(-0.5 * (x / sigma.to(image.dtype).clamp(min=1e-3)[:, None]) ** 2)
+    weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(image.shape[1], 0)
+    rows = image.flatten(0, 1)[None]
+    groups = rows.shape[1]
+    rows = F.conv2d(F.pad(rows, (radius, radius, 0, 0), mode="replicate"), weights[:, None, None, :], groups=groups)
+    rows = F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), weights[:, None, :, None], groups=groups)
+    return rows[0].view_as(image)
+
+
+def colour_matrices(p: Parameters, channels: int) -> np.ndarray:
+    """float32 [B, C, C]: saturation, then hue, then brightness and contrast, as one linear map.
+
+    Hue turns the colour about the grey axis in YIQ space. Contrast scales about the image's own mean, which `colour` adds.
+    """
+    gain = (p.brightness * p.contrast).astype(np.float32)[:, None, None]
+    if channels != 3:
+        return gain * np.eye(channels, dtype=np.float32)
+    luma = np.asarray(LUMA, np.float32)
+    to_yiq = np.stack([luma, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]).astype(np.float32)
+    turn = np.zeros((len(p.hue), 3, 3), np.float32)
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = p.saturation * np.cos(p.hue)
+    turn[:, 1, 2] = -p.saturation * np.sin(p.hue)
+    turn[:, 2, 1] = p.saturation * np.sin(p.hue)
+    return gain * (np.linalg.inv(to_yiq) @ turn @ to_yiq).astype(np.float32)
+
+
+def colour(image: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """[B, C, H, W] in 0..255 through the colour matrices [B, C, C], then normalised by `mean` and `std` [C] of 0..1.
+
+    One matrix product does it all. Values are not clipped at white, unlike 8-bit implementations: the map stays linear.
+    """
+    batch, channels, height, width = image.shape
+    grey = image[..., ::8, ::8].mean((1, 2, 3))  # every 8th pixel: the mean of an image needs no more
+    offset = ((1 - contrast) * brightness * grey)[:, None] / 255
+    scaled = matrix / (255 * std[:, None])
+    shifted = (offset - mean) / std
+    out = torch.bmm(scaled, image.reshape(batch, channels, -1)).add_(shifted[:, :, None])
+    return out.view(batch, channels, height, width)
+
+
+def augment(image: Tensor, mask: Tensor, p: Parameters, strength: Augment, *, size: tuple[int, int], mean: Tensor,
+            std: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 images [B, h, w, C] and masks [B, h, w] as a normalised float batch [B, C, H, W] and masks [B, H, W]."""
+    device = image.device
+
+    def put(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device, non_blocking=True)
+
+    pixels = image.permute(0, 3, 1, 2).to(torch.float32)  # stays channels-last: transposing on the CPU costs 20 times this
+    matrix = warp_matrices(p, tuple(image.shape[1:3]), size, strength.translate)
+    pixels, mask = warp(pixels, mask, put(matrix), size)
+    if strength.blur > 0:
+        pixels = blur(pixels, put(p.sigma), strength.blur)
+    return colour(pixels, put(colour_matrices(p, image.shape[3])), put(p.contrast), put(p.brightness), mean, std), mask
+
+
+def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 [B, H, W, C] as float32 [B, C, H, W] with `mean` and `std` [C] of values in 0..1."""
+    pixels = image.permute(0, 3, 1, 2).to(torch.float32)
+    return (pixels - (255 * mean)[:, None, None]) / (255 * std)[:, None, None]

@@ -1,0 +1,14 @@
+"""Configs are frozen dataclasses; flags, YAML files and Python keywords fill them by the same rules."""
+
+from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
+from medseg.config.schema import (
+    EvaluateConfig,
+    ListConfig,
+    PredictConfig,
+    PrepareConfig,
+    SynthesizeConfig,
+    TrainConfig,
+)
+
+__all__ = ["EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig", "TrainConfig",
+           "arguments", "dump", "flatten", "make", "parse", "read_yaml"]

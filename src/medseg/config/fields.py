@@ -1,0 +1,170 @@
+"""How one option is written down, checked and converted; flags, YAML keys and Python keywords share these rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import UserError, nearest
+
+Size = tuple[int, int]
+
+
+def option(default: Any = dataclasses.MISSING, help: str = "", *, choices: tuple[str, ...] = (),
+           above: float | None = None, at_least: float | None = None,
+           at_most: float | None = None, positional: bool = False,
+           parse: Callable[[Any], Any] | None = None, metavar: str | None = None) -> Any:
+    """A dataclass field that is also a flag: its help text and the values it accepts.
+
+    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces the cast by type.
+    """
+    about = {"help": help, "choices": choices, "above": above, "at_least": at_least, "at_most": at_most,
+             "positional": positional, "parse": parse, "metavar": metavar}
+    return field(metadata=about) if default is dataclasses.MISSING else field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One option of a config class: where it lives, its type and its rules."""
+
+    name: str
+    section: str  # the nested dataclass that holds it, "" at the top
+    kind: Any
+    default: Any
+    rules: dict[str, Any]
+
+    @property
+    def flag(self) -> str:
+        return self.name if self.rules["positional"] else "--" + self.name.replace("_", "-")
+
+    @property
+    def optional(self) -> bool:
+        return isinstance(self.kind, types.UnionType) and type(None) in typing.get_args(self.kind)
+
+    @property
+    def bare(self) -> Any:
+        """The type without `| None`."""
+        return next(k for k in typing.get_args(self.kind) if k is not type(None)) if self.optional else self.kind
+
+    @property
+    def many(self) -> bool:
+        """Whether the option takes several words."""
+        return typing.get_origin(self.bare) is tuple and self.rules["parse"] is None
+
+    def convert(self, value: Any) -> Any:
+        """The checked value of this option from a word, a YAML value or a Python object; `UserError` if it is wrong."""
+        if value is None or (self.optional and isinstance(value, str) and value.lower() == "none"):
+            if self.optional:
+                return None
+            raise UserError(f"{self.flag}: got nothing, expected {self.expected()}")
+        try:
+            made = self.rules["parse"](value) if self.rules["parse"] else _cast(self.bare, value)
+        except (TypeError, ValueError):
+            raise UserError(f"{self.flag}: got {_show(value)}, expected {self.expected()}") from None
+        self._check(made)
+        return made
+
+    def expected(self) -> str:
+        """The accepted values in words."""
+        if self.rules["choices"]:
+            return "one of " + ", ".join(self.rules["choices"])
+        names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a text"}
+        if self.many:
+            inner = names[typing.get_args(self.bare)[0]].removeprefix("a ") + "s"
+            count = len(typing.get_args(self.bare))
+            words = inner if typing.get_args(self.bare)[-1] is Ellipsis else f"{count} {inner}"
+        elif self.rules["parse"]:
+            words = self.rules["parse"].__doc__ or ""
+        else:
+            words = names[self.bare]
+        for key, sign in (("above", "above"), ("at_least", "of at least"), ("at_most", "of at most")):
+            if self.rules[key] is not None:
+                words += f" {sign} {self.rules[key]:g}"
+        return words + (" or none" if self.optional else "")
+
+    def _check(self, value: Any) -> None:
+        rules = self.rules
+        if rules["choices"] and value not in rules["choices"]:
+            hint = nearest(value, rules["choices"])
+            raise UserError(f"{self.flag}: got {_show(value)}{hint or ','} expected {self.expected()}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, (int, float)) and not isinstance(number, bool) and not (
+                    math.isfinite(number)
+                    and (rules["above"] is None or number > rules["above"])
+                    and (rules["at_least"] is None or number >= rules["at_least"])
+                    and (rules["at_most"] is None or number <= rules["at_most"])):
+                raise UserError(f"{self.flag}: got {_show(value)}, expected {self.expected()}")
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    return repr(value)
+
+
+def _cast(kind: Any, value: Any) -> Any:
+    """`value` as `kind`, strict: 3.5 is not an int, and a bool is not a number."""
+    if typing.get_origin(kind) is tuple:
+        parts = typing.get_args(kind)
+        words = list(value) if isinstance(value, (list, tuple)) else [value]
+        if parts[-1] is not Ellipsis and len(words) != len(parts):
+            raise ValueError
+        return tuple(_cast(parts[0], word) for word in words)
+    if isinstance(value, (list, tuple, dict)):
+        raise ValueError
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return words[str(value).lower()] if str(value).lower() in words else _cast(int, "not a bool")
+    if kind is Path:
+        return Path(value).expanduser()
+    if kind is str:
+        return str(value)
+    if isinstance(value, bool):
+        raise ValueError
+    if kind is int and isinstance(value, float):
+        if value != int(value):
+            raise ValueError
+        return int(value)
+    return kind(value)
+
+
+def specs(config_class: type) -> Iterator[Spec]:
+    """Every option of a config class, those of its nested sections included, in the order of their definition."""
+    hints = typing.get_type_hints(config_class)
+    for item in dataclasses.fields(config_class):
+        kind = hints[item.name]
+        if dataclasses.is_dataclass(kind):
+            for spec in specs(kind):
+                yield dataclasses.replace(spec, section=item.name)
+        else:
+            yield Spec(item.name, "", kind, item.default, dict(item.metadata))
+
+
+def size(value: Any) -> Size:
+    """a whole number of pixels such as 352, or HEIGHTxWIDTH such as 288x384"""
+    if isinstance(value, (list, tuple)):
+        value = "x".join(map(str, value))
+    match = re.fullmatch(r"(\d+)(?:[x,](\d+))?", str(value).strip())
+    if not match or int(match[1]) < 1 or int(match[2] or 1) < 1:
+        raise ValueError
+    return int(match[1]), int(match[2] or match[1])
+
+
+def duration(value: Any) -> float:
+    """a time such as 90s, 30min, 2h or 1h30min"""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = f"{value}s"
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", str(value).strip().replace(" ", ""))
+    if not match or not any(match.groups()):
+        raise ValueError
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    if hours * 3600 + minutes * 60 + seconds <= 0:
+        raise ValueError
+    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,173 @@
+"""Every image is decoded once: uint8 arrays on disk, named by the content they came from and memory-mapped after.
+
+The name is a hash of the files' bytes and of the settings that shape the result, so a changed file, size or policy
+makes a new entry and an unchanged one is found again wherever the data set has moved to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg.data.decode import read_image, read_mask
+from medseg.data.geometry import fit_image, fit_mask
+from medseg.data.masks import MaskCoding, decode_mask
+from medseg.data.sample import Item
+from medseg.errors import UserError
+
+VERSION = 1  # raise when the stored arrays change for the same settings
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Form:
+    """The settings that shape the stored arrays."""
+
+    size: Size
+    resize: str = "square"
+    channels: int = 3
+    bit_depth: int = 16
+    native_masks: bool = False  # for evaluation: masks at their own size
+    ignore_index: int = 255
+
+
+class Store:
+    """Images and masks of one part, in order, as views into memory-mapped bytes."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self.names = list(names)
+        about = json.loads((folder / "index.json").read_text())
+        self.shapes = [tuple(shape) for shape in about["shapes"]]  # network input: height, width
+        self.native = [tuple(shape) for shape in about["native"]]  # file: height, width
+        self.mask_shapes = [tuple(shape) for shape in about["mask_shapes"]]
+        self.channels: int = about["channels"]
+        self._images = np.memmap(folder / "images.u8", np.uint8, "r")
+        self._masks = np.memmap(folder / "masks.u8", np.uint8, "r")
+        self._image_at = _offsets(height * width * self.channels for height, width in self.shapes)
+        self._mask_at = _offsets(height * width for height, width in self.mask_shapes)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images, and all masks with them, have one size."""
+        return len(set(self.shapes)) == 1 and self.mask_shapes == self.shapes
+
+    @property
+    def nbytes(self) -> int:
+        return self._images.nbytes + self._masks.nbytes
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [H, W, C], a read-only view."""
+        return self._images[self._image_at[index] : self._image_at[index + 1]].reshape(*self.shapes[index], self.channels)
+
+    def mask(self, index: int) -> np.ndarray:
+        """uint8 [H, W] class indices, a read-only view."""
+        return self._masks[self._mask_at[index] : self._mask_at[index + 1]].reshape(self.mask_shapes[index])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All images [N, H, W, C] and masks [N, H, W] as views; only for a `uniform` store."""
+        return (self._images.reshape(len(self), *self.shapes[0], self.channels),
+                self._masks.reshape(len(self), *self.mask_shapes[0]))
+
+
+def default_folder() -> Path:
+    """`$MEDSEG_CACHE`, else `medseg` under the user's cache folder."""
+    if os.environ.get("MEDSEG_CACHE"):
+        return Path(os.environ["MEDSEG_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medseg"
+
+
+def content(items: Sequence[Item], workers: int = 4) -> list[str]:
+    """A digest of each item's image and mask bytes."""
+    def digest(item: Item) -> str:
+        total = hashlib.blake2b(digest_size=16)
+        for path in filter(None, (item.image, item.mask)):
+            try:
+                total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        return total.hexdigest()
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(digest, items))
+
+
+def open_store(items: Sequence[Item], coding: MaskCoding, form: Form, *, folder: Path | None = None, workers: int = 4,
+               progress: Callable[[int, int], None] | None = None) -> Store:
+    """The decoded `items` as a `Store`, made on the first call for this content and form.
+
+    Raises `UserError` for a file that cannot be decoded, an image and mask of different sizes, or a folder that is full
+    or not writable. Several processes may ask at once: each builds apart, and the first to finish wins.
+    """
+    folder = folder or default_folder()
+    key = hashlib.blake2b(json.dumps([VERSION, vars(form), vars(coding), content(items, workers)], default=str).encode(),
+                          digest_size=16).hexdigest()
+    entry = folder / key
+    names = [item.name for item in items]
+    if (entry / "index.json").exists():
+        os.utime(entry)  # so that the oldest entry is the least used one
+        return Store(entry, names)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        half = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+    except OSError as error:
+        raise UserError(f"cache folder {folder} cannot be written ({error.strerror}): give another with --cache-dir") from None
+    try:
+        _write(half, items, coding, form, workers, progress)
+        os.replace(half, entry)
+    except OSError as error:
+        if not (entry / "index.json").exists():
+            raise UserError(f"cache folder {folder}: {error.strerror} while storing {len(items)} images; make room or give "
+                            f"another with --cache-dir") from None
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return Store(entry, names)
+
+
+def read_pair(item: Item, coding: MaskCoding, *, channels: int, bit_depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image uint8 [H, W, C] and mask uint8 [H, W] of one item; `UserError` when their sizes differ."""
+    from medseg.data.folder import size_mismatch
+
+    image = read_image(item.image, channels=channels, bit_depth=bit_depth)
+    mask = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
+    if image.shape[:2] != mask.shape:
+        raise size_mismatch(item, image.shape[:2], mask.shape)
+    return image, mask
+
+
+def _write(folder: Path, items: Sequence[Item], coding: MaskCoding, form: Form, workers: int,
+           progress: Callable[[int, int], None] | None) -> None:
+    def load(item: Item) -> tuple[np.ndarray, np.ndarray, Size]:
+        image, mask = read_pair(item, coding, channels=form.channels, bit_depth=form.bit_depth)
+        small = mask if form.native_masks else fit_mask(mask, form.size, form.resize, form.ignore_index)
+        return fit_image(image, form.size, form.resize), small, image.shape[:2]
+
+    shapes, mask_shapes, native = [], [], []
+    with (ThreadPoolExecutor(workers) as pool, open(folder / "images.u8", "wb") as images,
+          open(folder / "masks.u8", "wb") as masks):
+        for start in range(0, len(items), 4 * workers):  # bounded: a set larger than memory streams through
+            for image, mask, size in pool.map(load, items[start : start + 4 * workers]):
+                images.write(image.data)
+                masks.write(np.ascontiguousarray(mask).data)
+                shapes.append(image.shape[:2])
+                mask_shapes.append(mask.shape)
+                native.append(size)
+                if progress:
+                    progress(len(shapes), len(items))
+    about = {"shapes": shapes, "mask_shapes": mask_shapes, "native": native, "channels": form.channels}
+    (folder / "index.json").write_text(json.dumps(about))
+
+
+def _offsets(lengths: object) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.fromiter(lengths, np.int64))])

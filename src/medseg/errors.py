@@ -1,0 +1,25 @@
+"""The one exception for wrong use, and the hint that goes with a typo."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What was given, what was expected, what to do: one line for the user, exit code 2, no traceback."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`", did you mean NAME?"` for the known name closest to `word`, or an empty string."""
+    match = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f", did you mean {match[0]}?" if match else ""
+
+
+def choose(what: str, word: str, known: Iterable[str]) -> str:
+    """`word` itself when it is among the `known` names, else a `UserError` that lists them."""
+    known = list(known)
+    if word in known:
+        return word
+    hint = nearest(word, known) or "."
+    raise UserError(f"unknown {what} {word!r}{hint} Choose from: {', '.join(known)}.")
