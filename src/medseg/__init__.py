@@ -1,3 +1,57 @@
-"""medseg trains, judges and ships 2-D medical image segmentation networks."""
+"""medseg trains, judges and ships 2-D medical image segmentation networks.
+
+    summaries = medseg.train(data="data/Kvasir-SEG", model="unet", out="runs/mine")["summaries"]
+    summary = medseg.evaluate("runs/mine")
+    mask = medseg.Predictor.load("runs/mine")("image.jpg")
+
+Imports torch only when something is asked of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medseg.config import TrainConfig
+    from medseg.models import create_model
+    from medseg.predict.predictor import Predictor
 
 __version__ = "0.1.0"
+__all__ = ["Predictor", "TrainConfig", "create_model", "evaluate", "predict", "train"]
+
+_WHERE = {"Predictor": "medseg.predict.predictor", "TrainConfig": "medseg.config", "create_model": "medseg.models"}
+
+
+def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
+    """Train; the options are those of `medseg train` with underscores, or a `TrainConfig`.
+
+    Returns {"run": folder, "summaries": {"validation": ..., "test": ...}}. Raises `medseg.errors.UserError` for wrong use.
+    """
+    from medseg.training.resume import config_from
+    from medseg.training.run import train as run
+
+    return run(config if config is not None else config_from(options))
+
+
+def evaluate(run: Any, **options: Any) -> dict[str, Any]:
+    """Judge a run; the options are those of `medseg evaluate`. Returns the content of summary.json."""
+    from medseg.config import EvaluateConfig, make
+    from medseg.evaluate.run import evaluate as judge
+
+    return judge(make(EvaluateConfig, {"run": run, **options}))
+
+
+def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
+    """Write predicted masks; the options are those of `medseg predict`. Returns what was written and what failed."""
+    from medseg.config import PredictConfig, make
+    from medseg.predict.run import predict as write
+
+    return write(make(PredictConfig, {"run": run, "images": images, "out": out, **options}))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        from importlib import import_module
+
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'medseg' has no attribute {name!r}")

@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medseg.augment.randomness import uniforms
 from medseg.config.schema import Augment
+from medseg.data.randomness import uniforms
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # columns of `uniforms`: appended to, never reordered, so that old runs can be repeated
-SCALE, SHIFT_X, SHIFT_Y, ROTATE, HFLIP, VFLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, BLUR_ON, BLUR, CROP_X, CROP_Y, COUNT = (
-    range(15))
+SCALE, SHIFT_X, SHIFT_Y, ROTATE, HFLIP, VFLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, BLUR_ON, BLUR, COUNT = range(13)
 
 
 @dataclass(frozen=True)

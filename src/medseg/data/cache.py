@@ -6,14 +6,16 @@ makes a new entry and an unchanged one is found again wherever the data set has 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from medseg.data.geometry import fit_image, fit_mask
 from medseg.data.masks import MaskCoding, decode_mask
 from medseg.data.sample import Item
 from medseg.errors import UserError
+from medseg.files import lock
 
 VERSION = 1  # raise when the stored arrays change for the same settings
 Size = tuple[int, int]
@@ -46,22 +49,23 @@ class Store:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.names = list(names)
         about = json.loads((folder / "index.json").read_text())
+        self.channels: int = about["channels"]
         self.shapes = [tuple(shape) for shape in about["shapes"]]  # network input: height, width
         self.native = [tuple(shape) for shape in about["native"]]  # file: height, width
         self.mask_shapes = [tuple(shape) for shape in about["mask_shapes"]]
-        self.channels: int = about["channels"]
         self._images = np.memmap(folder / "images.u8", np.uint8, "r")
         self._masks = np.memmap(folder / "masks.u8", np.uint8, "r")
-        self._image_at = _offsets(height * width * self.channels for height, width in self.shapes)
-        self._mask_at = _offsets(height * width for height, width in self.mask_shapes)
+        self._image_at = _starts(height * width * self.channels for height, width in self.shapes)
+        self._mask_at = _starts(height * width for height, width in self.mask_shapes)
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def uniform(self) -> bool:
-        """Whether all images, and all masks with them, have one size."""
-        return len(set(self.shapes)) == 1 and self.mask_shapes == self.shapes
+        """Whether all images, and all masks with them, have one size, so that `arrays` can be had."""
+        return len(set(self.shapes)) == 1 and self.mask_shapes == self.shapes and \
+            self._images.size == len(self) * int(np.prod(self.shapes[0])) * self.channels
 
     @property
     def nbytes(self) -> int:
@@ -69,16 +73,27 @@ class Store:
 
     def image(self, index: int) -> np.ndarray:
         """uint8 [H, W, C], a read-only view."""
-        return self._images[self._image_at[index] : self._image_at[index + 1]].reshape(*self.shapes[index], self.channels)
+        height, width = self.shapes[index]
+        start = self._image_at[index]
+        return self._images[start : start + height * width * self.channels].reshape(height, width, self.channels)
 
     def mask(self, index: int) -> np.ndarray:
         """uint8 [H, W] class indices, a read-only view."""
-        return self._masks[self._mask_at[index] : self._mask_at[index + 1]].reshape(self.mask_shapes[index])
+        height, width = self.mask_shapes[index]
+        return self._masks[self._mask_at[index] : self._mask_at[index] + height * width].reshape(height, width)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All images [N, H, W, C] and masks [N, H, W] as views; only for a `uniform` store."""
         return (self._images.reshape(len(self), *self.shapes[0], self.channels),
                 self._masks.reshape(len(self), *self.mask_shapes[0]))
+
+    def subset(self, index: Sequence[int]) -> Store:
+        """The images at these positions, under new positions, over the same bytes."""
+        part = copy.copy(self)
+        for name in ("names", "shapes", "native", "mask_shapes", "_image_at", "_mask_at"):
+            values = getattr(self, name)
+            setattr(part, name, [values[i] for i in index])
+        return part
 
 
 def default_folder() -> Path:
@@ -108,30 +123,27 @@ def open_store(items: Sequence[Item], coding: MaskCoding, form: Form, *, folder:
     """The decoded `items` as a `Store`, made on the first call for this content and form.
 
     Raises `UserError` for a file that cannot be decoded, an image and mask of different sizes, or a folder that is full
-    or not writable. Several processes may ask at once: each builds apart, and the first to finish wins.
+    or not writable. Several processes may ask at once: one builds, the others wait for it.
     """
     folder = folder or default_folder()
     key = hashlib.blake2b(json.dumps([VERSION, vars(form), vars(coding), content(items, workers)], default=str).encode(),
                           digest_size=16).hexdigest()
     entry = folder / key
     names = [item.name for item in items]
-    if (entry / "index.json").exists():
-        os.utime(entry)  # so that the oldest entry is the least used one
-        return Store(entry, names)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+        with lock(folder / f"{key}.lock", "", wait=True):
+            if not (entry / "index.json").exists():
+                half = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
+                try:
+                    _write(half, items, coding, form, workers, progress)
+                    os.replace(half, entry)
+                finally:
+                    shutil.rmtree(half, ignore_errors=True)
     except OSError as error:
-        raise UserError(f"cache folder {folder} cannot be written ({error.strerror}): give another with --cache-dir") from None
-    try:
-        _write(half, items, coding, form, workers, progress)
-        os.replace(half, entry)
-    except OSError as error:
-        if not (entry / "index.json").exists():
-            raise UserError(f"cache folder {folder}: {error.strerror} while storing {len(items)} images; make room or give "
-                            f"another with --cache-dir") from None
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
+        raise UserError(f"cache folder {folder}: {error.strerror} while storing {len(items)} images; make room there or give "
+                        "another with --cache-dir") from None
+    os.utime(entry)  # so that the oldest entry is the least used one
     return Store(entry, names)
 
 
@@ -169,5 +181,5 @@ def _write(folder: Path, items: Sequence[Item], coding: MaskCoding, form: Form, 
     (folder / "index.json").write_text(json.dumps(about))
 
 
-def _offsets(lengths: object) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.fromiter(lengths, np.int64))])
+def _starts(lengths: Iterable[int]) -> list[int]:
+    return list(accumulate(lengths, initial=0))[:-1]

@@ -1,0 +1,191 @@
+"""The `medseg` command. A verb is a line in `VERBS`; nothing heavy is imported before its function runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from medseg import __version__
+from medseg.console import log_to_stderr, print_json
+from medseg.errors import UserError, nearest
+
+Arguments = Sequence[str]
+
+
+def train(argv: Arguments) -> int:
+    """Train a network; judge the best weights on validation and, once, on test."""
+    from medseg.config import TrainConfig, arguments
+
+    values = arguments(TrainConfig, argv, prog="medseg train", about=_about(train))
+    from medseg.training.engine import Interrupted
+    from medseg.training.resume import config_from
+    from medseg.training.run import train as run
+
+    try:
+        run(config_from(values))
+    except Interrupted as stopped:
+        print(f"medseg: stopped; go on with: medseg train --resume {stopped}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def evaluate(argv: Arguments) -> int:
+    """Judge a run on a part of a data set, at the native resolution of each mask."""
+    from medseg.config import EvaluateConfig, parse
+
+    config = parse(EvaluateConfig, argv, prog="medseg evaluate", about=_about(evaluate))
+    from medseg.evaluate.run import evaluate as run
+
+    summary = run(config)
+    if config.json:
+        print_json(summary)
+    else:
+        _table("convention", [{"convention": name, **numbers} for name, numbers in summary["protocols"].items()])
+    return 0
+
+
+def predict(argv: Arguments) -> int:
+    """Write the masks that a run predicts for images of any size and format."""
+    from medseg.config import PredictConfig, parse
+
+    config = parse(PredictConfig, argv, prog="medseg predict", about=_about(predict))
+    from medseg.predict.run import predict as run
+
+    result = run(config)
+    if config.json:
+        print_json(result)
+    return 1 if result["failed"] else 0
+
+
+def models(argv: Arguments) -> int:
+    """Describe the networks: parameters, multiply-adds at 320x320, paper."""
+    from medseg.config import ListConfig, parse
+
+    config = parse(ListConfig, argv, prog="medseg models", about=_about(models))
+    from medseg.models import describe
+
+    rows = describe()
+    if config.json:
+        print_json(rows)
+    else:
+        _table("networks at 3 input channels, 2 classes", rows)
+    return 0
+
+
+def data(argv: Arguments) -> int:
+    """List known data sets, prepare one as distributed, or synthesize one."""
+    verbs = {"list": data_list, "prepare": data_prepare, "synthesize": data_synthesize}
+    return _dispatch("medseg data", verbs, argv)
+
+
+def data_list(argv: Arguments) -> int:
+    """Show the known data sets: homepage, licence, citation, what to download, splits."""
+    from medseg.config import ListConfig, parse
+
+    config = parse(ListConfig, argv, prog="medseg data list", about=_about(data_list))
+    from medseg.data.catalog import describe
+
+    rows = describe()
+    if config.json:
+        print_json(rows)
+        return 0
+    for row in rows:
+        print(row["name"])
+        for key, value in row.items():
+            if key != "name" and value:
+                print(f"  {key}: {', '.join(value) if isinstance(value, list) else value}")
+    return 0
+
+
+def data_prepare(argv: Arguments) -> int:
+    """Turn a data set as distributed into the layout PolypDataset/NAME/{train,validation,test}/{images,masks}."""
+    from medseg.config import PrepareConfig, parse
+    from medseg.console import progress
+
+    config = parse(PrepareConfig, argv, prog="medseg data prepare", about=_about(data_prepare))
+    from medseg.data.prepare import prepare
+
+    with progress("prepare", show=config.progress) as advance:
+        print(prepare(config.name, config.source, out=config.out, split=config.split, progress=advance))
+    return 0
+
+
+def data_synthesize(argv: Arguments) -> int:
+    """Generate colonoscopy-like scenes with polyps, divided into train, validation and test."""
+    from medseg.config import SynthesizeConfig, parse
+    from medseg.console import progress
+
+    config = parse(SynthesizeConfig, argv, prog="medseg data synthesize", about=_about(data_synthesize))
+    from medseg.data.synthetic import synthesize
+
+    with progress("synthesize", show=config.progress) as advance:
+        synthesize(config.out, images=config.images, size=config.size, seed=config.seed, progress=advance)
+    print(config.out)
+    return 0
+
+
+VERBS: dict[str, Callable[[Arguments], int]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "models": models,
+    "data": data,
+}
+
+
+def main(argv: Arguments | None = None) -> int:
+    """Run one verb. Exit code 0: done, 1: some inputs failed, 2: wrong use, 130: stopped by the user."""
+    log_to_stderr()
+    first = os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
+    if not first:  # the first process speaks for all
+        from loguru import logger
+
+        logger.remove()
+    try:
+        return _dispatch("medseg", VERBS, list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        if first:
+            print(f"medseg: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("medseg: stopped", file=sys.stderr)
+        return 130
+
+
+def _dispatch(prog: str, verbs: dict[str, Callable[[Arguments], int]], argv: Arguments) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, verbs))
+        print(f"usage: {prog} VERB ...\n\n" + "\n".join(f"  {name:{width}}  {_about(verb)}" for name, verb in verbs.items())
+              + f"\n\n'{prog} VERB --help' shows the options of a verb.")
+        return 0 if argv else 2
+    if argv[0] == "--version" and prog == "medseg":
+        print(f"medseg {__version__}")
+        return 0
+    if argv[0] not in verbs:
+        raise UserError(f"unknown verb {argv[0]!r}{nearest(argv[0], verbs) or '.'} Choose from: {', '.join(verbs)}.")
+    return verbs[argv[0]](argv[1:])
+
+
+def _about(verb: Callable[[Arguments], int]) -> str:
+    return (verb.__doc__ or "").strip()
+
+
+def _table(title: str, rows: Sequence[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for key in rows[0]:
+        table.add_column(key.replace("_", " "), justify="left" if isinstance(rows[0][key], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{v:.4f}" if isinstance(v, float) and abs(v) < 1 else f"{v:,}" if isinstance(v, int) else
+                        "–" if v is None else str(v) for v in row.values()))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,112 @@
+"""Files are replaced whole or not at all: written beside their place, then renamed over it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from medseg.errors import UserError
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Call `write` with a binary file that takes the place of `path` once it is complete and on disk.
+
+    On any failure the earlier file stays as it was. Raises `UserError` when the disk is full or not writable.
+    """
+    handle, name = None, ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with open(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException as error:
+        if name and os.path.exists(name):
+            os.unlink(name)
+        if isinstance(error, OSError):
+            kept = "; the earlier file is unharmed" if path.exists() else ""
+            raise UserError(f"{path}: cannot be written ({error.strerror or error}){kept}; make room or choose another "
+                            "folder") from None
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_atomic` for text, in UTF-8."""
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """`write_atomic` for a table; its columns are the keys in order of first appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([_cell(row.get(key)) for key in columns] for row in rows)]
+    write_text(path, "".join(_csv_line(line) for line in lines))
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table, numbers as floats; empty cells are left out, a missing file has no rows."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{key: _number(value) for key, value in row.items() if value not in ("", None)} for row in csv.DictReader(file)]
+
+
+def new_folder(path: Path, flag: str, remedy: str) -> Path:
+    """`path`, made, and refused when something is in it already."""
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{flag} {path}: exists already and is not an empty folder; {remedy}")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+    return path
+
+
+def _csv_line(cells: Iterable[Any]) -> str:
+    texts = (f'"{text}"' if any(c in text for c in ',"\n\r') else text
+             for text in (str(cell).replace('"', '""') for cell in cells))
+    return ",".join(texts) + "\n"
+
+
+def _cell(value: Any) -> Any:
+    if value is None or value != value:  # NaN differs from itself
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def lock(path: Path, message: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold `path` as a lock, which the system frees however the process ends; `UserError(message)` when another has it."""
+    with open(path, "a+b") as file:
+        if os.name == "nt":
+            import msvcrt
+
+            take = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # noqa: E731
+        else:
+            import fcntl
+
+            take = lambda: fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # noqa: E731
+        try:
+            take()
+        except OSError:
+            raise UserError(message) from None
+        yield

@@ -1,0 +1,50 @@
+"""Which device and which arithmetic: `auto` resolved, and what is not there refused."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from medseg.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_accelerator(wanted: str = "auto") -> str:
+    """`cpu`, `cuda` or `mps`; `UserError` when the wanted one is not on this machine."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[wanted]:
+        build = "this PyTorch is a CPU build; see the README for the CUDA one" if wanted == "cuda" and not torch.version.cuda \
+            else "PyTorch finds no such device"
+        raise UserError(f"--accelerator {wanted}: {build}; use --accelerator auto or one of: "
+                        f"{', '.join(name for name, here in there.items() if here)}")
+    return wanted
+
+
+def pick_precision(wanted: str, accelerator: str) -> str:
+    """`fp32`, `bf16` or `fp16`; auto takes bf16 where the hardware multiplies it natively, fp16 on older CUDA devices."""
+    if wanted == "fp16" and accelerator == "cpu":
+        raise UserError("--precision fp16: CPUs have no fp16 training; use bf16, fp32 or auto")
+    if wanted != "auto":
+        return wanted
+    if accelerator == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if accelerator == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)
+
+
+def autocast(accelerator: str, precision: str) -> torch.autocast:
+    """The context in which a network runs at this precision."""
+    return torch.autocast(accelerator, dtype=DTYPES[precision] if precision != "fp32" else None, enabled=precision != "fp32")
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,51 @@
+"""From uint8 images to class maps at each image's native size: the one path that validation, evaluation and prediction
+share, so that they agree to the last pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medseg.checkpoint import Input
+from medseg.data.geometry import unfit
+
+Size = tuple[int, int]
+
+
+def forward(model: nn.Module, image: Tensor, mean: Tensor, std: Tensor, precision: str) -> Tensor:
+    """Logits [B, K, h, w] of uint8 images [B, h, w, C], at `precision` ("fp32", "bf16", "fp16") and channels-last."""
+    from medseg.augment.batch import normalise
+    from medseg.hardware import autocast
+
+    with torch.inference_mode(), autocast(image.device.type, precision):
+        return model(normalise(image, mean, std).contiguous(memory_format=torch.channels_last))
+
+
+def margins(logits: Tensor, natives: Sequence[Size], given: Input) -> list[Tensor]:
+    """Logits of each image at its native size, float32 [K, H, W]; for two classes their difference, [1, H, W].
+
+    Resizing is linear, so the difference of the resized logits is the resized difference, at half the cost.
+    """
+    with torch.inference_mode():
+        if logits.shape[1] == 2:
+            logits = logits[:, 1:].float() - logits[:, :1].float()
+        return [unfit(logits[i : i + 1], native, given.size, given.resize)[0] for i, native in enumerate(natives)]
+
+
+def classify(margin: Tensor, threshold: float = 0.5) -> Tensor:
+    """uint8 [H, W] class map of what `margins` gives: foreground from probability `threshold` on, or the likeliest class."""
+    if margin.shape[0] == 1:
+        edge = math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
+        return (margin[0] > edge).to(torch.uint8)
+    return margin.argmax(0).to(torch.uint8)
+
+
+def probabilities(margin: Tensor) -> Tensor:
+    """float32 [K, H, W] class probabilities of what `margins` gives."""
+    if margin.shape[0] == 1:
+        foreground = torch.sigmoid(margin)
+        return torch.cat([1 - foreground, foreground])
+    return margin.softmax(0)

@@ -1,0 +1,153 @@
+"""`medseg predict`: masks, overlays and probability maps of images of any mix of sizes and formats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from loguru import logger
+from torch import Tensor
+
+from medseg.config import PredictConfig
+from medseg.console import progress
+from medseg.data.folder import list_images
+from medseg.errors import UserError, choose
+from medseg.files import write_atomic
+from medseg.hardware import cores
+from medseg.predict.inference import classify, probabilities
+from medseg.predict.overlay import blend
+from medseg.predict.predictor import Predictor
+
+OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities"}
+
+
+def predict(config: PredictConfig) -> dict:
+    """Predict every image and write the results as lossless PNG files at the size of their image.
+
+    Masks of two classes hold 0 and 255, of more the class indices. Probabilities are 16-bit: 65535 stands for 1; with
+    more than two classes one file a foreground class. A file that cannot be read is reported and left out. Returns
+    {"out", "written", "failed": {path: reason}}.
+    """
+    kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
+    files = collect(config.images)
+    names = output_names(files)
+    predictor = Predictor.load(config.run, accelerator=config.accelerator, precision=config.precision)
+    wanted = (config.out / OUTPUTS[kind] / f"{name}.png" for kind in kinds for name in names.values())
+    taken = [path for path in wanted if path.exists()]
+    if taken and not config.overwrite:
+        raise UserError(f"--out {config.out}: holds {len(taken)} of the results already, such as {taken[0].name}; "
+                        "choose another folder or give --overwrite")
+    try:
+        for kind in kinds:
+            (config.out / OUTPUTS[kind]).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+    failed: dict[str, str] = {}
+    workers = config.workers or cores()
+    with ThreadPoolExecutor(workers) as pool, progress("predict", show=config.progress) as advance:
+        writing: list[Future] = []
+        for done, (paths, images) in enumerate(_batches(predictor, files, config.batch_size, workers, pool, failed)):
+            for path, image, margin in zip(paths, images, predictor.margins(images), strict=True):
+                writing.append(pool.submit(_write, config, kinds, names[path], image, margin, predictor.classes))
+            while len(writing) > 4 * config.batch_size:
+                writing.pop(0).result()  # bounded memory, and the first failure to write ends the run
+            if advance:
+                advance(min(len(files), (done + 1) * config.batch_size), len(files))
+        for future in writing:
+            future.result()
+    for path, reason in failed.items():
+        logger.warning(f"left out {path}: {reason}")
+    logger.info(f"wrote {', '.join(kinds)} of {len(files) - len(failed)} of {len(files)} images to {config.out}")
+    return {"out": str(config.out), "written": len(files) - len(failed), "failed": failed}
+
+
+def collect(sources: Sequence[str]) -> dict[Path, Path]:
+    """Each image file and its path relative to the folder it was found in, subfolders included."""
+    files: dict[Path, Path] = {}
+    for source in map(Path, sources):
+        if source.is_dir():
+            found = [path for folder in (source, *sorted(p for p in source.rglob("*") if p.is_dir()))
+                     for path in list_images(folder)]
+            if not found:
+                raise UserError(f"{source}: no image in this folder; expected JPEG, PNG, TIFF, BMP, WebP or GIF files")
+            files |= {path: path.relative_to(source) for path in found}
+        elif source.exists():
+            files[source] = Path(source.name)
+        else:
+            raise UserError(f"{source}: no such image or folder")
+    return files
+
+
+def output_names(files: dict[Path, Path]) -> dict[Path, str]:
+    """A name for each image's results: its relative path without extension, or with it where two would be the same."""
+    stems = Counter(str(relative.with_suffix("")).lower() for relative in files.values())
+    names: dict[Path, str] = {}
+    used: set[str] = set()
+    for path, relative in files.items():
+        name = str(relative.with_suffix(""))
+        if stems[name.lower()] > 1:
+            name = str(relative.with_suffix("")) + "_" + relative.suffix.lstrip(".").lower()
+        base, count = name, 1
+        while name.lower() in used:  # the same name from two folders, or in two spellings
+            count += 1
+            name = f"{base}-{count}"
+        used.add(name.lower())
+        names[path] = name
+    return names
+
+
+def _batches(predictor: Predictor, files: dict[Path, Path], size: int, workers: int, pool: ThreadPoolExecutor,
+             failed: dict[str, str]) -> Iterator[tuple[list[Path], list[np.ndarray]]]:
+    """Decoded images, read ahead by the pool; batches of one network input size."""
+    ahead: list[tuple[Path, Future]] = []
+    waiting = iter(files)
+    paths: list[Path] = []
+    images: list[np.ndarray] = []
+
+    def refill() -> None:
+        while len(ahead) < size + workers and (path := next(waiting, None)) is not None:
+            ahead.append((path, pool.submit(predictor.read, path)))
+
+    refill()
+    while ahead:
+        path, future = ahead.pop(0)
+        refill()
+        try:
+            image = future.result()
+        except UserError as error:
+            failed[str(path)] = str(error)
+            continue
+        other_size = predictor.given.resize == "native-crop" and images and images[0].shape != image.shape
+        if other_size or len(images) == size:
+            yield paths, images
+            paths, images = [], []
+        paths.append(path)
+        images.append(image)
+    if images:
+        yield paths, images
+
+
+def _write(config: PredictConfig, kinds: Sequence[str], name: str, image: np.ndarray, margin: Tensor, classes: int) -> None:
+    mask = classify(margin, config.threshold).cpu().numpy()
+    for kind in kinds:
+        path = config.out / OUTPUTS[kind] / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "mask":
+            _png(path, mask * 255 if classes == 2 else mask)
+        elif kind == "overlay":
+            rgb = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+            _png(path, blend(rgb, mask, alpha=config.alpha)[..., ::-1])
+        else:
+            share = probabilities(margin).cpu().numpy()
+            for k in range(1, classes):
+                at = path if classes == 2 else path.with_name(f"{path.stem}_class{k}.png")
+                _png(at, np.round(share[k] * 65535).astype(np.uint16))
+
+
+def _png(path: Path, pixels: np.ndarray) -> None:
+    data = cv2.imencode(".png", np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    write_atomic(path, lambda file: file.write(data.tobytes()))

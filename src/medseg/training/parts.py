@@ -1,0 +1,116 @@
+"""The data of a run, and the checks of a config that need more than one option."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from loguru import logger
+
+from medseg.checkpoint import Input
+from medseg.config import TrainConfig
+from medseg.console import progress
+from medseg.data.cache import Form, Store, open_store
+from medseg.data.masks import MaskCoding, survey
+from medseg.data.parts import load_dataset
+from medseg.data.sample import Dataset, Item
+from medseg.errors import UserError
+from medseg.hardware import cores
+from medseg.losses import parse_loss
+from medseg.models import MODELS, normalisation
+
+
+@dataclass(frozen=True)
+class Parts:
+    """train at the network's size, validation with masks at native size; `config` with what the data decided."""
+
+    config: TrainConfig
+    dataset: Dataset
+    coding: MaskCoding
+    given: Input
+    train: Store
+    validation: Store
+    window: tuple[int, int] | None
+
+
+def check(config: TrainConfig) -> None:
+    """`UserError` for options that do not go together."""
+    model, augment, training = config.model, config.augment, config.training
+    parse_loss(config.loss.loss)
+    if model.model == "smp" and model.base_channels is not None:
+        raise UserError("--base-channels: an smp network has its encoder's widths; choose another --encoder instead")
+    if model.model != "smp":
+        for flag, value in (("--encoder", model.encoder), ("--decoder", model.decoder)):
+            if value is not None:
+                raise UserError(f"{flag} {value}: belongs to --model smp, not to {model.model}")
+    if model.auxiliary and not MODELS[model.model].auxiliary:
+        with_heads = [name for name, entry in MODELS.items() if entry.auxiliary]
+        raise UserError(f"--auxiliary: {model.model} has no auxiliary heads; those with: {', '.join(with_heads)}")
+    if model.auxiliary_weights is not None and not model.auxiliary:
+        raise UserError("--auxiliary-weights: needs --auxiliary")
+    if model.auxiliary_weights is not None and len(model.auxiliary_weights) != len(MODELS[model.model].auxiliary):
+        raise UserError(f"--auxiliary-weights: got {len(model.auxiliary_weights)} numbers, expected "
+                        f"{len(MODELS[model.model].auxiliary)}, one for each head of {model.model}")
+    if augment.scale[0] > augment.scale[1]:
+        raise UserError(f"--scale {augment.scale[0]:g} {augment.scale[1]:g}: the lowest factor comes first")
+    if config.data.channels == 2:
+        raise UserError("--channels 2: expected 3, or 1 for grey")
+    if training.val_start >= training.epochs:
+        raise UserError(f"--val-start {training.val_start}: no validation would take place in {training.epochs} epochs")
+
+
+def load_parts(config: TrainConfig, *, world: int = 1) -> Parts:
+    """Find, check and cache train and validation. The test part is not touched: it is read once, after training."""
+    data = config.data
+    workers = data.workers or cores()
+    dataset = load_dataset(data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out)
+    for note in dataset.notes:
+        logger.info(note)
+    counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())
+    logger.info(f"{dataset.name} ({dataset.split}): {counts}")
+    train, validation = list(dataset.parts["train"]), list(dataset.parts["validation"])
+    coding = survey([*train, *validation], kind=data.mask_kind, classes=data.classes, workers=workers)
+    logger.info(coding.text)
+    if config.loss.class_weights is not None and len(config.loss.class_weights) != coding.classes:
+        raise UserError(f"--class-weights: got {len(config.loss.class_weights)} numbers, expected {coding.classes}, "
+                        "one for each class with the background first")
+    given = make_input(config)
+    config = replace(config, data=replace(data, classes=coding.classes, mask_kind=coding.kind),
+                     training=replace(config.training, batch_size=_batch_size(config, len(train), world)))
+    form = Form(given.size, given.resize, given.channels, given.bit_depth, ignore_index=config.loss.ignore_index)
+
+    def store(items: list[Item], form: Form, text: str) -> Store:
+        with progress(f"decode {text}", show=config.output.progress) as advance:
+            return open_store(items, coding, form, folder=data.cache_dir, workers=workers, progress=advance)
+
+    window = None
+    if data.resize == "native-crop":  # wide enough to be zoomed out of
+        low = config.augment.scale[0] if config.augment.augment else 1.0
+        window = tuple(math.ceil(side / min(low, 1.0)) for side in given.size)
+    return Parts(config, dataset, coding, given, store(train, form, "train"),
+                 store(validation, replace(form, native_masks=True), "validation"), window)
+
+
+def make_input(config: TrainConfig) -> Input:
+    """What the network is given: size, policy, and the normalisation its weights were made for."""
+    model, data = config.model, config.data
+    encoder = (model.encoder or "resnet34") if model.model == "smp" else None
+    mean, std = normalisation(encoder, model.encoder_weights if encoder else None)
+    if data.channels == 1:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    return Input(data.size, data.resize, data.channels, data.bit_depth, tuple(mean), tuple(std))
+
+
+def _batch_size(config: TrainConfig, images: int, world: int) -> int:
+    """The batch size, cut to the number of training images, and refused where the processes cannot share it equally."""
+    wanted = config.training.batch_size
+    size = min(wanted, max(1, images // world) * world)
+    if size < wanted:
+        logger.info(f"--batch-size {wanted} is more than the {images} training images: using {size}")
+    if size % world:
+        below = size // world * world
+        raise UserError(f"--batch-size {wanted}: cannot be shared equally by {world} processes; use {below or world} or "
+                        f"{below + world}")
+    if images < world:
+        raise UserError(f"{images} training images cannot feed {world} processes; use fewer --devices")
+    return size

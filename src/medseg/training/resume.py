@@ -1,0 +1,55 @@
+"""Going on with a run: which options may change, and what must be as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg import checkpoint
+from medseg.config import TrainConfig, flatten, make, read_yaml
+from medseg.errors import UserError
+
+MAY_CHANGE = frozenset({
+    "resume", "out", "data", "data_root", "cache_dir", "workers", "threads", "epochs", "time_budget", "patience",
+    "val_interval", "val_start", "val_batch_size", "accelerator", "devices", "num_nodes", "tensorboard", "pictures",
+    "log_every", "progress"})
+
+
+def config_from(values: Mapping[str, Any]) -> TrainConfig:
+    """A TrainConfig from flat names; with `resume` among them, over the config of that run.
+
+    Raises `UserError` for an option that a resumed run cannot change.
+    """
+    given = {key.replace("-", "_"): value for key, value in values.items()}
+    if given.get("resume") is None:
+        return make(TrainConfig, given)
+    run = Path(given["resume"])
+    if not (run / "last.pt").exists():
+        raise UserError(f"--resume {run}: holds no last.pt; give the folder of a run that has saved a checkpoint")
+    kept = read_yaml(run / "config.yaml")
+    config = make(TrainConfig, kept | given | {"out": str(run)})
+    before, after = flatten(make(TrainConfig, kept)), flatten(config)
+    changed = [name for name in after if after[name] != before[name] and name not in MAY_CHANGE]
+    if changed:
+        name = changed[0]
+        raise UserError(f"--{name.replace('_', '-')}: a resumed run keeps {before[name]!r}, it cannot become {after[name]!r}; "
+                        "start a new run with --init RUN to begin from its weights")
+    return config
+
+
+def load_last(run: Path) -> dict[str, Any]:
+    """The checkpoint that training goes on from."""
+    stored = checkpoint.load(run / "last.pt")
+    if "training" not in stored:
+        raise UserError(f"{run / 'last.pt'}: holds weights only; start a new run with --init {run}")
+    return stored
+
+
+def same_images(run: Path, part: str, names: list[str]) -> None:
+    """`UserError` when the images of a part are not those the run was started with."""
+    file = run / "splits" / f"{part}.txt"
+    before = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else names
+    if sorted(before) != sorted(names):
+        raise UserError(f"--resume {run}: was started with {len(before)} {part} images, now there are {len(names)} others; "
+                        "restore the data or start a new run with --init")

@@ -1,0 +1,99 @@
+"""Processes and devices: one process to many machines through Lightning Fabric, from one command or from torchrun."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from medseg.config.schema import Hardware
+from medseg.errors import UserError
+from medseg.hardware import cores, pick_accelerator, pick_precision
+
+_FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def world_of(config: Hardware) -> tuple[int, int]:
+    """Devices a machine and machines: torchrun's when it started this process, else the config's."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    return config.devices, config.num_nodes
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, also before the process group exists."""
+    return os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0" and \
+        os.environ.get("NODE_RANK", "0") == "0"
+
+
+def make_fabric(config: Hardware) -> tuple[Fabric, str]:
+    """A Fabric for the config, not yet launched, and the precision it runs at ("fp32", "bf16" or "fp16")."""
+    accelerator = pick_accelerator(config.accelerator)
+    precision = pick_precision(config.precision, accelerator)
+    devices, nodes = world_of(config)
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise UserError(f"--devices {devices}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if accelerator == "mps" and devices * nodes > 1:
+        raise UserError(f"--devices {devices}: MPS has one device; use --devices 1")
+    world = devices * nodes
+    torch.set_num_threads(config.threads or max(1, cores() // devices))  # torchrun would leave one thread a process
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    elif accelerator == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=not config.sync_bn) if world > 1 else "auto"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
+                        precision=_FABRIC_PRECISION[precision])
+    return fabric, precision
+
+
+class SyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the images of all processes, also on CPU, where PyTorch's own refuses to work.
+
+    Sums and squares travel in one differentiable all-reduce, so gradients are those of one process with the whole batch.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce
+
+        wide = x.float()
+        local = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_tensor([wide[:, 0].numel()])])
+        total, squares, count = all_reduce(local).split([self.num_features, self.num_features, 1])
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+
+
+def synchronise_batch_norm(model: nn.Module, accelerator: str) -> nn.Module:
+    """The network with its batch norms over all processes: PyTorch's on CUDA, ours elsewhere."""
+    if accelerator == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm  # same parameters, same buffers, same state dict
+    return model
+
+
+def agree(fabric: Fabric, stop: bool, elapsed: float) -> tuple[bool, float]:
+    """Whether any process was asked to stop, and the longest time any has run: the same answer in every process."""
+    if fabric.world_size == 1:
+        return stop, elapsed
+    both = fabric.all_reduce(torch.tensor([float(stop), elapsed], device=fabric.device), reduce_op="max")
+    return bool(both[0] > 0), float(both[1])

@@ -1,0 +1,89 @@
+"""Files are replaced whole or not at all."""
+
+import math
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from medseg.errors import UserError
+from medseg.files import lock, new_folder, read_csv, write_atomic, write_csv, write_text
+
+
+def test_a_failure_while_writing_keeps_the_earlier_file(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "earlier")
+
+    def half(file):
+        file.write(b"half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        write_atomic(path, half)
+    assert path.read_text() == "earlier"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.fixture
+def small_files_only():
+    """The operating system refuses to write more than 64 KiB into a file, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_a_user_error_and_the_earlier_file_survives(tmp_path, small_files_only):
+    path = tmp_path / "a.bin"
+    write_atomic(path, lambda file: file.write(b"x" * 1000))
+    with pytest.raises(UserError, match="the earlier file is unharmed"):
+        write_atomic(path, lambda file: file.write(b"y" * 100_000))
+    assert path.read_bytes() == b"x" * 1000
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_while_saving_a_checkpoint_keeps_the_earlier_one(tmp_path, small_files_only):
+    import torch
+
+    from medseg import checkpoint
+
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"weights": {"a": torch.zeros(10)}})
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"last.pt.*cannot be written"):
+        checkpoint.save(path, {"weights": {"a": torch.zeros(100_000)}})
+    assert path.read_bytes() == before
+
+
+def test_tables_keep_numbers_texts_and_gaps(tmp_path):
+    path = tmp_path / "t.csv"
+    write_csv(path, [{"name": 'a "b", c', "dice": 0.5, "n": 3}, {"name": "x\ny", "dice": math.nan, "extra": None}])
+    assert read_csv(path) == [{"name": 'a "b", c', "dice": 0.5, "n": 3.0}, {"name": "x\ny"}]
+    assert read_csv(tmp_path / "none.csv") == []
+
+
+def test_an_output_folder_in_use_is_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    assert new_folder(tmp_path / "a", "--out", "choose another").is_dir()  # empty: fine
+    (tmp_path / "a" / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(UserError, match="exists already and is not an empty folder; choose another"):
+        new_folder(tmp_path / "a", "--out", "choose another")
+    with pytest.raises(UserError, match="cannot be made"):
+        new_folder(tmp_path / "a" / "thesis.txt" / "b", "--out", "choose another")
+
+
+def test_a_lock_is_held_against_another_process_and_freed_when_it_dies(tmp_path):
+    code = ("import sys, time\nfrom pathlib import Path\nfrom medseg.files import lock\n"
+            "with lock(Path(sys.argv[1]), 'in use'):\n    print('held', flush=True)\n    time.sleep(60)")
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="in use"), lock(tmp_path / ".lock", "in use"):
+        pass
+    other.kill()
+    other.wait()
+    with lock(tmp_path / ".lock", "in use"):
+        pass
