@@ -1,4 +1,4 @@
-"""Three conventions for the metrics of a test set, by name: they are different quantities, up to a third apart.
+"""Three conventions for the metrics of a test set, by name: they are different quantities, up to .3 apart.
 
 Each takes the confusion counts of all images, int64 [N, K, K] (rows truth, columns prediction; numpy, or a tensor in host
 memory; class 0 is the background), and returns {"dice", "iou", "precision", "recall", "specificity"}: floats in 0 to 1,
@@ -113,10 +113,10 @@ def macro_to_foreground(dice: float, iou: float) -> tuple[float, float]:
     """
     c = 2 - dice
     square = c**2 - 2 * c / (iou + 1)
-    if not (0 <= dice <= 1 and 0 <= iou <= 1 and square > -1e-3):
+    apart = math.sqrt(max(square, 0))
+    if not (0 <= iou <= 1 and square > -1e-3 and dice - apart > -0.01 and dice + apart < 1.01):
         raise UserError(f"Dice {dice:g} and IoU {iou:g}: no pair of pooled classes has these means; check that both are "
                         "means over background and foreground, as fractions")
-    apart = math.sqrt(max(square, 0))
     return dice - apart, dice + apart
 
 

@@ -60,13 +60,10 @@ def ohem(logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignor
     losses = F.cross_entropy(logits, target.long(), ignore_index=ignore_index, reduction="none")
     pixel_weights = _pixel_weights(target, class_weights_of(class_weights, logits), ignore_index, logits.dtype)
     with torch.no_grad():
-        valid = target != ignore_index
-        difficulty = torch.where(valid, losses, -1)
-        hardest = difficulty.flatten().topk(max(1, losses.numel() // HARDEST)).values
-        last = (valid.sum() // HARDEST - 1).clamp(min=0)  # stays on the device: indexing with it would wait
-        cutoff = hardest.gather(0, last.view(1))
-        kept = valid & ((difficulty > -math.log(ohem_threshold)) | (difficulty >= cutoff))
-        pixel_weights = pixel_weights * kept
+        hardest = losses.flatten().topk(max(1, losses.numel() // HARDEST)).values
+        last = ((target != ignore_index).sum() // HARDEST - 1).clamp(min=0)
+        cutoff = hardest.gather(0, last.view(1))  # an index would wait for the device
+        pixel_weights = pixel_weights * ((losses > -math.log(ohem_threshold)) | (losses >= cutoff))
     return ratio((losses * pixel_weights).sum(), pixel_weights.sum())
 
 

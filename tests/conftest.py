@@ -1,0 +1,66 @@
+"""Shared by the suite: small generated data sets, a private cache, and the real images where they are at hand."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+REAL = Path(os.environ.get("MEDSEG_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory, monkeypatch):
+    """No test writes to the user's cache."""
+    monkeypatch.setenv("MEDSEG_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def real():
+    """The folder of real data sets."""
+    if not REAL.is_dir():
+        pytest.skip("no real images here: set MEDSEG_TEST_DATA to a folder that holds Kvasir-SEG, CVC-ClinicDB, ...")
+    return REAL
+
+
+def scene(index: int, height: int = 56, width: int = 64, empty: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A dim noisy image with a brighter ellipse (BGR), and its mask of 0 and 255."""
+    rng = np.random.default_rng(index)
+    image = rng.normal((60, 70, 120), 12, (height, width, 3))
+    mask = np.zeros((height, width), np.uint8)
+    if not empty:
+        centre = int(rng.integers(16, width - 16)), int(rng.integers(16, height - 16))
+        cv2.ellipse(mask, centre, (int(rng.integers(7, 14)), int(rng.integers(7, 14))), float(rng.integers(180)), 0, 360, 255, -1)
+        image[mask > 0] += (30, 50, 70)
+    return np.clip(image, 0, 255).astype(np.uint8), mask
+
+
+def write_part(folder: Path, count: int, first: int = 0, *, vary: bool = True) -> None:
+    """`count` images and masks below `folder`; sizes differ when `vary`."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for i in range(first, first + count):
+        size = {"height": 56 + 4 * (i % 3), "width": 64 + 6 * (i % 2)} if vary else {}
+        image, mask = scene(i, **size)
+        cv2.imwrite(str(folder / "images" / f"frame{i:03}.png"), image)
+        cv2.imwrite(str(folder / "masks" / f"frame{i:03}.png"), mask)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """12 training, 4 validation and 5 test images of several sizes, in the layout of the original toolkit."""
+    root = tmp_path / "set"
+    for part, count, first in (("train", 12, 0), ("validation", 4, 100), ("test", 5, 200)):
+        write_part(root / part, count, first)
+    return root
+
+
+FAST = {"model": "unet", "base_channels": 4, "size": 32, "epochs": 2, "batch_size": 4, "lr": 0.01, "accelerator": "cpu",
+        "precision": "fp32", "tensorboard": False, "progress": False}
+
+
+@pytest.fixture
+def fast(dataset, tmp_path):
+    """Options of a training that takes a second."""
+    return FAST | {"data": str(dataset), "out": str(tmp_path / "run")}
