@@ -29,13 +29,13 @@ class Video:
 
 def draw_video(rng: np.random.Generator) -> Video:
     border = str(rng.choice(["none", "octagon", "inset", "round"], p=[0.3, 0.4, 0.2, 0.1]))
-    stamp = (rng.integers(1, 29), rng.integers(1, 13), rng.integers(2009, 2024), rng.integers(0, 86000), rng.integers(100, 9999))
+    stamp = rng.integers([1, 1, 2009, 0, 100], [29, 13, 2024, 86000, 9999])
     return Video(
         border=border, margin=float(rng.uniform(0.02, 0.07)), cut=float(rng.uniform(0.16, 0.3)),
         box=float(rng.uniform(0.24, 0.34)) if border == "octagon" and rng.random() < 0.4 else 0.0,
         black=tuple(int(v) for v in rng.integers(0, 14) + rng.integers(-2, 3, 3).clip(0)), text=bool(rng.random() < 0.4),
         stamp=tuple(int(v) for v in stamp), text_at=(float(rng.uniform(0.01, 0.03)), float(rng.uniform(0.1, 0.3))),
-        exposure=float(np.exp(rng.normal(0, 0.22))), vignette=float(rng.uniform(0.05, 0.4)), blur=float(rng.uniform(0.4, 0.9)),
+        exposure=float(np.exp(rng.normal(0, 0.3))), vignette=float(rng.uniform(0.05, 0.4)), blur=float(rng.uniform(0.4, 0.9)),
         fringe=float(rng.choice([0.0, 0.6, 1.2]) * rng.uniform(-1, 1)), noise=float(rng.uniform(1.0, 4.0)))
 
 
@@ -78,7 +78,7 @@ def motion(rng: np.random.Generator, unit: float) -> np.ndarray:
     kernel = np.zeros((side, side), np.float32)
     ends = np.round((np.stack([-reach, reach]) + side // 2) * 16).astype(int)
     cv2.line(kernel, tuple(map(int, ends[0])), tuple(map(int, ends[1])), 1.0, 1, cv2.LINE_AA, 4)
-    return kernel / kernel.sum() if kernel.sum() > 0 else None
+    return kernel / kernel.sum()
 
 
 def window(video: Video, height: int, width: int) -> np.ndarray:

@@ -30,7 +30,8 @@ from medseg.data.endoscope import develop, draw_video
 
 FAR = 8.0
 CAUTION = 0.62  # share of the room to the wall that a step may take: the relief is steep, so the room is no true distance
-EMPTY_SEQUENCES, TWO_POLYPS, AWAY_FRAMES = 0.12, 0.14, 0.04
+EMPTY_EVERY = 8  # every eighth sequence shows no polyp
+TWO_POLYPS, AWAY_FRAMES = 0.14, 0.04  # chances of a sequence, and of a frame
 Crop = tuple[slice, slice]
 
 
@@ -43,11 +44,9 @@ def scene(seed: int, sequence: int, frame: int, size: int = 256) -> tuple[np.nda
     height, width = size, round(size * world.aspect)
     rng = generator(seed, sequence, frame, 1)
     eye, axes = pose(world, generator(seed, sequence, 2), rng, frame)
-    coarse, _ = trace(world, eye, axes, -(-height // 3), -(-width // 3))
     directions = rays(axes, height, width)
     crop = crop_of(world, eye, directions)
-    near = cv2.erode(coarse, np.ones((3, 3), np.uint8)) * np.float32(0.97)
-    t = march(world, eye, directions, cv2.resize(near, (width, height)), crop, 5)
+    t = find_surface(world, eye, axes, directions, crop)
     p = eye.astype(np.float32)[:, None, None] + t * directions
     _, angle, lead = field(world, p, crop)
     light = shade(world, p, t, directions, angle, lead, crop)
@@ -55,6 +54,8 @@ def scene(seed: int, sequence: int, frame: int, size: int = 256) -> tuple[np.nda
     mask = np.zeros((height, width), np.uint8)
     if crop:
         mask[crop] = lead < 0
+        side = 2 * round(size / 170) + 1  # slivers that just show over a fold are not worth a label
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     return image, mask * seen
 
 
@@ -63,8 +64,8 @@ def sequence_of(seed: int, sequence: int) -> Sequence:
     """The world of a sequence, its camera placed so that the polyps cover about the share drawn for them."""
     rng = generator(seed, sequence)
     drawn = draw_sequence(rng)
-    empty, second = rng.random() < EMPTY_SEQUENCES, rng.random() < TWO_POLYPS
-    share = 0.01 * 30**rng.random()
+    empty = (sequence + int(generator(seed).integers(EMPTY_EVERY))) % EMPTY_EVERY == 0
+    second, share = rng.random() < TWO_POLYPS, 0.011 * 30 ** (rng.random() ** 0.8)
     best, error, attempt = None, np.inf, 0
     while best is None or (error > 0.35 and attempt < 8):
         tried = place(drawn, generator(seed, sequence, attempt, 4), share, second)
@@ -109,6 +110,27 @@ def trace(world: Sequence, eye: np.ndarray, axes: np.ndarray, height: int, width
     return t, polyp
 
 
+def find_surface(world: Sequence, eye: np.ndarray, axes: np.ndarray, directions: np.ndarray, crop: Crop | None) -> np.ndarray:
+    """Distance [H, W] to what each ray meets: marched for every ninth ray, then a little for all, then on for stragglers."""
+    _, height, width = directions.shape
+    coarse, _ = trace(world, eye, axes, -(-height // 3), -(-width // 3))
+    near = cv2.erode(coarse, np.ones((3, 3), np.uint8)) * np.float32(0.985)
+    first = cv2.resize(near, (width, height))
+    second = march(world, eye, directions, first, crop, 1)
+    third = march(world, eye, directions, second, crop, 1)
+    last = third - second
+    ratio = last / np.maximum(second - first, np.float32(1e-6))
+    ratio[(ratio < 0) | (ratio > 0.85)] = 0
+    third += last * ratio / (1 - ratio)  # towards a flat wall steps shrink by a constant ratio: take the rest at once
+    t = march(world, eye, directions, third, crop, 1)
+    late = np.flatnonzero(np.abs(t - third) > t * np.float32(1.5 * HALF_VIEW / height))
+    if len(late):
+        late = np.resize(late, (-(-len(late) // 512), 512))
+        everywhere = (slice(None), slice(None)) if crop else None
+        t.flat[late] = march(world, eye, directions.reshape(3, -1)[:, late], t.flat[late], everywhere, 10)
+    return t
+
+
 def march(world: Sequence, eye: np.ndarray, directions: np.ndarray, t: np.ndarray, crop: Crop | None, steps: int) -> np.ndarray:
     start = eye.astype(np.float32)[:, None, None]
     for _ in range(steps):
@@ -141,8 +163,9 @@ def field(world: Sequence, p: np.ndarray, crop: Crop | None) -> tuple[np.ndarray
 def polyp_distance(polyp: Polyp, p: np.ndarray) -> np.ndarray:
     """Distance of points [3, H, W] to the smooth union of a polyp's ellipsoids, to first order."""
     scaled = polyp.to_lobes @ p.reshape(3, -1) + polyp.shift[:, None]
-    k0, k1 = np.split(cv2.sqrt(polyp.gather @ (scaled * scaled)), 2)
-    distances = ((k0 - 1) * k0 / (k1 + np.float32(1e-6))).reshape(-1, *p.shape[1:])
+    norms = cv2.sqrt(polyp.gather @ (scaled * scaled))
+    lobes = len(norms) // 2
+    distances = ((norms[:lobes] - 1) * norms[:lobes] / (norms[lobes:] + np.float32(1e-6))).reshape(-1, *p.shape[1:])
     nearest = distances[0]
     for distance in distances[1:]:
         nearest = smooth_min(nearest, distance, polyp.crease)
@@ -177,8 +200,7 @@ def shade(world: Sequence, p: np.ndarray, t: np.ndarray, directions: np.ndarray,
     tile = cv2.remap(world.tile, angle * scale, p[2] * scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     albedo, bumps = paint(world, p, cv2.split(tile), lead, crop)
     across, down = slope(p, t, 2), slope(p, t, 1)
-    normal = unit(np.stack([down[(k + 1) % 3] * across[(k + 2) % 3] - down[(k + 2) % 3] * across[(k + 1) % 3] for k in range(3)]))
-    normal = np.stack([cv2.blur(n, (3, 3)) for n in normal])
+    normal = np.stack([cv2.blur(n, (3, 3)) for n in unit(np.cross(down, across, axis=0))])
     flat = np.abs(cv2.Laplacian(t, cv2.CV_32F)) < np.float32(0.06) * t  # bumps do not reach across an edge
     tilt = across * (cv2.Sobel(bumps, cv2.CV_32F, 1, 0, scale=0.125) * flat / (dot(across, across) + np.float32(1e-6)))
     tilt += down * (cv2.Sobel(bumps, cv2.CV_32F, 0, 1, scale=0.125) * flat / (dot(down, down) + np.float32(1e-6)))
@@ -187,9 +209,10 @@ def shade(world: Sequence, p: np.ndarray, t: np.ndarray, directions: np.ndarray,
     open_sky = openness(world, p, normal, crop)
     middle = np.exp(np.log(np.maximum(t[::4, ::4], 0.2)).mean())
     fall = np.clip((FAR - t) / 3, 0, 1) / (np.float32(0.2) + (t * np.float32(1 / middle)) ** 2)
-    light = albedo * (fall * (0.1 + 0.9 * diffuse) * (0.3 + 0.7 * open_sky))
+    light = albedo * (fall * (0.18 + 0.82 * diffuse) * (0.35 + 0.65 * open_sky))
     light += albedo * albedo * (np.float32(world.ambient) * open_sky)
-    spots = np.clip((mirror - 0.991) * 180, 0, 1) * np.clip(fall, 0, 2) * np.clip(diffuse * 3 - 1, 0, 1) * np.float32(world.gloss)
+    spots = np.clip((mirror - 0.9925) * 200, 0, 1) * np.clip(diffuse * 3 - 1, 0, 1)
+    spots *= np.clip(fall, 0, 2) * np.float32(world.gloss)
     return light * np.float32(0.72) + (spots + cv2.GaussianBlur(spots, (0, 0), 2.0))
 
 
@@ -228,7 +251,8 @@ def paint(world: Sequence, p: np.ndarray, tile: list[np.ndarray], lead: np.ndarr
     if crop:
         on = np.clip(0.5 - lead * 50, 0, 1)
         closest = np.full(lead.shape, np.inf, np.float32)
-        tint, grain, run = np.ones((3, *lead.shape), np.float32), np.zeros(lead.shape, np.float32), np.ones(lead.shape, np.float32)
+        tint = np.ones((3, *lead.shape), np.float32)
+        grain, run = np.zeros(lead.shape, np.float32), np.ones(lead.shape, np.float32)
         for polyp in world.polyps:
             q = np.tensordot(polyp.frame, p[:, *crop] - polyp.middle.astype(np.float32)[:, None, None], 1)
             r = cv2.sqrt(dot(q, q)) + np.float32(1e-6)
@@ -245,6 +269,6 @@ def paint(world: Sequence, p: np.ndarray, tile: list[np.ndarray], lead: np.ndarr
         vessels[crop] *= 1 + on * (run - 1)
         bumps[crop] = bumps[crop] * (1 - 0.5 * on) + on * grain
         residue[crop] *= 1 - 0.6 * on
-    tone *= 1 - np.minimum(vessels, 1) * np.array([0.25, 0.6, 0.5], np.float32)[:, None, None]
+    tone *= 1 - np.minimum(vessels, 1) * np.array([0.2, 0.5, 0.42], np.float32)[:, None, None]
     tone += residue * (world.residue[:, None, None] - tone)
     return tone, bumps

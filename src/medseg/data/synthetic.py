@@ -56,7 +56,8 @@ def synthesize(out: Path, *, images: int = 160, size: int = 256, seed: int = 0, 
     write_csv(out / "groups.csv", [{"name": row["name"], "group": row["group"]} for row in rows])
     facts = {
         "name": "synthetic", "generator_version": VERSION, "seed": seed, "size": size, "images": images,
-        "frames_per_sequence": FRAMES, "parts": {part: sum(count for _, count in plan[part]) for part in plan},
+        "frames_per_sequence": max(frames for _, _, frames in jobs),
+        "parts": {part: sum(count for _, count in plan[part]) for part in plan},
         "share_of_empty_frames": round(float(np.mean([row["share"] == 0 for row in rows])), 4),
         "mean_polyp_share": round(float(np.mean([row["share"] for row in rows])), 4),
     }

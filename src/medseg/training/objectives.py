@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from medseg.config import TrainConfig
+from medseg.losses import hybrid_loss
+
 Terms = dict[str, Tensor]
 LossFunction = Callable[[Tensor, Tensor], tuple[Tensor, Terms]]
 Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Terms]]
@@ -34,3 +37,12 @@ def deep_supervised(loss: LossFunction, weights: Sequence[float] | None = None) 
         return total, terms
 
     return objective
+
+
+def make_objective(config: TrainConfig) -> Objective:
+    """The objective that a config asks for. Raises `UserError` for loss options that no term uses."""
+    given = config.loss
+    loss = hybrid_loss(given.loss, class_weights=given.class_weights, ignore_index=given.ignore_index,
+                       label_smoothing=given.label_smoothing, ohem_threshold=given.ohem_threshold,
+                       focal_gamma=given.focal_gamma, tversky_alpha=given.tversky_alpha, tversky_beta=given.tversky_beta)
+    return deep_supervised(loss, config.model.auxiliary_weights) if config.model.auxiliary else supervised(loss)

@@ -28,10 +28,9 @@ from medseg.evaluate.judge import Judged, judge
 from medseg.evaluate.protocols import PROTOCOLS
 from medseg.evaluate.run import describe, environment, judge_part
 from medseg.files import lock, new_folder, read_csv, write_text
-from medseg.losses import hybrid_loss
 from medseg.models import create_model
 from medseg.training import engine
-from medseg.training.objectives import Objective, deep_supervised, supervised
+from medseg.training.objectives import Objective, make_objective
 from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.resume import load_last, same_images
@@ -48,6 +47,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     stored = load_last(config.output.resume) if config.output.resume else None
     check(config)
+    objective = make_objective(config)
     fabric, precision = make_fabric(config.hardware)
     parts = load_parts(config, world=fabric.world_size)
     config = parts.config
@@ -60,7 +60,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     run = _run_folder(config, parts) if is_first_process() else None
     with _kept(run):
         try:
-            session = Session(config, fabric, precision, parts, network, run)
+            session = Session(config, fabric, precision, parts, network, objective, run)
             session.fit(model, stored)
             summaries = session.judge_all() if run else {}
         except engine.Interrupted:
@@ -95,6 +95,7 @@ class Session:
     precision: str
     parts: Parts
     network: dict[str, Any]
+    objective: Objective
     run: Path | None  # None but in the first process
 
     def fit(self, model: nn.Module, stored: dict[str, Any] | None) -> None:
@@ -112,7 +113,8 @@ class Session:
         if config.hardware.compile:
             model.compile()
         wrapped, optimizer = fabric.setup(model, optimizer)
-        wrapped.mark_forward_method("multiscale")
+        if config.model.auxiliary:
+            wrapped.mark_forward_method("multiscale")
         training = config.training
         batches = TrainBatches(
             parts.train, batch_size=training.batch_size, seed=training.seed, device=fabric.device, rank=fabric.global_rank,
@@ -144,7 +146,7 @@ class Session:
         with _stop_on_signals() as stop:
             try:
                 engine.run(engine.Loop(
-                    config, fabric, wrapped, optimizer, self._objective(), batches, parts.given, average, validate,
+                    config, fabric, wrapped, optimizer, self.objective, batches, parts.given, average, validate,
                     after_step=watch.step if watch else lambda state, terms: None, after_epoch=after_epoch, save=save,
                     stop=stop), state)
             finally:
@@ -169,16 +171,6 @@ class Session:
                 logger.info(f"{part}: dice {numbers['dice']:.4f} iou {numbers['iou']:.4f} per image, foreground, n={len(items)}"
                             f"  {self.run / 'report' / part / 'report.html'}")
         return summaries
-
-    def _objective(self) -> Objective:
-        options = self.config.loss
-        loss = hybrid_loss(
-            options.loss, class_weights=options.class_weights, ignore_index=options.ignore_index,
-            label_smoothing=options.label_smoothing, ohem_threshold=options.ohem_threshold, focal_gamma=options.focal_gamma,
-            tversky_alpha=options.tversky_alpha, tversky_beta=options.tversky_beta)
-        if self.config.model.auxiliary:
-            return deep_supervised(loss, self.config.model.auxiliary_weights)
-        return supervised(loss)
 
     def _val_batch_size(self) -> int:
         return self.config.training.val_batch_size or self.config.training.batch_size // self.fabric.world_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 
@@ -50,6 +51,7 @@ def make_fabric(config: Hardware) -> tuple[Fabric, str]:
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
     strategy = DDPStrategy(gradient_as_bucket_view=True, broadcast_buffers=not config.sync_bn) if world > 1 else "auto"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its remarks are for programmers
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy,
@@ -81,13 +83,22 @@ class SyncBatchNorm(nn.BatchNorm2d):
         return (wide * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
 
+class SyncBatchNormAct(SyncBatchNorm):
+    """The same for timm's batch norm with its activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(super().forward(x)))
+
+
 def synchronise_batch_norm(model: nn.Module, accelerator: str) -> nn.Module:
     """The network with its batch norms over all processes: PyTorch's on CUDA, ours elsewhere."""
     if accelerator == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        from timm.layers import convert_sync_batchnorm  # PyTorch's would drop the activation in timm's norms
+
+        return convert_sync_batchnorm(model)
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncBatchNorm  # same parameters, same buffers, same state dict
+        if isinstance(module, nn.BatchNorm2d):  # same parameters, same buffers, same state dict
+            module.__class__ = SyncBatchNormAct if hasattr(module, "act") else SyncBatchNorm
     return model
 
 
