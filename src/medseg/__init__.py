@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medseg.config import TrainConfig
     from medseg.models import create_model
-    from medseg.predict.predictor import Predictor
+    from medseg.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "TrainConfig", "create_model", "evaluate", "predict", "train"]
 
-_WHERE = {"Predictor": "medseg.predict.predictor", "TrainConfig": "medseg.config", "create_model": "medseg.models"}
+_WHERE = {"Predictor": "medseg.prediction.predictor", "TrainConfig": "medseg.config", "create_model": "medseg.models"}
 
 
 def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
 def evaluate(run: Any, **options: Any) -> dict[str, Any]:
     """Judge a run; the options are those of `medseg evaluate`. Returns the content of summary.json."""
     from medseg.config import EvaluateConfig, make
-    from medseg.evaluate.run import evaluate as judge
+    from medseg.evaluation.run import evaluate as judge
 
     return judge(make(EvaluateConfig, {"run": run, **options}))
 
@@ -44,7 +44,7 @@ def evaluate(run: Any, **options: Any) -> dict[str, Any]:
 def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
     """Write predicted masks; the options are those of `medseg predict`. Returns what was written and what failed."""
     from medseg.config import PredictConfig, make
-    from medseg.predict.run import predict as write
+    from medseg.prediction.run import predict as write
 
     return write(make(PredictConfig, {"run": run, "images": images, "out": out, **options}))
 

@@ -35,7 +35,7 @@ def evaluate(argv: Arguments) -> int:
     from medseg.config import EvaluateConfig, parse
 
     config = parse(EvaluateConfig, argv, prog="medseg evaluate", about=_about(evaluate))
-    from medseg.evaluate.run import evaluate as run
+    from medseg.evaluation.run import evaluate as run
 
     summary = run(config)
     if config.json:
@@ -50,7 +50,7 @@ def predict(argv: Arguments) -> int:
     from medseg.config import PredictConfig, parse
 
     config = parse(PredictConfig, argv, prog="medseg predict", about=_about(predict))
-    from medseg.predict.run import predict as run
+    from medseg.prediction.run import predict as run
 
     result = run(config)
     if config.json:

@@ -109,8 +109,8 @@ def test_parameters_stay_within_their_strength():
     assert 0.5 <= p.scale.min() < 0.51 and 1.98 < p.scale.max() <= 2.0
     assert abs(np.median(p.scale) - 1) < 0.05  # as much zooming in as out
     assert np.abs(p.angle).max() <= np.deg2rad(20)
-    assert 0.7 <= p.brightness.min() and p.brightness.max() <= 1.3
-    assert 0 <= p.sigma.min() and p.sigma.max() <= 1.5 and 0.45 < (p.sigma == 0).mean() < 0.55
+    assert p.brightness.min() >= 0.7 and p.brightness.max() <= 1.3
+    assert p.sigma.min() >= 0 and p.sigma.max() <= 1.5 and 0.45 < (p.sigma == 0).mean() < 0.55
 
 
 def test_grey_stays_grey_under_hue_and_saturation():

@@ -8,8 +8,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import FAST, scene, write_part
 
+from conftest import FAST, scene, write_part
 from medseg.cli import main
 
 

@@ -7,9 +7,9 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from conftest import scene
 
 import medseg
+from conftest import scene
 from medseg.cli import main
 
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import write_part
 
+from conftest import write_part
 from medseg.data import cache
 from medseg.data.batches import TrainBatches, evaluation_batches
 from medseg.data.cache import Form, open_store, read_pair

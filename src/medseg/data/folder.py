@@ -119,8 +119,8 @@ def _divided(root: Path, name: str, parts: dict[str, Path], split: str | None) -
     """A folder that is divided already."""
     about = _about(root)
     if split is not None and split != about.get("split"):
-        raise UserError(f"--split {split}: {root} is divided already ({about.get('split') or ', '.join(parts)}); leave --split out, "
-                        "or give a folder with images and masks undivided")
+        raise UserError(f"--split {split}: {root} is divided already ({about.get('split') or ', '.join(parts)}); leave --split "
+                        "out, or give a folder with images and masks undivided")
     found: dict[str, tuple[Item, ...]] = {}
     notes: list[str] = []
     for part, folder in parts.items():

@@ -24,9 +24,9 @@ from medseg.data.batches import TrainBatches
 from medseg.data.geometry import fit_mask
 from medseg.data.splits import write_split
 from medseg.errors import UserError
-from medseg.evaluate.judge import Judged, judge
-from medseg.evaluate.protocols import PROTOCOLS
-from medseg.evaluate.run import describe, environment, judge_part
+from medseg.evaluation.judge import Judged, judge
+from medseg.evaluation.protocols import PROTOCOLS
+from medseg.evaluation.run import describe, environment, judge_part
 from medseg.files import lock, new_folder, read_csv, write_text
 from medseg.models import create_model
 from medseg.training import engine
@@ -71,7 +71,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
                 raise
             size = "x".join(map(str, config.data.size))
             raise UserError(f"out of memory with --batch-size {config.training.batch_size} and --size {size}: lower "
-                            "--batch-size (and raise --accumulate to keep the gradient the same), --size or --base-channels") from None
+                            "--batch-size (and raise --accumulate to keep the gradient the same), --size or "
+                            "--base-channels") from None
     if dist.is_initialized():
         dist.destroy_process_group()
     return {"run": str(run), "summaries": summaries}

@@ -13,7 +13,7 @@ from loguru import logger
 
 from medseg.config import TrainConfig
 from medseg.files import read_csv, write_csv
-from medseg.predict.overlay import outlines
+from medseg.prediction.overlay import outlines
 from medseg.training.state import State
 
 Draw = Callable[[], list[tuple[str, np.ndarray]]]

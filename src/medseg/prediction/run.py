@@ -18,9 +18,9 @@ from medseg.data.folder import list_images
 from medseg.errors import UserError, choose
 from medseg.files import write_atomic
 from medseg.hardware import cores
-from medseg.predict.inference import classify, probabilities
-from medseg.predict.overlay import blend
-from medseg.predict.predictor import Predictor
+from medseg.prediction.inference import classify, probabilities
+from medseg.prediction.overlay import blend
+from medseg.prediction.predictor import Predictor
 
 OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities"}
 

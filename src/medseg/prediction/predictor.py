@@ -15,7 +15,7 @@ from medseg.data.decode import read_image
 from medseg.data.geometry import fit_image
 from medseg.errors import UserError
 from medseg.hardware import pick_accelerator, pick_precision
-from medseg.predict.inference import classify, forward, margins, probabilities
+from medseg.prediction.inference import classify, forward, margins, probabilities
 
 
 class Predictor:

@@ -13,7 +13,7 @@ from medseg.checkpoint import Input
 from medseg.data.batches import evaluation_batches
 from medseg.data.cache import Store
 from medseg.metrics.counts import confusion
-from medseg.predict.inference import classify, forward, margins
+from medseg.prediction.inference import classify, forward, margins
 
 
 @dataclass

@@ -24,9 +24,9 @@ from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
 from medseg.errors import UserError
-from medseg.evaluate.judge import judge
-from medseg.evaluate.protocols import per_image, summarise
-from medseg.evaluate.report import Picture, pick, write_report
+from medseg.evaluation.judge import judge
+from medseg.evaluation.protocols import per_image, summarise
+from medseg.evaluation.report import Picture, pick, write_report
 from medseg.files import read_csv, write_csv, write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
 

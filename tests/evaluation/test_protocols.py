@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medseg.errors import UserError
-from medseg.evaluate.protocols import PROTOCOLS, macro_to_foreground, per_image, summarise
+from medseg.evaluation.protocols import PROTOCOLS, macro_to_foreground, per_image, summarise
 from medseg.metrics.counts import confusion
 
 
