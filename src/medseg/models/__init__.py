@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,12 @@ import torch
 from torch import nn
 
 from medseg.errors import UserError, choose
+from medseg.models.blocks import SegmentationNetwork
 from medseg.models.ducknet import DUCKNet
+from medseg.models.encoders import normalisation
 from medseg.models.resunet import ResUNet
 from medseg.models.resunetpp import ResUNetPP
-from medseg.models.smp import SMP, normalisation
+from medseg.models.smp import SMP
 from medseg.models.unet import UNet
 from medseg.models.unetpp import UNetPP
 
@@ -22,13 +23,21 @@ __all__ = ["MODELS", "create_model", "describe", "normalisation"]
 
 @dataclass(frozen=True)
 class Entry:
-    """A network and the facts about it. `base_channels` is its default width; None where the encoder decides."""
+    """A network and the facts about it.
 
-    build: Callable[..., nn.Module]
+    `base_channels` is its default width, None where the encoder decides; `auxiliary` names its heads of deep supervision.
+    """
+
+    build: type[SegmentationNetwork]
     base_channels: int | None
     paper: str
     url: str
     auxiliary: tuple[str, ...] = ()
+
+    @property
+    def stride(self) -> int:
+        """The sides of images are padded to a multiple of this; for smp it is the usual one."""
+        return self.build.stride
 
 
 MODELS: dict[str, Entry] = {
@@ -43,7 +52,7 @@ MODELS: dict[str, Entry] = {
 
 def create_model(name: str = "unet", *, in_channels: int = 3, classes: int = 2, base_channels: int | None = None,
                  encoder: str = "resnet34", decoder: str = "unet", encoder_weights: str | None = "imagenet",
-                 auxiliary: bool = False) -> nn.Module:
+                 auxiliary: bool = False) -> SegmentationNetwork:
     """A network by name, with PyTorch's default initialisation.
 
     `base_channels` is the width at full resolution (default: the network's own); `encoder`, `decoder` and
@@ -77,14 +86,14 @@ def describe() -> list[dict[str, Any]]:
     return rows
 
 
-def multiply_adds(model: nn.Module, size: int) -> int:
-    """Multiply-adds of convolutions and matrix products for one square image, counted without computing anything.
+def multiply_adds(model: nn.Module, size: int, in_channels: int = 3) -> int:
+    """Multiply-adds of the convolutions and matrix products for one square image; a model on the meta device computes nothing.
 
-    `model` must be on the meta device.
+    Norms, activations, pooling and interpolation are not counted; bias terms neither.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    channels = next(p for p in model.parameters() if p.ndim == 4).shape[1]
+    device = next(model.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.empty(1, channels, size, size, device="meta"))
+        model(torch.zeros(1, in_channels, size, size, device=device))
     return counter.get_total_flops() // 2

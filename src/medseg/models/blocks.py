@@ -56,30 +56,42 @@ def resize(x: Tensor, like: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 class SegmentationNetwork(nn.Module):
-    """A network that takes any height and width: it pads to a multiple of `stride` once, and crops its outputs back.
+    """A network that takes any height and width, with PyTorch's default initialisation.
 
-    Subclasses define `outputs(x)`, which gets padded images [B, C, H, W] and returns the logits [B, K, H, W] under "main",
-    those of auxiliary heads under their names, and `features(x)`. The padding repeats the border at the bottom and right,
-    so that no dark frame is invented; images smaller than `smallest` are padded to it, since a batch norm would see maps
-    of one pixel (by default 2 * stride).
+    A subclass defines `stages` and, where a 1x1 convolution `self.head` on the last of them is not all, `heads`; both see
+    images whose sides are multiples of `stride`. The padding to such a size and the crop back happen here, once. It
+    repeats the border at the bottom and right: that invents no dark frame, and works for a single pixel, where a mirror
+    needs more image than it adds. Sides are at least 2 * `stride`, below which batch norm would see maps of one pixel.
     """
 
     stride = 1
-    smallest: int | None = None
 
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        """Logits by name, of images whose size is a multiple of `stride`."""
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
+        """Named feature maps of fitted images [B, C, H, W], in the order of computation."""
         raise NotImplementedError
+
+    def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """Logits [B, K, H, W] by name, "main" among them, from the feature maps of x."""
+        return {"main": self.head(list(stages.values())[-1])}
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [B, K, H, W] of images [B, C, H, W]."""
-        return self.outputs(self._padded(x))["main"][..., : x.shape[-2], : x.shape[-1]]
+        return self.multiscale(x)["main"]
 
     def multiscale(self, x: Tensor) -> dict[str, Tensor]:
-        """The logits of every head by name, "main" among them, all [B, K, H, W]."""
-        return {name: y[..., : x.shape[-2], : x.shape[-1]] for name, y in self.outputs(self._padded(x)).items()}
+        """The logits of every head, each [B, K, H, W]: "main" and those of the auxiliary heads."""
+        fitted = self.fit(x)
+        return {name: self.restore(y, x) for name, y in self.heads(self.stages(fitted), fitted).items()}
 
-    def _padded(self, x: Tensor) -> Tensor:
-        least = self.smallest or 2 * self.stride
-        bottom, right = (max(least, -(-side // self.stride) * self.stride) - side for side in x.shape[-2:])
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """The feature maps by name; they cover the padded image."""
+        return self.stages(self.fit(x))
+
+    def fit(self, x: Tensor) -> Tensor:
+        """Images at a size that the network takes."""
+        bottom, right = (max(2 * self.stride, -(-side // self.stride) * self.stride) - side for side in x.shape[-2:])
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+    def restore(self, y: Tensor, x: Tensor) -> Tensor:
+        """Logits of fitted images at the size of the images."""
+        return y[..., : x.shape[-2], : x.shape[-1]]

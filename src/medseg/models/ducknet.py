@@ -71,9 +71,9 @@ class DUCKNet(SegmentationNetwork):
         self.up = nn.ModuleList(Duck(i, o) for i, o in zip(widths[4::-1], [*widths[3::-1], f], strict=True))
         self.head = head(f, classes)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
         """encoder0 (full resolution) to encoder4, middle (1/32), decoder4 to decoder0."""
-        plain = x = self._padded(x)
+        plain = x
         found: dict[str, Tensor] = {}
         for level, (duck, main, path) in enumerate(zip(self.duck, self.main, self.plain, strict=True)):
             skip = found[f"encoder{level}"] = duck(x)
@@ -84,6 +84,3 @@ class DUCKNet(SegmentationNetwork):
             skip = found[f"encoder{level}"]
             x = found[f"decoder{level}"] = duck(resize(x, skip, "nearest") + skip)
         return found
-
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        return {"main": self.head(self.features(x)["decoder0"])}

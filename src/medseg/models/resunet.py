@@ -37,9 +37,8 @@ class ResUNet(SegmentationNetwork):
         self.up = nn.ModuleList([ResBlock(12 * b, 4 * b), ResBlock(6 * b, 2 * b), ResBlock(3 * b, b)])
         self.head = head(b, classes)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
         """encoder0 to encoder2, bridge (1/8), decoder2 to decoder0."""
-        x = self._padded(x)
         found: dict[str, Tensor] = {}
         for level, block in enumerate(self.down):
             x = found[f"encoder{level}"] = block(x)
@@ -48,6 +47,3 @@ class ResUNet(SegmentationNetwork):
             skip = found[f"encoder{level}"]
             x = found[f"decoder{level}"] = block(torch.cat([resize(x, skip), skip], 1))
         return found
-
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        return {"main": self.head(self.features(x)["decoder0"])}

@@ -88,17 +88,15 @@ class ResUNetPP(SegmentationNetwork):
         self.pyramid = ASPP(b, b)
         self.head = head(b, classes)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
         """encoder0 (1/2) to encoder3 (1/16), bridge, decoder2 (1/8) to decoder0 (1/2), pyramid (1/2)."""
-        x = self._padded(x)
         found: dict[str, Tensor] = {}
         for level, block in enumerate(self.down):
             x, found[f"encoder{level}"] = block(x)
         x = found["bridge"] = self.bridge(x)
         for level, block in zip((2, 1, 0), self.up, strict=True):
             x = found[f"decoder{level}"] = block(x, found[f"encoder{level}"])
-        found["pyramid"] = self.pyramid(x)
-        return found
+        return found | {"pyramid": self.pyramid(x)}
 
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        return {"main": resize(self.head(self.features(x)["pyramid"]), x)}
+    def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        return {"main": resize(self.head(stages["pyramid"]), x)}

@@ -27,10 +27,9 @@ class UNet(SegmentationNetwork):
         self.merge = nn.ModuleList(double_conv(2 * width, width) for width in reversed(widths[:4]))
         self.head = head(base_channels, classes)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
         """encoder0 (full resolution) to encoder3, middle (1/16), decoder3 to decoder0; widths b, 2b, 4b, 8b, 16b, 8b, ..."""
         found: dict[str, Tensor] = {}
-        x = self._padded(x)
         for level, block in enumerate(self.down):
             found[f"encoder{level}"] = block(x)
             x = self.pool(found[f"encoder{level}"])
@@ -38,6 +37,3 @@ class UNet(SegmentationNetwork):
         for level, up, merge in zip((3, 2, 1, 0), self.up, self.merge, strict=True):
             x = found[f"decoder{level}"] = merge(torch.cat([up(x), found[f"encoder{level}"]], 1))
         return found
-
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        return {"main": self.head(self.features(x)["decoder0"])}

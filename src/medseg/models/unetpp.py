@@ -34,9 +34,8 @@ class UNetPP(SegmentationNetwork):
         self.head = head(b, classes)
         self.auxiliary = nn.ModuleDict({f"aux{j}": head(b, classes) for j in (1, 2, 3)} if auxiliary else {})
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def stages(self, x: Tensor) -> dict[str, Tensor]:
         """Every node as "x00" to "x04": level i at 1 / 2**i of the resolution."""
-        x = self._padded(x)
         found: dict[str, Tensor] = {}
         for level in range(5):
             found[f"x{level}0"] = self.node[f"{level}0"](self.pool(found[f"x{level - 1}0"]) if level else x)
@@ -48,6 +47,6 @@ class UNetPP(SegmentationNetwork):
                 found[f"x{level}{column}"] = self.node[f"{level}{column}"](joined)
         return found
 
-    def outputs(self, x: Tensor) -> dict[str, Tensor]:
-        nodes = self.features(x)
-        return {"main": self.head(nodes["x04"])} | {name: each(nodes[f"x0{name[-1]}"]) for name, each in self.auxiliary.items()}
+    def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        extra = {name: each(stages[f"x0{name[-1]}"]) for name, each in self.auxiliary.items()}
+        return {"main": self.head(stages["x04"])} | extra
