@@ -32,9 +32,9 @@ def read_image(path: Path, *, channels: int = 3, bit_depth: int = 16) -> np.ndar
     if _has_palette(data):
         pixels = _with_pillow(path, data, "RGB")
     else:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
-        if pixels is None:
-            pixels = _with_tifffile(path, data)
+        # not IMREAD_COLOR_RGB: OpenCV 5.0 returns garbage for 16-bit TIFFs with it
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
+        pixels = _with_tifffile(path, data) if pixels is None else pixels[..., ::-1]
     pixels = _to_uint8(path, _three_channels(path, pixels), bit_depth)
     if channels == 1:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)[..., None]
@@ -106,10 +106,16 @@ def _with_pillow(path: Path, data: bytes, mode: str) -> np.ndarray:
 def _with_tifffile(path: Path, data: bytes) -> np.ndarray:
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         raise _not_an_image(path, data)
+    import logging
+
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say is in the error below
     try:
-        return np.asarray(tifffile.imread(io.BytesIO(data), key=0))
+        pixels = np.asarray(tifffile.imread(io.BytesIO(data), key=0))
+        if pixels.ndim not in (2, 3) or not pixels.size:
+            raise ValueError("no picture in it")
+        return pixels
     except Exception as error:  # tifffile's codecs raise many kinds for damaged files
         raise DecodeError(f"{path}: a TIFF that cannot be decoded ({' '.join(str(error).split())[:100]}); save it as PNG") from None
 

@@ -84,7 +84,8 @@ class _Frame:
         middle = (TOP + HEIGHT - BOTTOM) / 2
         parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
                      f'<text class="label" text-anchor="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}">'
-                     f'{html.escape(x_label)}</text><text class="label" text-anchor="middle" transform="rotate(-90 12 {middle})" x="12" y="{middle}">'
+                     f'{html.escape(x_label)}</text>'
+                     f'<text class="label" text-anchor="middle" transform="rotate(-90 12 {middle})" x="12" y="{middle}">'
                      f"{html.escape(y_label)}</text>")
         return "".join(parts)
 

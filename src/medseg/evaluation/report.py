@@ -98,8 +98,8 @@ def _protocols(summary: dict[str, Any]) -> str:
     empty = summary.get("empty_masks") or {}
     policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
               f"of these {_text(empty.get('false_alarms'))} with a false alarm.</p>") if empty else ""
-    return ("<section><h2>Numbers</h2><p>Three conventions of the literature. They are different quantities: compare a number "
-            f"only with others of its own row.</p><div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
+    return ("<section><h2>Numbers</h2><p>Three conventions of the literature. They are different quantities: "
+            f"compare a number only with others of its own row.</p><div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
             f"<tbody>{lines}</tbody></table></div>{policy}</section>")
 
 
@@ -195,7 +195,8 @@ _CSS = """
 *{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:32px 20px}h1{font-size:1.7rem;line-height:1.2;margin:0 0 4px;overflow-wrap:anywhere}
 h2{font-size:1.15rem;margin:36px 0 6px;border-top:1px solid var(--line);padding-top:20px}p{margin:4px 0 10px}
-.facts,.small,small,figcaption,footer,.legend{color:var(--soft)}.small,.legend,figcaption,footer{font-size:.86rem}.small{margin:2px 0}
+.facts,.small,small,figcaption,footer,.legend{color:var(--soft)}.small,.legend,figcaption,footer{font-size:.86rem}
+.small{margin:2px 0}
 .headline{display:flex;align-items:baseline;gap:16px;margin:14px 0 8px;flex-wrap:wrap}.number{font-size:3.2rem;font-weight:650;
 letter-spacing:-.02em;font-variant-numeric:tabular-nums}.notes{font-size:.86rem;color:var(--soft);padding-left:18px;margin:8px 0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
@@ -205,7 +206,8 @@ td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}th smal
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}svg{width:100%;height:auto;max-width:640px;display:block}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}.tick,.label,.keys{fill:var(--soft);font:11px system-ui,sans-serif}
 .line{fill:none;stroke-width:2}.mark{stroke:var(--ink);stroke-dasharray:3 3}.bar{fill:var(--a)}.c0{stroke:var(--a)}
-.c1{stroke:var(--b)}.c2{stroke:var(--c)}.c3{stroke:var(--d)}.c4{stroke:var(--e)}.c5{stroke:var(--f)}.key{stroke:none;font-weight:600}.key.c0{fill:var(--a)}
+.c1{stroke:var(--b)}.c2{stroke:var(--c)}.c3{stroke:var(--d)}.c4{stroke:var(--e)}.c5{stroke:var(--f)}
+.key{stroke:none;font-weight:600}.key.c0{fill:var(--a)}
 .key.c1{fill:var(--b)}.key.c2{fill:var(--c)}.key.c3{fill:var(--d)}.key.c4{fill:var(--e)}.key.c5{fill:var(--f)}
 .gallery{display:grid;gap:18px;
 grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr))}figure{margin:0;background:var(--card);border-radius:8px;padding:10px;break-inside:avoid}.pair{display:grid;grid-template-columns:1fr 1fr;gap:6px}

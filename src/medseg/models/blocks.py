@@ -66,6 +66,11 @@ class SegmentationNetwork(nn.Module):
 
     stride = 1
 
+    @property
+    def smallest(self) -> int:
+        """The least height and width of fitted images."""
+        return 2 * self.stride
+
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """Named feature maps of fitted images [B, C, H, W], in the order of computation."""
         raise NotImplementedError
@@ -89,7 +94,7 @@ class SegmentationNetwork(nn.Module):
 
     def fit(self, x: Tensor) -> Tensor:
         """Images at a size that the network takes."""
-        bottom, right = (max(2 * self.stride, -(-side // self.stride) * self.stride) - side for side in x.shape[-2:])
+        bottom, right = (max(self.smallest, -(-side // self.stride) * self.stride) - side for side in x.shape[-2:])
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
     def restore(self, y: Tensor, x: Tensor) -> Tensor:

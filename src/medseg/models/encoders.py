@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from loguru import logger
 from torch import Tensor, nn
 
 from medseg.errors import UserError, nearest
@@ -38,7 +39,7 @@ def check_encoder(name: str) -> None:
 
     if name in known or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))):
         return
-    hint = nearest(name, [f"tu-{each}" for each in timm.list_models()] if name.startswith("tu-") else known) or "."
+    hint = nearest(name, [*known, *(f"tu-{each}" for each in timm.list_models())]) or "."
     raise UserError(f"unknown encoder {name!r}{hint} Choose tu-NAME with the name of a timm model, or from: {', '.join(known)}.")
 
 
@@ -104,9 +105,10 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     found = {_bare(key): value for key, value in _read(path).items()}
     if any(key.startswith("_blocks.") for key in found) and not any(key.startswith("_blocks.") for key in own):
         found = _in_timm_names(found, list(own))
+    found = {_joined(key): value for key, value in found.items()}
     filled, missing = {}, []
     for bare, (key, value) in own.items():
-        given = found.get(bare)
+        given = found.pop(_joined(bare), None)
         if given is not None and given.ndim == 4 and given.shape[1] == 3:
             given = adapt_channels(given, value.shape[1])
         if given is not None and given.shape == value.shape:
@@ -117,6 +119,8 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         raise UserError(f"--encoder-weights {path}: fits {len(filled)} of {len(own)} entries of this encoder, "
                         f"{missing[0]} is missing or of another shape; give the weights of this very --encoder")
     nn.Module.load_state_dict(encoder, filled, strict=False)
+    if found:
+        logger.info(f"{path}: fills the encoder; left out {len(found)} entries it has no place for, such as {next(iter(found))}")
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
@@ -150,9 +154,12 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _bare(key: str) -> str:
-    """Without prefixes, and with `stages_0.` as `stages.0.`: timm joins the two when it cuts a network into features."""
-    key = re.sub(r"^((module|network|encoder|model|backbone)\.)+", "", key)
-    return re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", key)
+    return re.sub(r"^((module|network|encoder|model|backbone|body)\.)+", "", key)
+
+
+def _joined(key: str) -> str:
+    """timm writes `stages_0` for `stages.0` where it has cut a network into features."""
+    return key.replace(".", "_")
 
 
 def _in_timm_names(found: dict[str, Tensor], own: list[str]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,27 +19,29 @@ ALIASES = {"unetpp": "unetplusplus", "deeplabv3p": "deeplabv3plus"}
 class SMP(SegmentationNetwork):
     """An encoder and a decoder of the library, with its own names in the state dict.
 
-    Images are padded to a multiple of 32, for `dpt` to one of the encoder's patches; a timm encoder that takes one size
-    only gets them resized to it, and the logits are resized back. Batch norms that see one value a channel in a training
-    batch of one (pyramid pooling, split attention) are patient there.
+    Images are padded to a multiple of 32; a timm encoder that takes one size only gets them resized to it, and the logits
+    are resized back. Batch norms that see one value a channel in a training batch of one (pyramid pooling, split
+    attention) are patient there.
     """
 
     stride = 32
+    smallest = 64
 
     def __init__(self, *, in_channels: int = 3, classes: int = 2, encoder: str = "resnet34", decoder: str = "unet",
                  encoder_weights: str | None = "imagenet") -> None:
         super().__init__()
         decoder = choose("decoder", ALIASES.get(decoder, decoder), library().MODEL_ARCHITECTURES_MAPPING)
         check_encoder(encoder)
-        network, options, self.only_size = _fitting(decoder, encoder, in_channels, classes)
-        if encoder_weights == "imagenet":
-            network = _pretrained(decoder, encoder, in_channels, classes, options)
+        source = imagenet_source(encoder) if encoder_weights == "imagenet" else None
+        network, way = _fitting(decoder, encoder, in_channels, classes)
+        if source:
+            network = _pretrained(source, decoder, encoder, in_channels, classes, way.options)
         elif encoder_weights not in (None, "none"):
             load_encoder(network.encoder, Path(encoder_weights))
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = PatientBatchNorm  # adds nothing but its forward
-        self.stride = _stride(decoder, network)
+        self.stride, self.smallest, self.only_size = _stride(network), way.smallest, way.only_size
         self.encoder, self.decoder, self.segmentation_head = network.encoder, network.decoder, network.segmentation_head
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
@@ -65,50 +67,56 @@ class SMP(SegmentationNetwork):
         return F.interpolate(y, x.shape[-2:], mode="bilinear")
 
 
-def _fitting(decoder: str, encoder: str, in_channels: int, classes: int) -> tuple[nn.Module, dict[str, Any], Any]:
-    """The network with random weights, the options that make it, and the one size it takes (None: any).
+class Way(NamedTuple):
+    """How an encoder and a decoder go together."""
+
+    options: dict[str, Any]  # of the encoder
+    smallest: int = 0  # least height and width
+    only_size: tuple[int, int] | None = None  # the one height and width that it takes
+
+
+def _fitting(decoder: str, encoder: str, in_channels: int, classes: int) -> tuple[nn.Module, Way]:
+    """The network with random weights, and the way that makes it work.
 
     Many of timm's transformers take images of any size only when told so when built, each family by its own option, and
-    some never. So each way is tried on a small image. Raises `UserError` when nothing works.
+    some never; a decoder may need more pixels than others. So each way is tried on small images. Raises `UserError` when
+    none works.
     """
-    reason: Exception | None = None
-    fixed = None
+    reason, fixed = None, None
     for options in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}) if encoder.startswith("tu-") else ({},):
         try:
             network = library().create_model(decoder, encoder, None, in_channels, classes, **options)
-        except Exception as error:
+        except Exception as error:  # of any kind: the option may not exist, the two may not go together
             reason = reason or error
             continue
-        stride = _stride(decoder, network)
-        failure = _trial(network, in_channels, (2 * stride, 3 * stride))
-        if failure is None:
-            return network, options, None
+        for least in (2 * _stride(network), 4 * _stride(network)):
+            reason = _trial(network, in_channels, (least, 2 * least))
+            if reason is None:
+                return network, Way(options, least)
         size = _own_size(encoder)
         if fixed is None and size and _trial(network, in_channels, size) is None:
-            fixed = network, options, size
-        reason = reason or failure
+            fixed = network, Way(options, only_size=size)
     if fixed:
         return fixed
     raise UserError(f"--encoder {encoder} does not fit --decoder {decoder} ({' '.join(str(reason).split())[:160]}); "
                     "choose another of the two")
 
 
-def _pretrained(decoder: str, encoder: str, in_channels: int, classes: int, options: dict[str, Any]) -> nn.Module:
-    """The network with the library's ImageNet weights in its encoder, adapted by the library to `in_channels`."""
-    source = imagenet_source(encoder)
+def _pretrained(source: str, decoder: str, encoder: str, in_channels: int, classes: int, options: dict[str, Any]) -> nn.Module:
+    """The network with the ImageNet weights at `source` in its encoder, adapted by the library to `in_channels`."""
     weights = True if encoder.startswith("tu-") else "imagenet"
     try:
         with asking_the_hub_once():
             return library().create_model(decoder, encoder, weights, in_channels, classes, **options)
     except Exception as error:  # whatever the network, the hub's client or a damaged file in its cache raise
         raise UserError(f"--encoder-weights imagenet: the weights of {encoder} could not be downloaded from {source} "
-                        f"({' '.join(str(error).split())[:120]}); offline, fetch the file on a connected machine and give "
+                        f"({' '.join(str(error).split())[:120].strip()}); offline, fetch the file on a connected machine and give "
                         "--encoder-weights PATH, or start from random weights with --encoder-weights none") from None
 
 
-def _stride(decoder: str, network: nn.Module) -> int:
-    """32 even where the decoder reads fewer stages: encoders such as HRNet compute them all."""
-    return network.encoder.output_stride if decoder == "dpt" else 32
+def _stride(network: nn.Module) -> int:
+    """At least 32, even where the decoder reads fewer stages: encoders such as HRNet compute them all."""
+    return max(32, network.encoder.output_stride)
 
 
 def _own_size(encoder: str) -> tuple[int, int] | None:

@@ -1,0 +1,149 @@
+"""Every format, depth and orientation; and what is no image is refused by name."""
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from medseg.data.decode import DecodeError, read_image, read_mask
+
+
+@pytest.fixture
+def picture():
+    """Smooth, so that lossy formats stay close; no symmetry, so that a wrong turn shows."""
+    y, x = np.mgrid[:40, :60]
+    return np.stack([4 * x, 6 * y, 255 - 2 * x - y], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [("jpg", 6), ("jpeg", 6), ("png", 0), ("tif", 0), ("tiff", 0), ("bmp", 0),
+                                                   ("webp", 12)])
+def test_formats(tmp_path, picture, suffix, tolerance):
+    path = tmp_path / f"ä b.{suffix}"  # a name that is not ASCII
+    Image.fromarray(picture).save(path, **({"quality": 97} if suffix in ("jpg", "jpeg", "webp") else {}))
+    out = read_image(path)
+    assert out.dtype == np.uint8 and out.shape == picture.shape
+    assert np.abs(out.astype(int) - picture).mean() <= tolerance
+
+
+def test_gif_palette_grey_and_alpha(tmp_path, picture):
+    image = Image.fromarray(picture)
+    image.save(tmp_path / "a.gif")
+    assert read_image(tmp_path / "a.gif").shape == picture.shape
+    image.quantize(64).save(tmp_path / "p.png")
+    assert np.abs(read_image(tmp_path / "p.png").astype(int) - picture).mean() < 12
+    image.convert("L").save(tmp_path / "l.png")
+    grey = read_image(tmp_path / "l.png")
+    assert grey.shape == (40, 60, 3) and (grey[..., 0] == grey[..., 2]).all()
+    rgba = np.dstack([picture, np.zeros((40, 60), np.uint8)])  # fully transparent: alpha is dropped, not applied
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "a.png"), picture)
+    Image.fromarray(picture[..., 0]).convert("LA").save(tmp_path / "la.png")
+    assert np.array_equal(read_image(tmp_path / "la.png", channels=1)[..., 0], picture[..., 0])
+    assert read_image(tmp_path / "l.png", channels=1).shape == (40, 60, 1)
+
+
+def test_depths(tmp_path, picture):
+    deep = picture.astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "a.png"), deep[..., ::-1])
+    assert np.array_equal(read_image(tmp_path / "a.png"), picture)
+    twelve = np.rint(picture * (4095 / 255)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "b.tif", twelve)
+    assert np.abs(read_image(tmp_path / "b.tif", bit_depth=12).astype(int) - picture).max() <= 1
+    tifffile.imwrite(tmp_path / "c.tif", (picture / 255).astype(np.float32))
+    assert np.array_equal(read_image(tmp_path / "c.tif"), picture)
+    tifffile.imwrite(tmp_path / "d.tif", picture.astype(np.float32))
+    with pytest.raises(DecodeError, match="floats from 0 to 1"):
+        read_image(tmp_path / "d.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, picture, orientation):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(tmp_path / "a.jpg", quality=98, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
+    out = read_image(tmp_path / "a.jpg")
+    assert out.shape == upright.shape
+    assert np.abs(out.astype(int) - upright).mean() < 4
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp"])
+def test_a_truncated_file_is_an_error_and_not_a_grey_half(tmp_path, picture, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    for read in (read_image, read_mask):
+        with pytest.raises(DecodeError, match=rf"a\.{suffix}: the file is cut off"):
+            read(path)
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "0 bytes"), (b"hello, I am text\n" * 9, "holds text"),
+                                                (bytes(range(256)) * 9, "no image that can be read"),
+                                                (b"\x89PNG\r\n\x1a\n" + b"x" * 80 + b"IEND", "no image"),
+                                                (b"GIF89a" + b"\0" * 60, "no image"), (b"II*\0" + b"\xff" * 60, "TIFF|no image")])
+def test_what_is_no_image_is_named(tmp_path, content, words):
+    path = tmp_path / "odd.png"
+    path.write_bytes(content)
+    for read in (read_image, read_mask):
+        with pytest.raises(DecodeError, match=rf"odd\.png: .*({words})"):
+            read(path)
+    with pytest.raises(DecodeError, match="cannot be read"):
+        read_image(tmp_path / "none.png")
+
+
+class TestMasks:
+    mask = np.zeros((30, 40), np.uint8)
+    mask[10:20, 5:30] = 255
+
+    def test_grey_rgb_rgba_and_one_bit(self, tmp_path):
+        Image.fromarray(self.mask).save(tmp_path / "grey.png")
+        Image.fromarray(np.repeat(self.mask[..., None], 3, 2)).save(tmp_path / "rgb.png")
+        Image.fromarray(np.dstack([self.mask] * 3 + [np.full_like(self.mask, 255)])).save(tmp_path / "rgba.png")
+        Image.fromarray(self.mask > 0).save(tmp_path / "bit.png")
+        Image.fromarray(self.mask).save(tmp_path / "m.gif")
+        tifffile.imwrite(tmp_path / "bool.tif", self.mask > 0, photometric="minisblack")
+        for path in tmp_path.iterdir():
+            values = read_mask(path)
+            assert values.shape == (30, 40) and values.dtype == np.uint8
+            assert np.array_equal(values > 0, self.mask > 0), path.name
+
+    def test_one_colour_on_black_is_binary_several_are_refused(self, tmp_path):
+        red = np.zeros((30, 40, 3), np.uint8)
+        red[self.mask > 0] = (200, 20, 10)
+        Image.fromarray(red).save(tmp_path / "red.png")
+        assert np.array_equal(read_mask(tmp_path / "red.png") > 127, self.mask > 0)
+        red[:5] = (10, 200, 10)
+        Image.fromarray(red).save(tmp_path / "two.png")
+        with pytest.raises(DecodeError, match=r"two\.png.*several colours.*class index"):
+            read_mask(tmp_path / "two.png")
+
+    def test_a_coloured_palette_gives_its_indices(self, tmp_path):
+        index = (self.mask > 0).astype(np.uint8) * 2
+        index[0, 0] = 1
+        image = Image.fromarray(index, "P")
+        image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 759)
+        image.save(tmp_path / "voc.png")
+        assert np.array_equal(read_mask(tmp_path / "voc.png"), index)
+
+    def test_sixteen_bits(self, tmp_path):
+        cv2.imwrite(str(tmp_path / "i.png"), (self.mask // 255 * 3).astype(np.uint16))
+        assert set(np.unique(read_mask(tmp_path / "i.png"))) == {0, 3}
+        cv2.imwrite(str(tmp_path / "f.png"), self.mask.astype(np.uint16) * 257)
+        assert set(np.unique(read_mask(tmp_path / "f.png"))) == {0, 255}
+        cv2.imwrite(str(tmp_path / "w.png"), self.mask.astype(np.uint16) * 7)
+        with pytest.raises(DecodeError, match="values up to 1785"):
+            read_mask(tmp_path / "w.png")
+
+
+def test_real_files_of_every_set(real):
+    for name, suffix, shape in (("Kvasir-SEG", "jpg", None), ("CVC-ClinicDB", "png", (288, 384)), ("CVC-ColonDB", "jpg", (500, 574)),
+                                ("ETIS-LaribPolypDB-first24", "webp", (966, 1225)), ("ISBI2012-EM", "png", (512, 512))):
+        for path in sorted((real / name / "images").iterdir())[:3]:
+            mask_path = next((real / name / "masks").glob(f"{path.stem}.*"))
+            image, mask = read_image(path), read_mask(mask_path)
+            assert path.suffix == f".{suffix}"
+            assert image.shape[:2] == mask.shape and (shape is None or mask.shape == shape)
+            assert mask.max() > 200

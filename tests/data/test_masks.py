@@ -1,0 +1,102 @@
+"""What the values mean, over the whole set."""
+
+import cv2
+import numpy as np
+import pytest
+
+from medseg.data.masks import decode_mask, survey
+from medseg.data.sample import Item
+from medseg.errors import UserError
+
+
+@pytest.fixture
+def items(tmp_path):
+    """Write masks and return their items."""
+    def make(*masks):
+        found = []
+        for i, mask in enumerate(masks):
+            path = tmp_path / f"m{i}.png"
+            cv2.imwrite(str(path), np.asarray(mask, np.uint8))
+            found.append(Item(f"m{i}", path, path))
+        return found
+
+    return make
+
+
+def blob(value, size=40):
+    mask = np.zeros((size, size), np.uint8)
+    mask[10:30, 10:30] = value
+    return mask
+
+
+def values_of(coding, mask):
+    return set(np.unique(decode_mask(np.asarray(mask, np.uint8), coding, name="x")).tolist())
+
+
+def test_binary_255(items):
+    coding = survey(items(blob(255), blob(0)))
+    assert (coding.kind, coding.classes) == ("binary-255", 2) and coding.text == "masks: 0/255 in 2 files"
+    assert values_of(coding, blob(255)) == {0, 1}
+
+
+def test_jpeg_noise_is_thresholded_at_127_and_said(items):
+    noisy = blob(251)
+    noisy[0, :9] = [1, 2, 3, 4, 5, 127, 128, 200, 254]
+    coding = survey(items(noisy, blob(255)))
+    assert coding.kind == "binary-255" and "1 of them with values between, threshold 127" in coding.text
+    decoded = decode_mask(noisy, coding, name="x")
+    assert decoded[0, :9].tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1]
+
+
+def test_zero_one_and_zero_one_with_ignore(items):
+    assert survey(items(blob(1), blob(0))).kind == "binary-01"
+    with_border = blob(1)
+    with_border[0] = 255
+    coding = survey(items(with_border))
+    assert coding.kind == "binary-01" and "255 is ignored (1 files)" in coding.text
+    assert values_of(coding, with_border) == {0, 1, 255}
+
+
+def test_class_indices_with_ignore(items):
+    mask = blob(2)
+    mask[0], mask[1] = 255, 3
+    coding = survey(items(mask, blob(1)))
+    assert (coding.kind, coding.classes) == ("index", 4)
+    assert values_of(coding, mask) == {0, 2, 3, 255}
+    assert survey(items(mask), classes=6).classes == 6
+
+
+def test_five_unexpected_values_name_the_file(items):
+    mask = np.repeat(np.array([0, 50, 100, 150, 200], np.uint8), 8)[None].repeat(40, 0)
+    with pytest.raises(UserError, match=r"m1\.png: holds the values 0, 50, 100, 150, 200; expected 0 and 255"):
+        survey(items(blob(255), mask))
+
+
+def test_all_empty_is_refused_some_empty_are_fine(items):
+    with pytest.raises(UserError, match="no foreground in 2 masks"):
+        survey(items(blob(0), blob(0)))
+    assert survey(items(blob(0), blob(255))).classes == 2
+    assert survey(items(blob(0)), kind="binary-255").classes == 2  # a declared kind is taken at its word
+
+
+def test_an_index_beyond_the_classes_names_file_and_value(items):
+    with pytest.raises(UserError, match=r"m1\.png: holds the class index 7, expected 0 to 2"):
+        survey(items(blob(2), blob(7)), classes=3)
+    with pytest.raises(UserError, match="holds the value 9"):
+        decode_mask(blob(9), survey(items(blob(2))), name="later.png")
+
+
+def test_binary_masks_for_more_classes_are_refused(items):
+    with pytest.raises(UserError, match="--classes 3: the masks hold 0, 255, which is 2 classes"):
+        survey(items(blob(255)), classes=3)
+
+
+def test_the_real_sets(real):
+    from medseg.data.folder import pair
+
+    for name, kind, noisy in (("Kvasir-SEG", "binary-255", True), ("CVC-ClinicDB", "binary-255", True),
+                              ("CVC-ColonDB", "binary-255", False), ("ISBI2012-EM", "binary-255", False)):
+        items, notes = pair(real / name)
+        coding = survey(items[:: max(1, len(items) // 60)])
+        assert (coding.kind, coding.classes) == (kind, 2)
+        assert ("threshold" in coding.text) == noisy and not notes
