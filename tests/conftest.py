@@ -57,7 +57,7 @@ def dataset(tmp_path):
 
 
 FAST = {"model": "unet", "base_channels": 4, "size": 32, "epochs": 2, "batch_size": 4, "lr": 0.01, "accelerator": "cpu",
-        "precision": "fp32", "tensorboard": False, "progress": False}
+        "precision": "fp32", "threads": 1, "tensorboard": False, "progress": False}
 
 
 @pytest.fixture

@@ -136,6 +136,8 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
 
 def main(argv: Arguments | None = None) -> int:
     """Run one verb. Exit code 0: done, 1: some inputs failed, 2: wrong use, 130: stopped by the user."""
+    # waiting threads of OpenMP spin for milliseconds: with one more busy process around, training takes several times longer
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     log_to_stderr()
     first = os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:  # the first process speaks for all

@@ -45,6 +45,17 @@ def autocast(accelerator: str, precision: str) -> torch.autocast:
     return torch.autocast(accelerator, dtype=DTYPES[precision] if precision != "fp32" else None, enabled=precision != "fp32")
 
 
+def threads(processes: int = 1) -> int:
+    """Threads for arithmetic in each of `processes` on this machine: OMP_NUM_THREADS, or an even share of the cores.
+
+    torchrun sets OMP_NUM_THREADS=1 by itself, which is nobody's wish: there the share is taken.
+    """
+    wished = os.environ.get("OMP_NUM_THREADS", "")
+    if wished.isdecimal() and int(wished) and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return int(wished)
+    return max(1, cores() // processes)
+
+
 def cores() -> int:
     """CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

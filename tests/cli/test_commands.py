@@ -51,7 +51,8 @@ def test_predict_takes_any_mix_of_sizes_and_formats(run, tmp_path, capsys):
         share = cv2.imread(str(out / "probabilities" / name), cv2.IMREAD_UNCHANGED)
         assert set(np.unique(mask)) <= {0, 255}
         assert share.dtype == np.uint16
-        np.testing.assert_array_equal(mask > 0, share > 32767)
+        far = np.abs(share - 32767.5) > 1  # from the threshold, in steps of 16 bits
+        np.testing.assert_array_equal((mask > 0)[far], (share > 32767)[far])
         assert cv2.imread(str(out / "overlays" / name)).shape[:2] == mask.shape
 
 
@@ -106,5 +107,6 @@ def test_version_and_help(capsys):
 
 
 def test_a_closed_pipe_is_no_error():
-    done = subprocess.run(f"{sys.executable} -m medseg data list | head -1", shell=True, capture_output=True, text=True, check=False)
+    command = f"{sys.executable} -m medseg data list | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr

@@ -139,7 +139,8 @@ class TestMasks:
 
 
 def test_real_files_of_every_set(real):
-    for name, suffix, shape in (("Kvasir-SEG", "jpg", None), ("CVC-ClinicDB", "png", (288, 384)), ("CVC-ColonDB", "jpg", (500, 574)),
+    for name, suffix, shape in (("Kvasir-SEG", "jpg", None),
+                                ("CVC-ClinicDB", "png", (288, 384)), ("CVC-ColonDB", "jpg", (500, 574)),
                                 ("ETIS-LaribPolypDB-first24", "webp", (966, 1225)), ("ISBI2012-EM", "png", (512, 512))):
         for path in sorted((real / name / "images").iterdir())[:3]:
             mask_path = next((real / name / "masks").glob(f"{path.stem}.*"))

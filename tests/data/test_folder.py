@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import write_part
 
+from conftest import write_part
 from medseg.data.catalog import CATALOG
 from medseg.data.folder import list_images, open_dataset, size_mismatch
 from medseg.data.parts import load_dataset
@@ -94,7 +94,7 @@ def test_own_lists_with_paths_comments_and_mistakes(tmp_path):
     with pytest.raises(UserError, match=r"test\.txt: frame001 stands in train\.txt already"):
         open_dataset(tmp_path / "set", split=str(lists))
     (lists / "test.txt").write_text("frame009\n")
-    with pytest.raises(UserError, match="1 of the listed images are not in .*, such as frame009"):
+    with pytest.raises(UserError, match=r"1 of the listed images are not in .*, such as frame009"):
         open_dataset(tmp_path / "set", split=str(lists))
 
 
@@ -105,7 +105,7 @@ def test_unknown_schemes_get_a_hint(tmp_path):
 
 
 def test_a_known_name_says_where_it_looked(tmp_path):
-    with pytest.raises(UserError, match="not found as .*Kvasir-SEG.*medseg data list"):
+    with pytest.raises(UserError, match=r"not found as .*Kvasir-SEG.*medseg data list"):
         open_dataset("kvasir-seg", data_root=tmp_path)
     with pytest.raises(UserError, match="did you mean kvasir-seg"):
         open_dataset("kvasirseg", data_root=tmp_path)

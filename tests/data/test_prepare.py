@@ -6,8 +6,8 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from conftest import write_part
 
+from conftest import write_part
 from medseg.data import prepare as module
 from medseg.data.catalog import CATALOG, describe
 from medseg.data.folder import open_dataset

@@ -1,6 +1,7 @@
 """Schedules, weight decay and the moving average."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 import torch
@@ -18,8 +19,8 @@ def test_schedules_stay_within_bounds_and_warm_up(schedule):
     factors = [lr_factor(config, i / 1000, 100) for i in range(1001)]
     assert all(0 <= f <= 1 for f in factors)
     assert factors[0] < 0.05 and factors[100] == pytest.approx(1, abs=1e-3)
-    assert all(a <= b + 1e-12 for a, b in zip(factors[:100], factors[1:101], strict=True))  # rises
-    assert all(a >= b - 1e-12 for a, b in zip(factors[100:-1], factors[101:], strict=True))  # then falls
+    assert all(a <= b + 1e-12 for a, b in pairwise(factors[:101]))  # rises
+    assert all(a >= b - 1e-12 for a, b in pairwise(factors[100:]))  # then falls
 
 
 def test_final_values():
@@ -80,4 +81,5 @@ def test_the_moving_average_follows_its_formula_and_covers_batch_norm():
 
 def test_momentum_is_honoured_by_sgd():
     model = nn.Linear(1, 1)
-    assert make_optimizer(model, dataclasses.replace(Optim(), optimizer="sgd", momentum=0.8), fused=False).defaults["momentum"] == 0.8
+    optim = dataclasses.replace(Optim(), optimizer="sgd", momentum=0.8)
+    assert make_optimizer(model, optim, fused=False).defaults["momentum"] == 0.8

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,14 +54,14 @@ def test_evaluate_repeats_the_numbers_of_training(fast):
     assert again["protocols"] == result["summaries"]["test"]["protocols"]
     validation = medseg.evaluate(result["run"], split_part="validation", accelerator="cpu", precision="fp32", batch_size=4)
     assert validation["protocols"] == result["summaries"]["validation"]["protocols"]
-    best = max(read_csv(fast["out"] + "/metrics.csv"), key=lambda row: row["val_dice"])
+    best = max(read_csv(Path(fast["out"]) / "metrics.csv"), key=lambda row: row["val_dice"])
     assert validation["protocols"]["per-image-foreground"]["dice"] == pytest.approx(best["val_dice"], abs=1e-5)
 
 
 def test_the_predictor_agrees_with_the_evaluation(fast, dataset):
     result = medseg.train(**fast)
     predictor = medseg.Predictor.load(result["run"], accelerator="cpu", precision="fp32")
-    counts = {row["name"]: row for row in read_csv(fast["out"] + "/report/test/per_image.csv")}
+    counts = {row["name"]: row for row in read_csv(Path(fast["out"]) / "report" / "test" / "per_image.csv")}
     for path in sorted((dataset / "test" / "images").iterdir()):
         mask = predictor(path)
         truth = medseg_mask(dataset / "test" / "masks" / path.name)
@@ -136,17 +137,17 @@ def test_another_seed_gives_another_network(fast, tmp_path):
 def test_a_run_folder_is_never_overwritten_or_resumed_silently(fast, tmp_path):
     medseg.train(**fast)
     before = (tmp_path / "run" / "best.pt").read_bytes()
-    with pytest.raises(UserError, match="exists already.*--resume"):
+    with pytest.raises(UserError, match=r"exists already.*--resume"):
         medseg.train(**fast)
     assert (tmp_path / "run" / "best.pt").read_bytes() == before
 
 
 def test_a_resumed_run_keeps_its_options(fast):
     run = medseg.train(**fast)["run"]
-    with pytest.raises(UserError, match="--lr: a resumed run keeps 0.01"):
+    with pytest.raises(UserError, match=r"--lr: a resumed run keeps 0\.01"):
         medseg.train(resume=run, lr=0.5)
     assert medseg.train(resume=run, epochs=3)["summaries"]
-    assert [row["epoch"] for row in read_csv(f"{run}/metrics.csv")] == [1, 2, 3]
+    assert [row["epoch"] for row in read_csv(Path(run) / "metrics.csv")] == [1, 2, 3]
     with pytest.raises(UserError, match=r"holds no last\.pt"):
         medseg.train(resume=run + "/report")
 
@@ -170,7 +171,7 @@ def test_the_last_weights_can_be_kept_instead_of_the_best(fast, tmp_path):
 def test_a_time_budget_ends_the_run_and_the_schedule(fast, tmp_path):
     medseg.train(**fast | {"epochs": 100_000, "time_budget": 3, "warmup_epochs": 0})
     rows = read_csv(tmp_path / "run" / "metrics.csv")
-    assert len(rows) < 1000 and rows[-1]["lr"] < 0.02 * rows[0]["lr"]
+    assert len(rows) < 1000 and rows[-1]["lr"] < 0.1 * rows[0]["lr"]
     assert "val_dice" in rows[-1]
 
 

@@ -99,7 +99,8 @@ def _protocols(summary: dict[str, Any]) -> str:
     policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
               f"of these {_text(empty.get('false_alarms'))} with a false alarm.</p>") if empty else ""
     return ("<section><h2>Numbers</h2><p>Three conventions of the literature. They are different quantities: "
-            f"compare a number only with others of its own row.</p><div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
+            "compare a number only with others of its own row.</p>"
+            f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
             f"<tbody>{lines}</tbody></table></div>{policy}</section>")
 
 
@@ -210,7 +211,9 @@ grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}svg{width:100
 .key{stroke:none;font-weight:600}.key.c0{fill:var(--a)}
 .key.c1{fill:var(--b)}.key.c2{fill:var(--c)}.key.c3{fill:var(--d)}.key.c4{fill:var(--e)}.key.c5{fill:var(--f)}
 .gallery{display:grid;gap:18px;
-grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr))}figure{margin:0;background:var(--card);border-radius:8px;padding:10px;break-inside:avoid}.pair{display:grid;grid-template-columns:1fr 1fr;gap:6px}
+grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr))}
+figure{margin:0;background:var(--card);border-radius:8px;padding:10px;break-inside:avoid}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:6px}
 .pair img{width:100%;height:auto;border-radius:4px}figcaption{margin-top:6px;overflow-wrap:anywhere}figcaption b{color:var(--ink)}
 .truth,.prediction{display:inline-block;width:28px;vertical-align:middle;border-top:3px solid #fff;outline:1px solid #000}
 .prediction{border-top:3px dashed #00c8ff;outline:none;background:#000;margin-left:14px}details{margin-top:20px;

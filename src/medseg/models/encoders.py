@@ -154,7 +154,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _bare(key: str) -> str:
-    return re.sub(r"^((module|network|encoder|model|backbone|body)\.)+", "", key)
+    return re.sub(r"^((module|network|encoder|model|backbone|body)[._])+", "", key)
 
 
 def _joined(key: str) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from medseg.augment.batch import augment, neutral, sample
 from medseg.checkpoint import Input
 from medseg.config import TrainConfig
+from medseg.config.schema import Training
 from medseg.data.batches import Batch, TrainBatches
 from medseg.errors import UserError
 from medseg.training.objectives import Objective
@@ -61,24 +62,27 @@ def run(loop: Loop, state: State) -> State:
     Raises `Interrupted` after saving when asked to stop, and `UserError` when the loss is no longer a number.
     """
     training = loop.config.training
-    while state.epoch < training.epochs and not state.finished:
+    while not _done(training, state):
         started = time.perf_counter()
         earlier, first = state.elapsed, state.step
         out_of_time = _epoch(loop, state)
         row: dict[str, Any] = {"epoch": state.epoch + 1, "lr": loop.optimizer.param_groups[0]["lr"]}
         row |= {name: value / max(1, state.step) for name, value in state.sums.items()}
         row |= {"images_per_second": (state.step - first) * training.batch_size / max(1e-9, state.elapsed - earlier)}
-        last = state.epoch + 1 == training.epochs or out_of_time
-        improved = _judge(loop, state, row, last)
+        improved = _judge(loop, state, row, last=state.epoch + 1 == training.epochs or out_of_time)
         state.elapsed = earlier + agree(loop.fabric, False, time.perf_counter() - started)[1]
         row["seconds"] = state.elapsed
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-        state.finished = last or (0 < training.patience <= state.stale)
         loop.after_epoch(state, row, improved)
     return state
 
 
-def _judge(loop: Loop, state: State, row: dict[str, Any], last: bool) -> bool:
+def _done(training: Training, state: State) -> bool:
+    spent = training.time_budget is not None and state.elapsed >= training.time_budget
+    return state.epoch >= training.epochs or spent or 0 < training.patience <= state.stale
+
+
+def _judge(loop: Loop, state: State, row: dict[str, Any], *, last: bool) -> bool:
     """Validate when it is due, add the metrics to `row`, and say whether the score is the best so far."""
     training = loop.config.training
     due = state.epoch + 1 > training.val_start and (state.epoch + 1) % training.val_interval == 0

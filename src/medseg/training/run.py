@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -164,10 +165,14 @@ class Session:
         for part in ("validation", "test"):
             items = parts.dataset.parts.get(part, ())
             if items:
-                summaries[part] = judge_part(
-                    model, items, parts.coding, parts.given, folder=self.run / "report" / part, device=self.fabric.device,
-                    precision=self.precision, batch_size=self._val_batch_size(), config=flatten(config), history=history,
-                    about=describe(stored, checkpoint.find(self.run), parts.dataset, part), show=config.output.progress)
+                try:
+                    summaries[part] = judge_part(
+                        model, items, parts.coding, parts.given, folder=self.run / "report" / part, device=self.fabric.device,
+                        precision=self.precision, batch_size=self._val_batch_size(), config=flatten(config), history=history,
+                        about=describe(stored, checkpoint.find(self.run), parts.dataset, part), show=config.output.progress)
+                except UserError as error:  # the test part is first opened here
+                    raise UserError(f"{error}. The training is complete: then run medseg evaluate {self.run} --split-part {part}"
+                                    ) from None
                 numbers = summaries[part]["protocols"]["per-image-foreground"]
                 logger.info(f"{part}: dice {numbers['dice']:.4f} iou {numbers['iou']:.4f} per image, foreground, n={len(items)}"
                             f"  {self.run / 'report' / part / 'report.html'}")
@@ -225,12 +230,22 @@ def _run_folder(config: TrainConfig, parts: Parts) -> Path:
         for part, items in parts.dataset.parts.items():
             same_images(run, part, [item.name for item in items])
     else:
-        name = f"{parts.dataset.name}-{config.model.model}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = new_folder(config.output.out or Path("runs") / name, "--out", "choose another, or go on with it by --resume")
+        run = new_folder(config.output.out or _free_name(parts.dataset.name, config.model.model), "--out",
+                         "choose another, or go on with it by --resume")
         write_split(run / "splits", {part: [item.name for item in items] for part, items in parts.dataset.parts.items()})
     write_text(run / "config.yaml", dump(replace(config, output=replace(config.output, resume=None, out=run))))
     write_text(run / "environment.json", to_json(environment()))
     return run
+
+
+def _free_name(data: str, model: str) -> Path:
+    name = f"{data}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path("runs") / name
+    for number in itertools.count(2):
+        if not path.exists():
+            break
+        path = path.with_name(f"{name}-{number}")
+    return path
 
 
 @contextmanager

@@ -18,7 +18,6 @@ class State:
     best_epoch: int = 0
     stale: int = 0  # validations since the best
     sums: dict[str, float] = field(default_factory=dict)  # of the loss terms in this epoch
-    finished: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As a dict of numbers, for the checkpoint."""
