@@ -125,12 +125,26 @@ def data_synthesize(argv: Arguments) -> int:
     return 0
 
 
+def bench(argv: Arguments) -> int:
+    """Measure training, prediction or feeding on this machine against the plain way of doing the same."""
+    from medseg.config import BenchConfig, parse
+
+    config = parse(BenchConfig, argv, prog="medseg bench", about=_about(bench))
+    from medseg.bench.run import bench as run
+
+    result = run(config)
+    if config.json:
+        print_json(result)
+    return 0
+
+
 VERBS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
     "models": models,
     "data": data,
+    "bench": bench,
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 
 import torch
 
@@ -25,19 +27,34 @@ def pick_accelerator(wanted: str = "auto") -> str:
 
 
 def pick_precision(wanted: str, accelerator: str) -> str:
-    """`fp32`, `bf16` or `fp16`; auto takes bf16 where the hardware multiplies it natively, fp16 on older CUDA devices."""
+    """`fp32`, `bf16` or `fp16`; auto takes the one that trains fastest.
+
+    That is bf16 on CUDA devices that multiply it, fp16 on older ones, bf16 on CPUs with matrix units (AMX), and fp32 on other
+    CPUs: their bf16 instructions alone are slower than fp32 in channels-last (docs/log.md).
+    """
     if wanted == "fp16" and accelerator == "cpu":
         raise UserError("--precision fp16: CPUs have no fp16 training; use bf16, fp32 or auto")
     if wanted != "auto":
         return wanted
     if accelerator == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if accelerator == "cpu" and _cpu_has_bf16() else "fp32"
+    return "bf16" if accelerator == "cpu" and _cpu_multiplies_bf16() else "fp32"
 
 
-def _cpu_has_bf16() -> bool:
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check is not None)
+def _cpu_multiplies_bf16() -> bool:
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return check is not None and check()
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep freed memory for the next tensor: handing it back costs a page fault for every 4 KiB later.
+
+    A tenth or more of a training step on the CPU (docs/log.md). For a process that has nothing else to do; only glibc.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: no mapping for each large block
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: never shrink the heap
 
 
 def autocast(accelerator: str, precision: str) -> torch.autocast:

@@ -16,6 +16,7 @@ LAYERS = [
     {"prediction"},
     {"evaluation"},
     {"training"},
+    {"bench"},
     {"cli", "__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

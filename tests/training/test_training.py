@@ -80,13 +80,13 @@ def medseg_mask(path):
 def stop_after(monkeypatch, steps):
     """Make the run behave as if Ctrl-C came after so many steps."""
     seen = []
-    original = engine._step
+    original = engine.step
 
     def counted(*arguments):
         seen.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(engine, "_step", counted)
+    monkeypatch.setattr(engine, "step", counted)
     from medseg.training import run as module
 
     real = module._stop_on_signals
@@ -102,7 +102,7 @@ def stop_after(monkeypatch, steps):
         return Context()
 
     monkeypatch.setattr(module, "_stop_on_signals", pretend)
-    return lambda: (monkeypatch.setattr(engine, "_step", original), monkeypatch.setattr(module, "_stop_on_signals", real))
+    return lambda: (monkeypatch.setattr(engine, "step", original), monkeypatch.setattr(module, "_stop_on_signals", real))
 
 
 @pytest.mark.parametrize("steps", [6, 7], ids=["at the end of an epoch", "in mid-epoch"])
@@ -225,9 +225,19 @@ def test_out_of_memory_says_what_to_lower(fast, monkeypatch):
     def starve(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(engine, "_step", starve)
+    monkeypatch.setattr(engine, "step", starve)
     with pytest.raises(UserError, match="out of memory with --batch-size 4 and --size 32x32: lower --batch-size"):
         medseg.train(**fast)
+
+
+def test_a_compiler_that_fails_is_named(fast, monkeypatch):
+    def broken(graph, inputs):
+        raise OSError("no C++ compiler")
+
+    compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile(self, backend=broken))
+    with pytest.raises(UserError, match=r"--compile: PyTorch could not compile the network .*leave --compile out"):
+        medseg.train(**fast | {"compile": True})
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(fast, tmp_path):
@@ -247,3 +257,13 @@ def test_ctrl_c_saves_and_says_how_to_resume(fast, tmp_path):
     assert "Traceback" not in errors
     epoch = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["epoch"]
     medseg.train(resume=str(tmp_path / "run"), epochs=epoch + 1, progress=False)
+
+
+def test_profile_names_the_slowest_part(fast, tmp_path, capsys):
+    medseg.train(**fast | {"profile": True, "epochs": 4})
+    text = (tmp_path / "run" / "log.txt").read_text()
+    assert "slowest part: " in text and "slowest operation: " in text and "augmentation" in text
+    events = json.loads((tmp_path / "run" / "profile.json").read_text())["traceEvents"]
+    assert sum(event["name"] == "medseg: backward" for event in events) == 6
+    medseg.train(**fast | {"profile": True, "epochs": 1, "out": str(tmp_path / "short")})
+    assert "--profile: needs 10 steps, there were 4" in (tmp_path / "short" / "log.txt").read_text()

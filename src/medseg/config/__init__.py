@@ -2,6 +2,7 @@
 
 from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
+    BenchConfig,
     EvaluateConfig,
     ListConfig,
     PredictConfig,
@@ -10,5 +11,5 @@ from medseg.config.schema import (
     TrainConfig,
 )
 
-__all__ = ["EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig", "TrainConfig",
+__all__ = ["BenchConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig", "TrainConfig",
            "arguments", "dump", "flatten", "make", "parse", "read_yaml"]

@@ -141,6 +141,7 @@ class Hardware:
                             choices=PRECISIONS)
     sync_bn: bool = option(True, "batch norm over the images of all processes")
     compile: bool = option(False, "compile the network with torch.compile")
+    profile: bool = option(False, "write a trace of six steps into the run folder and name the slowest part")
     deterministic: bool = option(False, "only deterministic kernels (always the case on CPU)")
     threads: int = option(0, "CPU threads for arithmetic in each process; 0 shares the cores", at_least=0)
 
@@ -232,6 +233,26 @@ class PrepareConfig:
     out: Path = option(help="folder that gets PolypDataset/", metavar="DIR")
     split: str | None = option(None, "split scheme (default: the recommended one)", metavar="NAME")
     progress: bool = option(True, "progress bar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """Measure how fast this machine works, against the plain way of doing the same."""
+
+    what: str = option(help="train, predict (a folder), latency (of one image), or data (feeding)", positional=True,
+                       choices=("train", "predict", "latency", "data"))
+    model: str = option("unet", "network; 'medseg models' describes them", choices=MODEL_NAMES)
+    base_channels: int | None = option(None, "channels at full resolution (default: the network's own)", at_least=1)
+    encoder: str | None = option(None, "smp: encoder")
+    decoder: str | None = option(None, "smp: decoder")
+    size: Size = option((320, 320), "size of the network's input: N or HxW", parse=size, metavar="N|HxW")
+    batch_size: int = option(8, "images a step", at_least=1)
+    accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
+    precision: str = option("auto", "arithmetic of the fast path", choices=PRECISIONS)
+    threads: int = option(0, "CPU threads; 0 is all cores", at_least=0)
+    compile: bool = option(False, "compile the network of the fast path")
+    seconds: float = option(30.0, "measure for this long, after warming up", above=0)
+    json: bool = option(False, "print one JSON document")
 
 
 @dataclass(frozen=True, kw_only=True)

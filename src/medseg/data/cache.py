@@ -158,18 +158,20 @@ def read_pair(item: Item, coding: MaskCoding, *, channels: int, bit_depth: int) 
     return image, mask
 
 
+def decode(item: Item, coding: MaskCoding, form: Form) -> tuple[np.ndarray, np.ndarray, Size]:
+    """Image and mask of one item as the cache keeps them, and the size of its files."""
+    image, mask = read_pair(item, coding, channels=form.channels, bit_depth=form.bit_depth)
+    small = mask if form.native_masks else fit_mask(mask, form.size, form.resize, form.ignore_index)
+    return fit_image(image, form.size, form.resize), small, image.shape[:2]
+
+
 def _write(folder: Path, items: Sequence[Item], coding: MaskCoding, form: Form, workers: int,
            progress: Callable[[int, int], None] | None) -> None:
-    def load(item: Item) -> tuple[np.ndarray, np.ndarray, Size]:
-        image, mask = read_pair(item, coding, channels=form.channels, bit_depth=form.bit_depth)
-        small = mask if form.native_masks else fit_mask(mask, form.size, form.resize, form.ignore_index)
-        return fit_image(image, form.size, form.resize), small, image.shape[:2]
-
     shapes, mask_shapes, native = [], [], []
     with (ThreadPoolExecutor(workers) as pool, open(folder / "images.u8", "wb") as images,
           open(folder / "masks.u8", "wb") as masks):
         for start in range(0, len(items), 4 * workers):  # bounded: a set larger than memory streams through
-            for image, mask, size in pool.map(load, items[start : start + 4 * workers]):
+            for image, mask, size in pool.map(lambda item: decode(item, coding, form), items[start : start + 4 * workers]):
                 images.write(image.data)
                 masks.write(np.ascontiguousarray(mask).data)
                 shapes.append(image.shape[:2])

@@ -25,17 +25,17 @@ from medseg.prediction.predictor import Predictor
 OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities"}
 
 
-def predict(config: PredictConfig) -> dict:
+def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     """Predict every image and write the results as lossless PNG files at the size of their image.
 
     Masks of two classes hold 0 and 255, of more the class indices. Probabilities are 16-bit: 65535 stands for 1; with
     more than two classes one file a foreground class. A file that cannot be read is reported and left out. Returns
-    {"out", "written", "failed": {path: reason}}.
+    {"out", "written", "failed": {path: reason}}. `predictor` stands in for loading config.run.
     """
     kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
     files = collect(config.images)
     names = output_names(files)
-    predictor = Predictor.load(config.run, accelerator=config.accelerator, precision=config.precision)
+    predictor = predictor or Predictor.load(config.run, accelerator=config.accelerator, precision=config.precision)
     wanted = (config.out / OUTPUTS[kind] / f"{name}.png" for kind in kinds for name in names.values())
     taken = [path for path in wanted if path.exists()]
     if taken and not config.overwrite:

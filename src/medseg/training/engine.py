@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,8 @@ class Loop:
     """What the loop works on, and the four places where it calls out.
 
     after_step(state, report) is for progress; validate(epoch) returns metrics; after_epoch(state, row, improved) keeps
-    files; save(state) keeps where the training stands. `stop` says whether somebody asked to end.
+    files; save(state) keeps where the training stands. `stop` says whether somebody asked to end. `stage(name)` is entered
+    around each stage of a step: for profilers.
     """
 
     config: TrainConfig
@@ -50,6 +52,7 @@ class Loop:
     after_epoch: Callable[[State, dict[str, Any], bool], None]
     save: Callable[[State], None]
     stop: Callable[[], bool]
+    stage: Callable[[str], AbstractContextManager] = lambda name: nullcontext()
     constants: tuple[Tensor, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ def run(loop: Loop, state: State) -> State:
     while not _done(training, state):
         started = time.perf_counter()
         earlier, first = state.elapsed, state.step
-        out_of_time = _epoch(loop, state)
+        out_of_time = run_epoch(loop, state)
         row: dict[str, Any] = {"epoch": state.epoch + 1, "lr": loop.optimizer.param_groups[0]["lr"]}
         row |= {name: value / max(1, state.step) for name, value in state.sums.items()}
         row |= {"images_per_second": (state.step - first) * training.batch_size / max(1e-9, state.elapsed - earlier)}
@@ -97,7 +100,7 @@ def _judge(loop: Loop, state: State, row: dict[str, Any], *, last: bool) -> bool
     return False
 
 
-def _epoch(loop: Loop, state: State) -> bool:
+def run_epoch(loop: Loop, state: State) -> bool:
     """The steps of one epoch from `state.step` on; True when the time budget is spent."""
     training, optim = loop.config.training, loop.config.optim
     on_cpu = loop.batches.device.type == "cpu"
@@ -105,13 +108,18 @@ def _epoch(loop: Loop, state: State) -> bool:
     started, earlier = time.perf_counter(), state.elapsed
     loop.model.train()
     out_of_time = False
-    for batch in loop.batches.epoch(state.epoch, state.step):
+    waiting = loop.batches.epoch(state.epoch, state.step)
+    while True:
+        with loop.stage("data"):
+            batch = next(waiting, None)
+        if batch is None:
+            break
         done = (state.epoch * loop.batches.steps + state.step) / (training.epochs * loop.batches.steps)
         if training.time_budget:
             done = max(done, state.elapsed / training.time_budget)
         set_lr(loop.optimizer, optim.lr * lr_factor(optim, done, training.epochs))
         steps = (state.step + 1) % optim.accumulate == 0 or state.step + 1 == loop.batches.steps
-        sums.add(_step(loop, state, batch, steps))
+        sums.add(step(loop, state, batch, steps))
         state.step += 1
         state.updates += steps
         if on_cpu or state.step % loop.config.output.log_every == 0 or state.step == loop.batches.steps:
@@ -132,26 +140,30 @@ def _epoch(loop: Loop, state: State) -> bool:
     return out_of_time
 
 
-def _step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tensor]:
+def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tensor]:
     """Forward and backward on one batch, and the optimiser's step where `update`; the loss terms, on the device."""
     config = loop.config
     # dropout too is a function of (seed, step, process), so that a resumed run repeats it
     torch.manual_seed(hash((config.training.seed, state.epoch, state.step, loop.fabric.global_rank)) & 0x7FFFFFFF)
-    parameters = sample(config.augment, config.training.seed, state.epoch, batch.keys) if config.augment.augment \
-        else neutral(len(batch.names))
-    image, mask = augment(batch.image, batch.mask, parameters, config.augment, size=loop.given.size,
-                          mean=loop.constants[0], std=loop.constants[1])
-    image = image.contiguous(memory_format=torch.channels_last)
+    with loop.stage("augmentation"):
+        parameters = sample(config.augment, config.training.seed, state.epoch, batch.keys) if config.augment.augment \
+            else neutral(len(batch.names))
+        image, mask = augment(batch.image, batch.mask, parameters, config.augment, size=loop.given.size,
+                              mean=loop.constants[0], std=loop.constants[1])
+        image = image.contiguous(memory_format=torch.channels_last)
     with loop.fabric.no_backward_sync(loop.model, enabled=not update):
-        loss, terms = loop.objective(loop.model, image, mask)
-        loop.fabric.backward(loss / config.optim.accumulate)
+        with loop.stage("forward and loss"):
+            loss, terms = loop.objective(loop.model, image, mask)
+        with loop.stage("backward"):
+            loop.fabric.backward(loss / config.optim.accumulate)
     if update:
-        if config.optim.clip:
-            loop.fabric.clip_gradients(loop.model, loop.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False)
-        loop.optimizer.step()
-        loop.optimizer.zero_grad(set_to_none=True)
-        if loop.average:
-            loop.average.update(loop.model.module)
+        with loop.stage("optimiser"):
+            if config.optim.clip:
+                loop.fabric.clip_gradients(loop.model, loop.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False)
+            loop.optimizer.step()
+            loop.optimizer.zero_grad(set_to_none=True)
+            if loop.average:
+                loop.average.update(loop.model.module)
     return {"loss": loss.detach()} | {f"loss/{name}": value for name, value in terms.items()}
 
 

@@ -13,7 +13,7 @@ from medseg.errors import UserError
 MAY_CHANGE = frozenset({
     "resume", "out", "data", "data_root", "cache_dir", "workers", "threads", "epochs", "time_budget", "patience",
     "val_interval", "val_start", "val_batch_size", "accelerator", "devices", "num_nodes", "tensorboard", "pictures",
-    "log_every", "progress"})
+    "log_every", "progress", "profile"})
 
 
 def config_from(values: Mapping[str, Any]) -> TrainConfig:

@@ -6,7 +6,7 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from medseg.training import engine
 from medseg.training.objectives import Objective, make_objective
 from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
+from medseg.training.profile import Profile
 from medseg.training.resume import load_last, same_images
 from medseg.training.runtime import is_first_process, make_fabric, synchronise_batch_norm
 from medseg.training.state import State
@@ -66,17 +67,23 @@ def train(config: TrainConfig) -> dict[str, Any]:
             summaries = session.judge_all() if run else {}
         except engine.Interrupted:
             raise engine.Interrupted(str(run)) from None  # what to resume
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            short = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-            if not short:
-                raise
-            size = "x".join(map(str, config.data.size))
-            raise UserError(f"out of memory with --batch-size {config.training.batch_size} and --size {size}: lower "
-                            "--batch-size (and raise --accumulate to keep the gradient the same), --size or "
-                            "--base-channels") from None
+        except RuntimeError as error:
+            raise _explained(error, config) from None
     if dist.is_initialized():
         dist.destroy_process_group()
     return {"run": str(run), "summaries": summaries}
+
+
+def _explained(error: RuntimeError, config: TrainConfig) -> Exception:
+    """What to do about an error of PyTorch, where that is known; else the error itself."""
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        size = "x".join(map(str, config.data.size))
+        return UserError(f"out of memory with --batch-size {config.training.batch_size} and --size {size}: lower --batch-size "
+                         "(and raise --accumulate to keep the gradient the same), --size or --base-channels")
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return UserError(f"--compile: PyTorch could not compile the network ({str(error).strip().splitlines()[0]}); leave "
+                         "--compile out, the results are the same")
+    return error
 
 
 def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
@@ -145,12 +152,13 @@ class Session:
             watch.epoch(state, row, improved, lambda: self._draw(last_judged[0]))
             save(state)
 
-        with _stop_on_signals() as stop:
+        profile = Profile(self.run, fabric.device) if self.run and config.hardware.profile else None
+        with _stop_on_signals() as stop, profile or nullcontext():
             try:
                 engine.run(engine.Loop(
                     config, fabric, wrapped, optimizer, self.objective, batches, parts.given, average, validate,
                     after_step=watch.step if watch else lambda state, terms: None, after_epoch=after_epoch, save=save,
-                    stop=stop), state)
+                    stop=stop, stage=profile.stage if profile else lambda name: nullcontext()), state)
             finally:
                 if watch:
                     watch.close()

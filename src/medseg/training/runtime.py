@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medseg.config.schema import Hardware
 from medseg.errors import UserError
-from medseg.hardware import pick_accelerator, pick_precision, threads
+from medseg.hardware import keep_freed_memory, pick_accelerator, pick_precision, threads
 
 _FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -44,6 +44,8 @@ def make_fabric(config: Hardware) -> tuple[Fabric, str]:
         raise UserError(f"--devices {devices}: MPS has one device; use --devices 1")
     world = devices * nodes
     torch.set_num_threads(config.threads or threads(devices))
+    if accelerator == "cpu":
+        keep_freed_memory()
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

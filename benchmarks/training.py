@@ -1,0 +1,135 @@
+"""Whole epochs and validation of medseg against the reference loop, in turns, on the same images.
+
+    python benchmarks/training.py --data DIR/Kvasir-SEG --images 64 --out benchmarks/results/training-cpu.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import reference_loop
+import torch
+
+from medseg.bench.run import machine
+from medseg.bench.turns import Reading, Work, in_turns
+from medseg.config import TrainConfig, make
+from medseg.data.batches import TrainBatches
+from medseg.data.cache import Form, open_store
+from medseg.data.folder import open_dataset
+from medseg.data.masks import survey
+from medseg.evaluation.judge import judge
+from medseg.hardware import pick_accelerator, threads
+from medseg.models import create_model
+from medseg.training import engine
+from medseg.training.objectives import make_objective
+from medseg.training.optim import make_optimizer
+from medseg.training.parts import make_input
+from medseg.training.profile import wait_for
+from medseg.training.run import network_arguments
+from medseg.training.runtime import make_fabric
+from medseg.training.state import State
+
+NETWORKS = {
+    "unet-32": {"model": "unet"},
+    "ducknet-17": {"model": "ducknet"},
+    "resunetpp-32": {"model": "resunetpp"},
+    "smp-unet-resnet18": {"model": "smp", "encoder": "resnet18", "encoder_weights": "none"},
+}
+
+
+def items_of(data: str, images: int) -> list:
+    """The first images of a data set, in order of their names."""
+    dataset = open_dataset(data, data_root=Path(data).parent)
+    items = sorted((item for part in dataset.parts.values() for item in part), key=lambda item: item.name)
+    return items[:images]
+
+
+def our_epoch(config: TrainConfig, images: int, cache: Path) -> Work:
+    """One epoch of medseg's training loop a turn; the cache is made in the warm-up, as in the first epoch of a run."""
+    fabric, _ = make_fabric(config.hardware)
+    fabric.launch()
+    items = items_of(config.data.data, images)
+    store = open_store(items, survey(items), Form(config.data.size, config.data.resize), folder=cache)
+    torch.manual_seed(0)
+    network = create_model(**network_arguments(config, 2), encoder_weights=None)
+    network = network.to(fabric.device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, config.optim, fused=True)
+    if config.hardware.compile:
+        network.compile()
+    model, optimizer = fabric.setup(network, optimizer)
+    batches = TrainBatches(store, batch_size=config.training.batch_size, seed=0, device=fabric.device)
+    state = State()
+    loop = engine.Loop(config, fabric, model, optimizer, make_objective(config), batches, make_input(config), None, None,
+                       after_step=lambda state, terms: None, after_epoch=lambda state, row, improved: None,
+                       save=lambda state: None, stop=lambda: False)
+
+    def turn() -> Reading:
+        started = time.perf_counter()
+        engine.run_epoch(loop, state)
+        wait_for(fabric.device)
+        state.epoch, state.step = state.epoch + 1, 0
+        return Reading(batches.steps * config.training.batch_size, time.perf_counter() - started)
+
+    return turn
+
+
+def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
+    """All images at their own size through `judge`, the cache warm."""
+    fabric, precision = make_fabric(config.hardware)
+    items = items_of(config.data.data, images)
+    store = open_store(items, survey(items), Form(config.data.size, "native-crop", native_masks=True), folder=cache)
+    model = create_model(**network_arguments(config, 2), encoder_weights=None)
+    model = model.to(fabric.device, memory_format=torch.channels_last)
+
+    def turn() -> Reading:
+        started = time.perf_counter()
+        judge(model, store, make_input(config), classes=2, device=fabric.device, precision=precision, batch_size=4)
+        return Reading(len(store), time.perf_counter() - started)
+
+    return turn
+
+
+def main() -> None:
+    """Measure and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--size", type=int, default=320)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--validation", action="store_true", help="validation in place of training")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    accelerator = pick_accelerator()
+    results = {"command": vars(given), "machine": machine(accelerator), "networks": {}}
+    pairs = [(item.image, item.mask) for item in items_of(given.data, given.images)]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.networks:
+            config = make(TrainConfig, {"data": given.data, "size": given.size, "batch_size": given.batch_size, "loss": "ce",
+                                        "optimizer": "adam", "scale": (0.5, 2.0), "compile": given.compile,
+                                        "resize": "native-crop" if given.validation else "square", **NETWORKS[name]})
+            network = network_arguments(config, 2)
+            if given.validation:
+                plain = (reference_loop.validation, (pairs, network, accelerator, threads()))
+                ours = (our_validation, (config, given.images, Path(folder) / "cache"))
+            else:
+                plain = (reference_loop.epoch, (pairs, network, given.size, given.batch_size, Path(folder) / name, accelerator,
+                                                threads()))
+                ours = (our_epoch, (config, given.images, Path(folder) / "cache"))
+            found = in_turns({"reference": plain, "medseg": ours}, seconds=0, rounds=given.rounds)
+            found["speedup"] = round(found["medseg"]["images_per_second"] / found["reference"]["images_per_second"], 2)
+            found["memory_ratio"] = round(found["medseg"]["peak_memory_mib"] / found["reference"]["peak_memory_mib"], 2)
+            results["networks"][name] = found
+            print(name, json.dumps(found), flush=True)
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            given.out.write_text(json.dumps(results, indent=2, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""What `medseg bench` times: the fast path of this package, and the plain way of doing the same.
+
+Each maker is called in a process of its own and returns a function that does one turn of the work.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from medseg import checkpoint
+from medseg.augment.batch import augment, normalise, sample
+from medseg.bench.turns import Reading, Work
+from medseg.config import PredictConfig, TrainConfig, make
+from medseg.data.batches import TrainBatches
+from medseg.data.cache import Form, Store, decode, open_store
+from medseg.data.decode import read_image
+from medseg.data.folder import open_dataset
+from medseg.data.geometry import fit_image
+from medseg.data.masks import survey
+from medseg.data.sample import Item
+from medseg.data.synthetic import synthesize
+from medseg.models import create_model
+from medseg.training import engine
+from medseg.training.objectives import make_objective
+from medseg.training.optim import make_optimizer
+from medseg.training.parts import make_input
+from medseg.training.profile import StageTimer, wait_for
+from medseg.training.run import network_arguments
+from medseg.training.runtime import make_fabric
+from medseg.training.state import State
+
+TURN = 2.0  # seconds that a turn should take
+
+
+def scenes(folder: Path, *, count: int) -> None:
+    """Generated images and masks for all measurements, 288 x 384 or so, below folder/scenes."""
+    synthesize(folder / "scenes", images=count, size=288, seed=0)
+
+
+def _items(folder: Path) -> list[Item]:
+    dataset = open_dataset(folder / "scenes", data_root=folder)
+    return [item for items in dataset.parts.values() for item in items]
+
+
+def _store(config: TrainConfig, folder: Path) -> Store:
+    items = _items(folder)
+    form = Form(config.data.size, config.data.resize, config.data.channels)
+    return open_store(items, survey(items), form, folder=folder / "cache")
+
+
+def _batches(config: TrainConfig, folder: Path, device: torch.device) -> TrainBatches:
+    return TrainBatches(_store(config, folder), batch_size=config.training.batch_size, seed=0, device=device)
+
+
+def _turns(step: Work) -> Work:
+    """Several steps a turn, so that a turn takes about `TURN` seconds."""
+    step()
+    started = time.perf_counter()
+    step()
+    steps = max(1, round(TURN / (time.perf_counter() - started)))
+
+    def turn() -> Reading:
+        whole = Reading(0, 0.0)
+        for _ in range(steps):
+            part = step()
+            whole.images, whole.seconds = whole.images + part.images, whole.seconds + part.seconds
+            for name, seconds in part.stages.items():
+                whole.stages[name] = whole.stages.get(name, 0.0) + seconds
+        return whole
+
+    return turn
+
+
+def train(config: TrainConfig, folder: Path) -> Work:
+    """The training step as `medseg train` runs it. Every fourth is measured stage by stage, the others as a whole."""
+    fabric, _ = make_fabric(config.hardware)
+    fabric.launch()
+    model = create_model(**network_arguments(config, 2), encoder_weights=None)
+    model = model.to(fabric.device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, config.optim, fused=fabric.device.type != "mps")
+    if config.hardware.compile:
+        model.compile()
+    model, optimizer = fabric.setup(model, optimizer)
+    batches = _batches(config, folder, fabric.device)
+    state = State()
+    loop = engine.Loop(config, fabric, model, optimizer, make_objective(config), batches, make_input(config), None, None,
+                       after_step=lambda state, terms: None, after_epoch=lambda state, row, improved: None,
+                       save=lambda state: None, stop=lambda: False)
+    model.train()
+    count = config.training.batch_size
+    plain_stage, steps = loop.stage, [0]
+
+    def step() -> Reading:
+        steps[0] += 1
+        timer = StageTimer(fabric.device)
+        loop.stage = timer.stage if steps[0] % 4 == 0 else plain_stage
+        started = time.perf_counter()
+        with loop.stage("data"):
+            batch = next(batches.epoch(state.epoch, state.step))
+        engine.step(loop, state, batch, True)
+        wait_for(fabric.device)
+        seconds = time.perf_counter() - started
+        state.epoch += 1
+        return Reading(count, seconds, timer.seconds)
+
+    return _shares_of_whole(_turns(step))
+
+
+def _shares_of_whole(turn: Work) -> Work:
+    """Scale the stages, measured in some steps only, to the whole turn."""
+    def scaled() -> Reading:
+        reading = turn()
+        measured = sum(reading.stages.values())
+        if measured:
+            reading.stages = {name: seconds * reading.seconds / measured for name, seconds in reading.stages.items()}
+        return reading
+
+    return scaled
+
+
+def plain_train(config: TrainConfig, folder: Path) -> Work:
+    """float32, contiguous, eager, AdamW as it comes, the loss read in every step; the same data and augmentation."""
+    fabric, _ = make_fabric(config.hardware)
+    device = fabric.device
+    model = create_model(**network_arguments(config, 2), encoder_weights=None).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr)
+    objective, batches, given = make_objective(config), _batches(config, folder, device), make_input(config)
+    mean, std = given.constants(device)
+    epoch = [0]
+
+    def step() -> Reading:
+        started = time.perf_counter()
+        batch = next(batches.epoch(epoch[0]))
+        parameters = sample(config.augment, 0, epoch[0], batch.keys)
+        image, mask = augment(batch.image, batch.mask, parameters, config.augment, size=given.size, mean=mean, std=std)
+        loss, _ = objective(model, image.contiguous(), mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        epoch[0] += 1
+        return Reading(len(batch.names), time.perf_counter() - started)
+
+    return _turns(step)
+
+
+def _network(config: TrainConfig, folder: Path) -> tuple[Path, nn.Module]:
+    """A checkpoint of an untrained network, made once, and the network in it."""
+    path = folder / "network.pt"
+    torch.manual_seed(0)
+    network = network_arguments(config, 2)
+    model = create_model(**network, encoder_weights=None).eval()
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(make_input(config)).items()}
+    checkpoint.save(path, {"network": network, "weights": model.state_dict(), "classes": 2, "mask_kind": "binary-255",
+                           "input": given, "epoch": 0, "score": 0.0, "metric": "dice", "config": {}, "medseg": ""})
+    return path, model
+
+
+def predict(config: TrainConfig, folder: Path) -> Work:
+    """`medseg predict` over the folder, masks written."""
+    from medseg.prediction.predictor import Predictor
+    from medseg.prediction.run import predict as run
+
+    make_fabric(config.hardware)  # sets the number of threads
+    path, _ = _network(config, folder)
+    files = [str(item.image) for item in _items(folder)]
+    options = make(PredictConfig, {
+        "run": path, "images": files, "out": folder / "fast", "save": "mask", "overwrite": True, "progress": False,
+        "accelerator": config.hardware.accelerator, "precision": config.hardware.precision,
+        "batch_size": config.training.batch_size})
+    predictor = Predictor.load(path, accelerator=config.hardware.accelerator, precision=config.hardware.precision)
+
+    def step() -> Reading:
+        started = time.perf_counter()
+        run(options, predictor)
+        return Reading(len(files), time.perf_counter() - started)
+
+    return _turns(step)
+
+
+def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> Work:
+    """Decode, resize, network, resize, write, one image after another in float32."""
+    fabric, _ = make_fabric(config.hardware)
+    device = fabric.device
+    _, model = _network(config, folder)
+    model = model.to(device)
+    files = [item.image for item in _items(folder)]
+    (folder / "plain").mkdir(exist_ok=True)
+    mean, std = make_input(config).constants(device)
+
+    @torch.no_grad()
+    def step() -> Reading:
+        started = time.perf_counter()
+        stages = StageTimer(device)
+        for path in files:
+            with stages.stage("decode and resize"):
+                image = read_image(path, channels=config.data.channels)
+                small = torch.from_numpy(fit_image(image, config.data.size, "square"))[None].to(device)
+            with stages.stage("network"):
+                logits = model(normalise(small, mean, std).contiguous())
+            with stages.stage("resize back"):
+                full = nn.functional.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)
+                mask = full.argmax(1)[0].to(torch.uint8).cpu().numpy()
+            if write:
+                with stages.stage("write"):
+                    cv2.imwrite(str(folder / "plain" / f"{path.stem}.png"), mask * 255)
+        return Reading(len(files), time.perf_counter() - started, stages.seconds)
+
+    return _turns(step)
+
+
+def latency(config: TrainConfig, folder: Path) -> Work:
+    """`Predictor` on one file after another: decode, resize, network, resize back."""
+    from medseg.prediction.predictor import Predictor
+
+    make_fabric(config.hardware)
+    path, _ = _network(config, folder)
+    predictor = Predictor.load(path, accelerator=config.hardware.accelerator, precision=config.hardware.precision)
+    files = [item.image for item in _items(folder)]
+
+    def step() -> Reading:
+        started = time.perf_counter()
+        for file in files[:8]:
+            predictor(file)
+        return Reading(8, time.perf_counter() - started)
+
+    return _turns(step)
+
+
+def plain_latency(config: TrainConfig, folder: Path) -> Work:
+    """As `plain_predict`, nothing written."""
+    return plain_predict(config, folder, write=False)
+
+
+def feed(config: TrainConfig, folder: Path) -> Work:
+    """Batches from the cache, augmented, as the network would get them."""
+    fabric, _ = make_fabric(config.hardware)
+    batches, given = _batches(config, folder, fabric.device), make_input(config)
+    mean, std = given.constants(fabric.device)
+    epoch = [0]
+
+    def step() -> Reading:
+        timer, started = StageTimer(fabric.device), time.perf_counter()
+        with timer.stage("gather"):
+            batch = next(batches.epoch(epoch[0]))
+        with timer.stage("augmentation"):
+            parameters = sample(config.augment, 0, epoch[0], batch.keys)
+            augment(batch.image, batch.mask, parameters, config.augment, size=given.size, mean=mean, std=std)
+        epoch[0] += 1
+        return Reading(len(batch.names), time.perf_counter() - started, timer.seconds)
+
+    return _turns(step)
+
+
+def plain_feed(config: TrainConfig, folder: Path) -> Work:
+    """The same batches with every file decoded anew."""
+    fabric, _ = make_fabric(config.hardware)
+    items, given = _items(folder), make_input(config)
+    mean, std = given.constants(fabric.device)
+    form = Form(given.size, given.resize, given.channels)
+    coding = survey(items)
+    keys = _batches(config, folder, fabric.device).keys
+
+    def step() -> Reading:
+        timer, started = StageTimer(fabric.device), time.perf_counter()
+        chosen = np.random.default_rng().permutation(len(items))[: config.training.batch_size]
+        with timer.stage("decode"):
+            pairs = [decode(items[i], coding, form)[:2] for i in chosen]
+            image, mask = (torch.from_numpy(np.stack(arrays)).to(fabric.device) for arrays in zip(*pairs, strict=True))
+        with timer.stage("augmentation"):
+            parameters = sample(config.augment, 0, 0, keys[chosen])
+            augment(image, mask, parameters, config.augment, size=given.size, mean=mean, std=std)
+        return Reading(len(chosen), time.perf_counter() - started, timer.seconds)
+
+    return _turns(step)

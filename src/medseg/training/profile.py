@@ -1,0 +1,92 @@
+"""`medseg train --profile`: where the time of a step goes, as a trace and in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+from torch.profiler import ProfilerActivity, profile, record_function, schedule
+
+SKIP, WARM, STEPS = 2, 1, 6  # steps: the first are slower, and the profiler needs one for itself
+
+
+class StageTimer:
+    """Seconds in each stage, the device waited for at the end of each: for measuring, not for training at full speed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `seconds[name]`."""
+        started = time.perf_counter()
+        yield
+        wait_for(self.device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class Profile:
+    """Records a few steps of a training into RUN/profile.json. Inside of it, `stage(name)` marks the stages of a step,
+    each of which begins with "data"."""
+
+    def __init__(self, run: Path, device: torch.device) -> None:
+        self.run = run
+        self._timer = StageTimer(device)
+        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+        self._profiler = profile(activities=activities, schedule=schedule(wait=SKIP, warmup=WARM, active=STEPS, repeat=1),
+                                 on_trace_ready=self._write, acc_events=True)
+        self._step = -1
+
+    def __enter__(self) -> Profile:
+        self._profiler.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._profiler.__exit__(*error)
+        if not (self.run / "profile.json").exists():
+            logger.warning(f"--profile: needs {SKIP + WARM + STEPS + 1} steps, there were {self._step + 1}; raise --epochs")
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Mark what runs inside as a stage of the step."""
+        if name == "data":
+            self._step += 1
+            if self._step:
+                self._profiler.step()
+        if SKIP + WARM <= self._step < SKIP + WARM + STEPS:
+            with self._timer.stage(name), record_function(f"medseg: {name}"):
+                yield
+        else:
+            yield
+
+    def _write(self, profiler: Any) -> None:
+        trace = self.run / "profile.json"
+        profiler.export_chrome_trace(str(trace))
+        kind = "self_device_time_total" if self._timer.device.type == "cuda" else "self_cpu_time_total"
+        operations = {event.key: getattr(event, kind) / 1e6 for event in profiler.key_averages()
+                      if not event.key.startswith(("medseg: ", "ProfilerStep"))}
+        logger.info(f"{describe(self._timer.seconds, operations)}  {trace} (open it at ui.perfetto.dev)")
+
+
+def describe(stages: Mapping[str, float], operations: Mapping[str, float]) -> str:
+    """The seconds of all recorded steps in a sentence: share of each stage, slowest stage and slowest operation."""
+    whole = sum(stages.values())
+    ranked = sorted(stages.items(), key=lambda item: -item[1])
+    slowest = max(operations, key=operations.__getitem__)
+    return (f"a step takes {1000 * whole / STEPS:.1f} ms; slowest part: {ranked[0][0]} ("
+            + ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in ranked)
+            + f"); slowest operation: {slowest} ({100 * operations[slowest] / whole:.0f} %)")
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

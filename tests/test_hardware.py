@@ -1,0 +1,29 @@
+"""What `auto` means, and what is not there."""
+
+import pytest
+
+from medseg.errors import UserError
+from medseg.hardware import cores, pick_accelerator, pick_precision, threads
+
+
+def test_threads_are_an_even_share_or_as_wished(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert threads() == cores() and threads(10_000) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads() == 3
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # torchrun set the variable, not the user
+    assert threads() == cores()
+
+
+def test_what_is_not_there_is_refused(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_accelerator("auto") in ("cpu", "mps")
+    with pytest.raises(UserError, match=r"--accelerator cuda: .*; use --accelerator auto or one of: cpu"):
+        pick_accelerator("cuda")
+    with pytest.raises(UserError, match="CPUs have no fp16 training"):
+        pick_precision("fp16", "cpu")
+    assert pick_precision("auto", "cpu") in ("bf16", "fp32")
+    assert pick_precision("fp32", "cuda") == "fp32"
