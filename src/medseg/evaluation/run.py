@@ -29,6 +29,7 @@ from medseg.evaluation.protocols import per_image, summarise
 from medseg.evaluation.report import Picture, pick, write_report
 from medseg.files import read_csv, write_csv, write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
+from medseg.prediction.inference import load_network
 
 FILES = ("summary.json", "per_image.csv", "report.html")
 
@@ -43,7 +44,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     coding = survey(items, kind=stored["mask_kind"], classes=stored["classes"], workers=config.workers or cores())
     logger.info(coding.text)
     summary = judge_part(
-        checkpoint.network(stored).to(accelerator, memory_format=torch.channels_last), items, coding,
+        load_network(stored, accelerator), items, coding,
         checkpoint.input_of(stored), folder=folder, device=torch.device(accelerator),
         precision=pick_precision(config.precision, accelerator), batch_size=config.batch_size, threshold=config.threshold,
         about=describe(stored, checkpoint.find(config.run), dataset, config.split_part),

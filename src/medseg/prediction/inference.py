@@ -5,14 +5,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from medseg import checkpoint
 from medseg.checkpoint import Input
 from medseg.data.geometry import unfit
+from medseg.models.fold import fold_batch_norm
 
 Size = tuple[int, int]
+
+
+def load_network(stored: dict[str, Any], device: torch.device | str) -> nn.Module:
+    """The network of a checkpoint, ready to predict: in eval mode, channels-last, its batch norms folded."""
+    network = fold_batch_norm(checkpoint.network(stored), stored["network"].get("in_channels", 3))
+    return network.to(device, memory_format=torch.channels_last)
 
 
 def forward(model: nn.Module, image: Tensor, mean: Tensor, std: Tensor, precision: str) -> Tensor:

@@ -15,7 +15,7 @@ from medseg.data.decode import read_image
 from medseg.data.geometry import fit_image
 from medseg.errors import UserError
 from medseg.hardware import pick_accelerator, pick_precision
-from medseg.prediction.inference import classify, forward, margins, probabilities
+from medseg.prediction.inference import classify, forward, load_network, margins, probabilities
 
 
 class Predictor:
@@ -34,7 +34,7 @@ class Predictor:
         accelerator = pick_accelerator(accelerator)
         stored = checkpoint.load(Path(run))
         about = {key: value for key, value in stored.items() if key not in ("weights", "training")}
-        return cls(checkpoint.network(stored), checkpoint.input_of(stored), classes=stored["classes"], device=accelerator,
+        return cls(load_network(stored, accelerator), checkpoint.input_of(stored), classes=stored["classes"], device=accelerator,
                    precision=pick_precision(precision, accelerator), about=about)
 
     def __call__(self, image: np.ndarray | str | Path, threshold: float = 0.5) -> np.ndarray:

@@ -30,6 +30,7 @@ from medseg.evaluation.protocols import PROTOCOLS
 from medseg.evaluation.run import describe, environment, judge_part
 from medseg.files import lock, new_folder, read_csv, write_text
 from medseg.models import create_model
+from medseg.prediction.inference import load_network
 from medseg.training import engine
 from medseg.training.objectives import Objective, make_objective
 from medseg.training.optim import MovingAverage, make_optimizer
@@ -167,7 +168,7 @@ class Session:
         """Reports of the chosen weights on validation and, this once, on test."""
         config, parts = self.config, self.parts
         stored = checkpoint.load(self.run)
-        model = checkpoint.network(stored).to(self.fabric.device, memory_format=torch.channels_last)
+        model = load_network(stored, self.fabric.device)
         history = read_csv(self.run / "metrics.csv")
         summaries = {}
         for part in ("validation", "test"):
