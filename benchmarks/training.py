@@ -23,13 +23,12 @@ from medseg.data.folder import open_dataset
 from medseg.data.masks import survey
 from medseg.evaluation.judge import judge
 from medseg.hardware import pick_accelerator, threads
-from medseg.models import create_model
+from medseg.models import create_model, network_arguments
 from medseg.training import engine
 from medseg.training.objectives import make_objective
 from medseg.training.optim import make_optimizer
 from medseg.training.parts import make_input
 from medseg.training.profile import wait_for
-from medseg.training.run import network_arguments
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
 
@@ -93,6 +92,20 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
     return turn
 
 
+def reference(name: str, pairs: list, network: dict, size: int, batch_size: int, log: Path, device: str) -> tuple:
+    """The maker of a reference's epochs, and its arguments; each imports what it needs only."""
+    rest = (size, batch_size, log, device, threads())
+    if name == "lightning":
+        import reference_lightning
+
+        return reference_lightning.epoch, (pairs, network["encoder"], *rest)
+    if name == "monai":
+        import reference_monai
+
+        return reference_monai.epoch, (pairs, network, *rest)
+    return reference_loop.epoch, (pairs, network, *rest)
+
+
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,6 +115,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--reference", default="loop", choices=("loop", "lightning", "monai"),
+                        help="lightning trains its own U-Net on resnet18: use it with --networks smp-unet-resnet18")
     parser.add_argument("--validation", action="store_true", help="validation in place of training")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
@@ -119,8 +134,7 @@ def main() -> None:
                 plain = (reference_loop.validation, (pairs, network, accelerator, threads()))
                 ours = (our_validation, (config, given.images, Path(folder) / "cache"))
             else:
-                plain = (reference_loop.epoch, (pairs, network, given.size, given.batch_size, Path(folder) / name, accelerator,
-                                                threads()))
+                plain = reference(given.reference, pairs, network, given.size, given.batch_size, Path(folder) / name, accelerator)
                 ours = (our_epoch, (config, given.images, Path(folder) / "cache"))
             found = in_turns({"reference": plain, "medseg": ours}, seconds=0, rounds=given.rounds)
             found["speedup"] = round(found["medseg"]["images_per_second"] / found["reference"]["images_per_second"], 2)

@@ -25,13 +25,12 @@ from medseg.data.geometry import fit_image
 from medseg.data.masks import survey
 from medseg.data.sample import Item
 from medseg.data.synthetic import synthesize
-from medseg.models import create_model
+from medseg.models import create_model, network_arguments
 from medseg.training import engine
 from medseg.training.objectives import make_objective
 from medseg.training.optim import make_optimizer
 from medseg.training.parts import make_input
 from medseg.training.profile import StageTimer, wait_for
-from medseg.training.run import network_arguments
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
 

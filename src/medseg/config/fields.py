@@ -168,3 +168,13 @@ def duration(value: Any) -> float:
     if hours * 3600 + minutes * 60 + seconds <= 0:
         raise ValueError
     return hours * 3600 + minutes * 60 + seconds
+
+
+def count_or_auto(value: Any) -> int:
+    """a whole number of at least 1, or auto"""
+    if str(value).strip().lower() == "auto":
+        return 0
+    count = _cast(int, value)
+    if count < 1:
+        raise ValueError
+    return count

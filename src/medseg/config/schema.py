@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.config.fields import Size, duration, option, size
+from medseg.config.fields import Size, count_or_auto, duration, option, size
 
 MODEL_NAMES = ("unet", "unetpp", "resunet", "resunetpp", "ducknet", "smp")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
@@ -116,7 +116,8 @@ class Training:
     """How long, how often it is judged, and what is kept."""
 
     epochs: int = option(100, "passes over the training images", at_least=1)
-    batch_size: int = option(16, "images a step, over all devices together", at_least=1)
+    batch_size: int = option(16, "images a step, over all devices together; auto takes what memory holds, up to 32",
+                             parse=count_or_auto, metavar="N|auto")
     time_budget: float | None = option(None, "stop after this time (the schedule ends then too), such as 30min",
                                        parse=duration, metavar="TIME")
     val_interval: int = option(1, "epochs between validations", at_least=1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medseg.config import TrainConfig
 from medseg.errors import UserError, choose
 from medseg.models.blocks import SegmentationNetwork
 from medseg.models.ducknet import DUCKNet
@@ -18,7 +19,7 @@ from medseg.models.smp import SMP
 from medseg.models.unet import UNet
 from medseg.models.unetpp import UNetPP
 
-__all__ = ["MODELS", "create_model", "describe", "normalisation"]
+__all__ = ["MODELS", "create_model", "describe", "network_arguments", "normalisation"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ def create_model(name: str = "unet", *, in_channels: int = 3, classes: int = 2, 
         return SMP(in_channels=in_channels, classes=classes, encoder=encoder, decoder=decoder, encoder_weights=encoder_weights)
     options: dict[str, Any] = {"auxiliary": True} if auxiliary else {}
     return entry.build(in_channels=in_channels, classes=classes, base_channels=base_channels or entry.base_channels, **options)
+
+
+def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
+    """The keyword arguments of `create_model` but for the encoder's weights; they travel with the checkpoint."""
+    model = config.model
+    arguments = {"name": model.model, "in_channels": config.data.channels, "classes": classes, "auxiliary": model.auxiliary}
+    if model.model == "smp":
+        return arguments | {"encoder": model.encoder or "resnet34", "decoder": model.decoder or "unet"}
+    return arguments | {"base_channels": model.base_channels}
 
 
 def describe() -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from medseg.errors import UserError
 from medseg.hardware import cores
 from medseg.losses import parse_loss
 from medseg.models import MODELS, normalisation
+from medseg.training.memory import fitting_batch_size
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def load_parts(config: TrainConfig, *, world: int = 1) -> Parts:
         raise UserError(f"--class-weights: got {len(config.loss.class_weights)} numbers, expected {coding.classes}, "
                         "one for each class with the background first")
     given = make_input(config)
-    config = replace(config, data=replace(data, classes=coding.classes, mask_kind=coding.kind),
-                     training=replace(config.training, batch_size=_batch_size(config, len(train), world)))
+    config = replace(config, data=replace(data, classes=coding.classes, mask_kind=coding.kind))
+    if not config.training.batch_size:
+        config = replace(config, training=replace(config.training, batch_size=fitting_batch_size(config, coding.classes, world)))
+    config = replace(config, training=replace(config.training, batch_size=_batch_size(config, len(train), world)))
     form = Form(given.size, given.resize, given.channels, given.bit_depth, ignore_index=config.loss.ignore_index)
 
     def store(items: list[Item], form: Form, text: str) -> Store:

@@ -29,7 +29,7 @@ from medseg.evaluation.judge import Judged, judge
 from medseg.evaluation.protocols import PROTOCOLS
 from medseg.evaluation.run import describe, environment, judge_part
 from medseg.files import lock, new_folder, read_csv, write_text
-from medseg.models import create_model
+from medseg.models import create_model, network_arguments
 from medseg.prediction.inference import load_network
 from medseg.training import engine
 from medseg.training.objectives import Objective, make_objective
@@ -85,15 +85,6 @@ def _explained(error: RuntimeError, config: TrainConfig) -> Exception:
         return UserError(f"--compile: PyTorch could not compile the network ({str(error).strip().splitlines()[0]}); leave "
                          "--compile out, the results are the same")
     return error
-
-
-def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
-    """The keyword arguments of `create_model` but for the encoder's weights; they travel with the checkpoint."""
-    model = config.model
-    arguments = {"name": model.model, "in_channels": config.data.channels, "classes": classes, "auxiliary": model.auxiliary}
-    if model.model == "smp":
-        return arguments | {"encoder": model.encoder or "resnet34", "decoder": model.decoder or "unet"}
-    return arguments | {"base_channels": model.base_channels}
 
 
 @dataclass

@@ -1,0 +1,42 @@
+"""`--batch-size auto` follows from memory, and what is counted is what autograd keeps."""
+
+import pytest
+import torch
+from torch import nn
+
+import medseg
+from medseg.config import TrainConfig, make
+from medseg.errors import UserError
+from medseg.training import memory
+from medseg.training.memory import fitting_batch_size, kept_bytes
+
+
+def test_kept_bytes_of_a_known_network():
+    net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.ReLU(inplace=True), nn.Conv2d(8, 2, 1, bias=False))
+    image = torch.zeros(2, 3, 16, 16)
+    # the image for the first convolution, the rectified map for the second and for the rectifier itself: one storage
+    assert kept_bytes(net, image, "fp32") == 4 * 2 * 16 * 16 * (3 + 8)
+
+
+def test_less_memory_gives_smaller_batches(monkeypatch):
+    config = make(TrainConfig, {"data": "x", "base_channels": 8, "size": 64, "batch_size": "auto", "precision": "fp32",
+                                "accelerator": "cpu"})
+    found = []
+    for gib in (64, 0.05, 0.02, 0.0001):
+        monkeypatch.setattr(memory, "_main_memory", lambda gib=gib: int(gib * 2**30))
+        found.append(fitting_batch_size(config, 2, 1))
+    assert found[0] == memory.LARGEST and found == sorted(found, reverse=True) and found[-1] == 1 and len(set(found)) > 2
+    monkeypatch.setattr(memory, "_main_memory", lambda: 64 * 2**30)
+    assert fitting_batch_size(config, 2, 3) == 3 * memory.LARGEST
+
+
+def test_auto_is_resolved_in_the_run(fast, tmp_path):
+    medseg.train(**fast | {"batch_size": "auto", "epochs": 1})
+    text = (tmp_path / "run" / "config.yaml").read_text()
+    assert "batch_size: 12" in text  # all images
+
+
+@pytest.mark.parametrize("wrong", [0, -2, "some", 1.5])
+def test_wrong_counts(wrong):
+    with pytest.raises(UserError, match=r"--batch-size: got .* expected a whole number of at least 1, or auto"):
+        make(TrainConfig, {"data": "x", "batch_size": wrong})
