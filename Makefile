@@ -13,7 +13,7 @@ BIN    := .venv/bin
 
 demo: .venv/installed
 	rm -rf demo
-	$(BIN)/medseg data synthesize demo/synthetic --images 240 --size 256 --seed 0
+	$(BIN)/medseg data synthesize demo/synthetic --images 800 --size 256 --seed 0
 	$(BIN)/medseg train --config recipes/synthetic/unet.yaml --data-root demo --out demo/run
 	$(BIN)/medseg evaluate demo/run
 	$(BIN)/medseg predict demo/run demo/synthetic/test/images --out demo/predictions
