@@ -124,7 +124,7 @@ def run_epoch(loop: Loop, state: State) -> bool:
         state.updates += steps
         if on_cpu or state.step % loop.config.output.log_every == 0 or state.step == loop.batches.steps:
             _check(sums, state, batch)
-            loop.after_step(state, sums.last())
+            loop.after_step(state, sums.last() | {"lr": loop.optimizer.param_groups[0]["lr"]})
         stop = False
         if on_cpu or loop.fabric.world_size == 1 or state.step % 16 == 0:
             stop, elapsed = agree(loop.fabric, loop.stop(), time.perf_counter() - started)
