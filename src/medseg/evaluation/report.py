@@ -26,7 +26,7 @@ THUMBNAIL = 440  # pixels, the longer side
 MEANING = {
     "per-image-foreground": "the value of each image, foreground only, averaged over images",
     "pooled-foreground": "pixels of all images counted together, foreground only: large lesions weigh more",
-    "macro-with-background": "pooled pixels, averaged over background and foreground: always flattering",
+    "macro-with-background": "pooled pixels, averaged over background and foreground: flattering where lesions are small",
 }
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
