@@ -45,7 +45,7 @@ def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rou
         warm_up = {}
         for name, (maker, arguments) in variants.items():
             ours, theirs = context.Pipe()
-            process = context.Process(target=_child, args=(theirs, maker, arguments), daemon=True)
+            process = context.Process(target=_child, args=(theirs, maker, arguments))
             process.start()
             theirs.close()
             children[name] = process, ours
