@@ -21,6 +21,10 @@ class DecodeError(UserError):
     """A file that is not an image, or only part of one."""
 
 
+class MaskValueError(DecodeError):
+    """A mask file that can be read but whose values mean nothing here."""
+
+
 def read_image(path: Path, *, channels: int = 3, bit_depth: int = 16) -> np.ndarray:
     """uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel; EXIF orientation applied, alpha dropped.
 
@@ -45,7 +49,7 @@ def read_mask(path: Path) -> np.ndarray:
     """uint8 [H, W]: the values a mask file holds, with nothing thresholded.
 
     Colour with equal channels counts as grey; one colour beside black becomes 0 and 255; a grey palette gives its greys, a
-    coloured one its indices. Raises `DecodeError` for several colours and for values above 255.
+    coloured one its indices. Raises `MaskValueError` for several colours and for values above 255, else `DecodeError`.
     """
     path = Path(path)
     data = _bytes(path)
@@ -164,7 +168,7 @@ def _grey(path: Path, values: np.ndarray) -> np.ndarray:
     common = np.median(bright, axis=0) if len(bright) else np.zeros(values.shape[2])
     if (np.abs(bright - common).max(axis=1) <= 48).mean() > 0.95:
         return values.max(axis=2)
-    raise DecodeError(f"{path}: a mask in several colours; expected grey values, one colour on black, or class indices: convert "
+    raise MaskValueError(f"{path}: a mask in several colours; expected grey values, one colour on black, or class indices: convert "
                       "each colour to its class index (0 background, 1, 2, ...)")
 
 
@@ -175,4 +179,4 @@ def _narrow(path: Path, values: np.ndarray) -> np.ndarray:
         return values.astype(np.uint8)
     if set(np.unique(values)) <= {0, 65535}:
         return (values > 0).astype(np.uint8) * 255
-    raise DecodeError(f"{path}: a mask with values up to {values.max():g}; expected 0 and 255, 0 and 1, or class indices below 255")
+    raise MaskValueError(f"{path}: a mask with values up to {values.max():g}; expected 0 and 255, 0 and 1, or class indices below 255")
