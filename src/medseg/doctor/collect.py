@@ -42,8 +42,8 @@ class Source:
 def collect(data: str | Path, *, data_root: Path = Path("data"), split: str | None = None) -> Source:
     """All images and masks of a data set, in the order of parts and names.
 
-    Without `split` an undivided folder is one part, "all"; with it, only listed images count. Raises `UserError` only where there is no such folder, nothing
-    in it that looks like a data set, or no such split.
+    Without `split` an undivided folder is one part, "all"; with it, only listed images count. Raises `UserError` only where
+    there is no such folder, nothing in it that looks like a data set, or no such split.
     """
     root, entry = locate(data, data_root)
     name = entry.folder if entry else root.resolve().name
@@ -67,15 +67,15 @@ def collect(data: str | Path, *, data_root: Path = Path("data"), split: str | No
 def _pairs(folder: Path, part: str) -> list[Pair]:
     images, masks = child(folder, IMAGE_FOLDERS), child(folder, MASK_FOLDERS)
     files, mask_files = list_images(images) if images else [], list_images(masks) if masks else []
-    first: dict[str, Path] = {}
+    same: dict[str, list[str]] = {}
     for file in files:
-        first.setdefault(file.stem, file)
+        same.setdefault(file.stem, []).append(file.name)
     pairs, used = [], set()
     for file, candidates in match(files, mask_files):
         used.update(candidates)
-        if first[file.stem] != file:
-            pairs.append(Pair(part, file.stem, file, None, f"{first[file.stem].name} has the same name; names without extension "
-                                                           "must differ"))
+        if len(same[file.stem]) > 1:
+            others = ", ".join(name for name in same[file.stem] if name != file.name)
+            pairs.append(Pair(part, file.stem, file, None, f"{others} has the same name; names without extension must differ"))
         elif len(candidates) == 1:
             pairs.append(Pair(part, file.stem, file, candidates[0]))
         else:

@@ -93,21 +93,27 @@ def unpaired(seen: Look, context: Context) -> Told:
 
 
 def size_mismatch(seen: Look, context: Context) -> Told:
-    if seen.image_size and seen.mask_size and seen.image_size != seen.mask_size and not mask_before_turn(seen):
+    if seen.image_size and seen.mask_size and seen.image_size != seen.mask_size and mask_turn(seen) == 1:
         yield seen.pair.mask, f"is {_size(seen.mask_size)} pixels, its image {_size(seen.image_size)}"
 
 
 def rotated(seen: Look, context: Context) -> Told:
     for path, head, what in ((seen.pair.image, seen.image_head, "image"), (seen.pair.mask, seen.mask_head, "mask")):
         if head and head.orientation != 1:
-            fits = "; its mask is that of the unturned image" if what == "image" and mask_before_turn(seen) else ""
-            yield path, f"EXIF orientation {head.orientation}: programs disagree on whether this {what} is turned{fits}"
+            unturned = what == "image" and seen.image_size != seen.mask_size and mask_turn(seen) != 1
+            yield path, (f"EXIF orientation {head.orientation}: programs disagree on whether this {what} is turned"
+                         + ("; its mask is that of the unturned image" if unturned else ""))
 
 
-def mask_before_turn(seen: Look) -> bool:
-    """Whether the mask fits the image only as it was before its EXIF rotation."""
-    return bool(seen.image_head and seen.image_head.orientation > 4 and seen.image_size and seen.mask_size
-                and seen.mask_size == seen.image_size[::-1] != seen.image_size)
+def mask_turn(seen: Look) -> int:
+    """The EXIF orientation by which the mask must be turned to lie on its image, 1 for none: the mask's own where that
+    fits, the image's where the mask fits the unturned image only."""
+    if not (seen.image_head and seen.mask_head and seen.image_size and seen.mask_size):
+        return 1
+    own, other = seen.mask_head.orientation, seen.image_head.orientation
+    if own != 1 and (seen.mask_size[::-1] if own > 4 else seen.mask_size) == seen.image_size:
+        return own
+    return other if other > 4 and seen.mask_size == seen.image_size[::-1] != seen.image_size else 1
 
 
 def mask_values(seen: Look, context: Context) -> Told:
@@ -138,8 +144,9 @@ def _values(seen: Look, shape: Shape, context: Context) -> str:
 
 
 def fits_threshold(shape: Shape) -> bool:
-    """Whether a threshold divides the values of a 0/255 mask: few of them lie in the middle."""
-    return shape.counts[MIDDLE].sum() <= MIDDLE_SHARE * shape.counts.sum()
+    """Whether a threshold divides the values of a 0/255 mask: few of all pixels, and of those above 0, lie in the middle."""
+    middle = shape.counts[MIDDLE].sum()
+    return bool(middle <= MIDDLE_SHARE * shape.counts.sum() and 2 * middle <= shape.counts[1:].sum())
 
 
 def ringing(seen: Look, context: Context) -> Told:
@@ -180,7 +187,7 @@ def _inverted(shape: Shape) -> bool:
 
 
 def empty(seen: Look, context: Context) -> Told:
-    if seen.shape and not seen.shape.foreground:
+    if seen.shape and not seen.shape.foreground and (seen.shape.kind != "binary-255" or fits_threshold(seen.shape)):
         yield seen.pair.mask, "no foreground: right only where the image shows no object"
 
 
@@ -203,10 +210,9 @@ def duplicates(looks: Sequence[Look], context: Context) -> Iterator[tuple[Look |
     for group in _same_pixels(looks):
         first: dict[str, Look] = {}
         for seen in group:
-            if seen.pair.part in first:
-                yield seen, seen.pair.image, f"the same pixels as {first[seen.pair.part].pair.image}{_masks(seen, first[seen.pair.part])}"
-            else:
-                first[seen.pair.part] = seen
+            same = first.setdefault(seen.pair.part, seen)
+            if same is not seen:
+                yield seen, seen.pair.image, f"the same pixels as {same.pair.image}{_masks(seen, same)}"
 
 
 def leaks(looks: Sequence[Look], context: Context) -> Iterator[tuple[Look | None, Path, str]]:

@@ -113,7 +113,8 @@ def head(path: Path) -> Head:
     lossy = kind == "JPEG" or (kind == "WebP" and b"VP8 " in data[:64])
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            return Head(kind, lossy, _CHANNELS.get(picture.mode, 3), int(picture.getexif().get(0x0112, 1)))
+            exif = picture.getexif() if kind != "PNG" or b"eXIf" in data else {}  # of a PNG it costs decoding it
+            return Head(kind, lossy, _CHANNELS.get(picture.mode, 3), int(exif.get(0x0112, 1)))
     except Exception:  # Pillow's readers raise many kinds; what they cannot open, OpenCV and tifffile may
         return Head(kind, lossy, 0, 1)
 
@@ -132,17 +133,18 @@ def isolated(binary: np.ndarray) -> np.ndarray:
     return (most == least) & (most != binary)
 
 
-def specks(binary: np.ndarray) -> np.ndarray:
-    """bool [H, W]: pixels of islands (8-connected) and holes (4-connected) of a 0/1 mask that are too small to be meant."""
-    limit = max(SPECK_PIXELS, SPECK_SHARE * binary.size)
-    found = np.zeros(binary.shape, bool)
-    for side, connectivity in ((binary, 8), (1 - binary, 4)):
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(side, connectivity=connectivity, ltype=cv2.CV_32S)
-        small = stats[:, cv2.CC_STAT_AREA] < limit
-        small[0] = False  # label 0 is the other side
-        if small.any():
-            found |= small[labels]
-    return found
+def small_parts(side: np.ndarray, connectivity: int) -> np.ndarray:
+    """bool [H, W]: connected parts of the ones in uint8 [H, W] that are too small to be meant."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(side, connectivity=connectivity, ltype=cv2.CV_32S)
+    small = stats[:, cv2.CC_STAT_AREA] < max(SPECK_PIXELS, SPECK_SHARE * side.size)
+    small[0] = False  # label 0 is the other side
+    return small[labels]
+
+
+def specks(binary: np.ndarray) -> int:
+    """Number of islands (8-connected) and holes (4-connected) of a 0/1 mask that are too small to be meant."""
+    small = small_parts(binary, 8) | small_parts(1 - binary, 4)
+    return cv2.connectedComponents(small.view(np.uint8), connectivity=8)[0] - 1
 
 
 def settle(seen: Look, kind: str) -> Look:
@@ -159,12 +161,9 @@ def measure(values: np.ndarray, *, lossy: bool = False) -> Shape:
     binary = foreground_of(values, kind)
     ring = np.concatenate([binary[0], binary[-1], binary[:, 0], binary[:, -1]])
     changes = np.count_nonzero(binary[1:] != binary[:-1]) + np.count_nonzero(binary[:, 1:] != binary[:, :-1])
-    small = 0
-    if changes:
-        mask = specks(binary)
-        small = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)[0] - 1 if mask.any() else 0
     return Shape(_digest(values), counts, kind, int(np.count_nonzero(binary)), float(ring.mean()),
-                 int(np.count_nonzero(isolated(binary))), int(changes), small, kind == "binary-255" and _ringing(values, counts))
+                 int(np.count_nonzero(isolated(binary))), int(changes), specks(binary) if changes else 0,
+                 kind == "binary-255" and _ringing(values, counts))
 
 
 def _ringing(values: np.ndarray, counts: np.ndarray) -> bool:

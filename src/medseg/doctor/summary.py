@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def _histogram(shapes: Sequence[Shape]) -> list[dict[str, Any]]:
     shares = np.array([shape.foreground / shape.counts.sum() for shape in shapes])
     rows = [{"from": 0.0, "to": 0.0, "masks": int((shares == 0).sum())}]
     return rows + [{"from": low, "to": high, "masks": int(((shares > low) & (shares <= high)).sum())}
-                   for low, high in zip(SHARES, SHARES[1:], strict=False)]
+                   for low, high in pairwise(SHARES)]
 
 
 def _sizes(looks: Sequence[Look]) -> dict[str, Any]:
