@@ -56,15 +56,16 @@ def size_mismatch(root):
 def rotated(root):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned clockwise
-    image, mask = read(image_of(root, 2)), read(mask_of(root, 2))
-    Image.fromarray(np.rot90(image[..., ::-1]).copy()).save(image_of(root, 2).with_suffix(".jpg"), quality=98, exif=exif)
-    image_of(root, 2).unlink()
-    cv2.imwrite(str(mask_of(root, 2)), np.rot90(mask))
+    image, mask = read(image_of(root, 1)), read(mask_of(root, 1))
+    options = {"quality": 98, "subsampling": 0}
+    Image.fromarray(np.rot90(image[..., ::-1]).copy()).save(image_of(root, 1).with_suffix(".jpg"), exif=exif, **options)
+    image_of(root, 1).unlink()
+    cv2.imwrite(str(mask_of(root, 1)), np.rot90(mask))
     exif[0x0112] = 3
-    Image.fromarray(image[::-1, ::-1, ::-1].copy()).save(image_of(root, 6).with_suffix(".jpg"), quality=98, exif=exif)
+    image = read(image_of(root, 6))
+    Image.fromarray(image[::-1, ::-1, ::-1].copy()).save(image_of(root, 6).with_suffix(".jpg"), exif=exif, **options)
     image_of(root, 6).unlink()
-    cv2.imwrite(str(mask_of(root, 6)), mask)
-    return {"frame002", "frame006"}
+    return {"frame001", "frame006"}
 
 
 def values(root):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plants import clean, image_of, mask_of
 from PIL import Image
+from plants import clean, image_of, mask_of
 
 from medseg.data.decode import read_image, read_mask
 from medseg.doctor.collect import Pair
@@ -61,6 +61,11 @@ def test_specks_are_counted_islands_and_holes():
     assert specks(mask) == 3
     mask[50:53, 70:74] = 1  # 12 pixels are no speck
     assert specks(mask) == 2
+    large = np.zeros((2000, 1000), np.uint8)
+    large[9:99, 9:99] = large[500:503, 500:513] = 1  # 39 pixels are less than 2 in 100,000
+    assert specks(large) == 1
+    large[500:504, 500] = 1
+    assert specks(large) == 0
 
 
 def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):

@@ -100,9 +100,11 @@ def size_mismatch(seen: Look, context: Context) -> Told:
 def rotated(seen: Look, context: Context) -> Told:
     for path, head, what in ((seen.pair.image, seen.image_head, "image"), (seen.pair.mask, seen.mask_head, "mask")):
         if head and head.orientation != 1:
-            unturned = what == "image" and seen.image_size != seen.mask_size and mask_turn(seen) != 1
-            yield path, (f"EXIF orientation {head.orientation}: programs disagree on whether this {what} is turned"
-                         + ("; its mask is that of the unturned image" if unturned else ""))
+            told = ""
+            if what == "image" and seen.image_size and seen.mask_size and seen.mask_head.orientation == 1:
+                told = "; its mask is that of the unturned image" if mask_turn(seen) != 1 else \
+                    "; sizes do not tell whether its mask is turned too" if head.orientation < 5 or _square(seen) else ""
+            yield path, f"EXIF orientation {head.orientation}: programs disagree on whether this {what} is turned{told}"
 
 
 def mask_turn(seen: Look) -> int:
@@ -268,6 +270,10 @@ def list_values(counts: np.ndarray) -> str:
 
 def _percent(count: int, shape: Shape) -> str:
     return f"{100 * count / shape.counts.sum():.2g} %"
+
+
+def _square(seen: Look) -> bool:
+    return seen.image_size[0] == seen.image_size[1]
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -34,7 +34,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Colours:
-    """An image: digest of its pixels, brightness below which 99 % of them lie, sums over pixels of values 0 to 1 and of
+    """An image: digest of its pixels, brightness that 99 % of them do not exceed, sums over pixels of values 0 to 1 and of
     their squares, by channel."""
 
     digest: str
