@@ -141,7 +141,8 @@ def data_check(argv: Arguments) -> int:
     if config.json:
         print_json(report)
     elif config.list:
-        print("\n".join(lines(report)))
+        for line in lines(report):
+            print(line)
     else:
         print("\n".join(summary(report)))
         if report["found"]:

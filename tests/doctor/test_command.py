@@ -17,7 +17,7 @@ def test_exit_codes_table_list_and_json(tmp_path, capsys):
     PLANTS["MS011"](root)
     assert main(["data", "check", str(root)]) == 1
     out = capsys.readouterr().out
-    assert "MS011" in out and "10 images, 10 masks" in out and "2 findings of 1 kinds" in out
+    assert "MS011" in out and "10 images, 10 masks" in out and "2 findings of 1 kind;" in out
     assert main(["data", "check", str(root), "--list"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[0].startswith(f"{root}/masks/frame004.png: MS011 ")

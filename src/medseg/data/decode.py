@@ -38,7 +38,7 @@ def read_image(path: Path, *, channels: int = 3, bit_depth: int = 16) -> np.ndar
         pixels = _with_pillow(path, data, "RGB")
     else:
         # not IMREAD_COLOR_RGB: OpenCV 5.0 returns garbage for 16-bit TIFFs with it
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
+        pixels = _with_opencv(path, data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)
         pixels = _with_tifffile(path, data) if pixels is None else pixels[..., ::-1]
     pixels = _to_uint8(path, _three_channels(path, pixels), bit_depth)
     if channels == 1:
@@ -56,7 +56,7 @@ def read_mask(path: Path) -> np.ndarray:
     data = _bytes(path)
     if _has_palette(data):
         return _palette_mask(path, data)
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = _with_opencv(path, data, cv2.IMREAD_UNCHANGED)
     if values is None:
         values = _with_tifffile(path, data)
     if values.ndim == 3:
@@ -96,6 +96,14 @@ def _has_palette(data: bytes) -> bool:
 def _not_an_image(path: Path, data: bytes) -> DecodeError:
     kind = "text" if data[:512].isascii() and b"\0" not in data[:512] else "no image that can be read"
     return DecodeError(f"{path}: holds {kind}; expected a JPEG, PNG, TIFF, BMP, WebP or GIF image")
+
+
+def _with_opencv(path: Path, data: bytes, flags: int) -> np.ndarray | None:
+    """The pixels, channels blue first; None for what OpenCV has no decoder for."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        raise DecodeError(f"{path}: has more pixels than can be decoded, or a damaged header; give a smaller copy") from None
 
 
 def _with_pillow(path: Path, data: bytes, mode: str) -> np.ndarray:

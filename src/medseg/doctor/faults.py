@@ -113,6 +113,8 @@ def mask_turn(seen: Look) -> int:
     if not (seen.image_head and seen.mask_head and seen.image_size and seen.mask_size):
         return 1
     own, other = seen.mask_head.orientation, seen.image_head.orientation
+    if seen.mask_head.kind == "TIFF":  # the one format that OpenCV turns even when asked for the bare values
+        own = 1
     if own != 1 and (seen.mask_size[::-1] if own > 4 else seen.mask_size) == seen.image_size:
         return own
     return other if other > 4 and seen.mask_size == seen.image_size[::-1] != seen.image_size else 1
@@ -200,7 +202,8 @@ def full(seen: Look, context: Context) -> Told:
 
 def tiny(seen: Look, context: Context) -> Told:
     if seen.shape and seen.shape.specks and not _dithered(seen.shape):
-        yield seen.pair.mask, f"{seen.shape.specks} islands or holes of a few pixels"
+        what = "island or hole" if seen.shape.specks == 1 else "islands or holes"
+        yield seen.pair.mask, f"{seen.shape.specks} {what} of a few pixels"
 
 
 def dark(seen: Look, context: Context) -> Told:

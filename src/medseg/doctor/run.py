@@ -44,7 +44,7 @@ def check(data: str | Path, *, data_root: Path = Path("data"), split: str | None
     if fix:
         from medseg.doctor.fix import write_copy
 
-        report["fixed"] = write_copy(fix, source, looks, context, findings, bit_depth=bit_depth)
+        report["fixed"] = write_copy(fix, source, looks, context, findings, bit_depth=bit_depth, progress=progress)
     return report
 
 

@@ -30,7 +30,9 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
         name = "none" if row["to"] == 0 else f"{100 * row['from']:g}-{100 * row['to']:g} %"
         yield f"  {name:>8}  {row['masks']:>6}  {'#' * round(40 * row['masks'] / most)}"
     total = len(report["findings"])
-    yield f"{total} findings of {len(report['found'])} kinds; --list names every file" if total else "nothing found"
+    kinds = len(report["found"])
+    yield (f"{total} finding{'s' * (total != 1)} of {kinds} kind{'s' * (kinds != 1)}; --list names every file" if total
+           else "nothing found")
     if fixed := report.get("fixed"):
         yield (f"repaired copy: {fixed['folder']}, {fixed['written']} pairs, {fixed['repaired']} of them repaired, "
                f"{fixed['left_out']} left out; what was done to each is in fixes.csv there")
