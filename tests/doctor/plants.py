@@ -74,7 +74,8 @@ def values(root):
     residue = read(mask_of(root, 3))
     residue[:20] = np.maximum(residue[:20], 11)
     cv2.imwrite(str(mask_of(root, 3)), residue)
-    cv2.imwrite(str(mask_of(root, 4)), read(mask_of(root, 4)) // 2)  # 0 and 127
+    small = np.zeros_like(read(mask_of(root, 4)))
+    cv2.imwrite(str(mask_of(root, 4)), cv2.circle(small, (30, 30), 4, 127, -1))  # below the threshold, and 1 % of the image
     cv2.imwrite(str(mask_of(root, 5)), read(mask_of(root, 5)) // 85)  # 0 and 3
     cv2.imwrite(str(mask_of(root, 6)), cv2.resize(SEVERAL, read(mask_of(root, 6)).shape[::-1], interpolation=cv2.INTER_NEAREST))
     return {f"frame{index:03}" for index in range(1, 7)}

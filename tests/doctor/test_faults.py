@@ -74,14 +74,25 @@ def test_class_indices_with_ignored_pixels(tmp_path):
     assert found(root, classes=3) == {("MS005", f"frame{index:03}") for index in (2, 5, 8)}
 
 
-def test_small_values_beside_255_are_noise_in_a_set_of_0_and_255(tmp_path):
+def test_masks_of_0_and_255_only_may_hold_nothing_but_ignored_pixels(tmp_path):
     root = clean(tmp_path / "set")
-    for index in range(4):
+    for index in range(6):
+        mask = read(mask_of(root, index)) // 85
+        mask[:2] = 255
+        cv2.imwrite(str(mask_of(root, index)), mask)
+    assert check(root)["mask_kind"] == "index" and found(root) == set()
+
+
+@pytest.mark.parametrize(("count", "highest"), [(4, 11), (7, 90)])  # few with a small value, or many with one no index has
+def test_small_values_beside_255_are_noise_in_a_set_of_0_and_255(tmp_path, count, highest):
+    root = clean(tmp_path / "set")
+    for index in range(count):
         mask = read(mask_of(root, index))
         mask[:20] = np.maximum(mask[:20], 11)
+        mask[0, 0] = highest if index == 0 else 11
         cv2.imwrite(str(mask_of(root, index)), mask)
     report = check(root)
-    assert {(f["code"], f["name"]) for f in report["findings"]} == {("MS005", f"frame{index:03}") for index in range(4)}
+    assert {(f["code"], f["name"]) for f in report["findings"]} == {("MS005", f"frame{index:03}") for index in range(count)}
     assert report["classes"][1]["masks"] == 10
 
 

@@ -94,12 +94,13 @@ def test_images_are_turned_upright_and_channels_made_equal(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])  # OpenCV turns the second by itself
-def test_a_mask_with_a_tag_of_its_own_is_turned_by_it_once(tmp_path, suffix):
+@pytest.mark.parametrize(("orientation", "quarters"), [(6, 1), (3, 2)])
+def test_a_mask_with_a_tag_of_its_own_is_turned_by_it_once(tmp_path, suffix, orientation, quarters):
     before, root = clean(tmp_path / "clean"), clean(tmp_path / "set")
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     mask_of(root, 1).unlink()
-    Image.fromarray(np.rot90(read(mask_of(before, 1))).copy()).save(mask_of(root, 1).with_suffix(suffix), exif=exif)
+    Image.fromarray(np.rot90(read(mask_of(before, 1)), quarters).copy()).save(mask_of(root, 1).with_suffix(suffix), exif=exif)
     report = check(root, fix=tmp_path / "out")
     assert [(finding["code"], finding["name"]) for finding in report["findings"]] == [("MS004", "frame001")]
     np.testing.assert_array_equal(read_mask(mask_of(tmp_path / "out", 1)), read_mask(mask_of(before, 1)))

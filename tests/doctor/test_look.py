@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from plants import clean, image_of, mask_of
+from plants import clean, empty, image_of, mask_of
 
 from medseg.data.decode import read_image, read_mask
 from medseg.doctor.collect import Pair
@@ -70,6 +70,7 @@ def test_specks_are_counted_islands_and_holes():
 
 def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
     root = clean(tmp_path / "set")
+    empty(root)
     images = [read_image(image_of(root, index)) for index in range(10)]
     masks = [read_mask(mask_of(root, index)) for index in range(10)]
     report = check(root)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.decode import read_mask
-from medseg.data.masks import MIDDLE, MIDDLE_SHARE, THRESHOLD
+from medseg.data.masks import LARGEST_INDEX, MIDDLE, MIDDLE_SHARE, THRESHOLD
 from medseg.doctor.look import Look, Shape, foreground_of
 
 DITHERED_SHARE = 0.06  # isolated pixels a changing pair: real masks reach .04, dithered soft edges start at .09
@@ -61,9 +61,10 @@ def context_of(looks: Sequence[Look], *, mask_kind: str = "auto", classes: int =
 
 
 def _kind(shapes: Sequence[Shape], classes: int) -> str:
-    kinds = Counter(shape.kind for shape in shapes if shape.counts[1:].any() and not shape.ambiguous)
-    if not kinds:
-        kinds = Counter(shape.kind for shape in shapes if shape.ambiguous)
+    """The coding of most masks with foreground. Small values beside 255 are class indices with ignored pixels, unless a mask
+    of the set holds values that no class index has."""
+    noise = any(shape.counts[LARGEST_INDEX + 1 : 255].any() for shape in shapes)
+    kinds = Counter("binary-255" if noise and shape.ambiguous else shape.kind for shape in shapes if shape.counts[1:].any())
     if kinds["index"] + kinds["binary-01"] < max(1, kinds["binary-255"]):
         return "binary-255"
     return "index" if kinds["index"] or classes > 2 else "binary-01"
