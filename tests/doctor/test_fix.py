@@ -168,6 +168,22 @@ def test_masks_of_0_and_1_stay_so_with_their_ignored_pixels(tmp_path):
     np.testing.assert_array_equal(read(mask_of(tmp_path / "out", 4)), mask)
 
 
+def test_of_class_indices_only_the_place_is_repaired(tmp_path):
+    root = clean(tmp_path / "set")
+    for index in range(10):
+        mask = read(mask_of(root, index)) // 255 * (1 + index % 3)
+        mask[0, 0] = index == 4  # a speck
+        if index == 5:
+            mask = cv2.resize(mask, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+        cv2.imwrite(str(mask_of(root, index)), mask * (3 if index == 8 else 1))
+    check(root, classes=4, fix=tmp_path / "out")
+    rows = {row["name"]: (row["code"], row["what"].split(":")[0]) for row in read_csv(tmp_path / "out" / "fixes.csv")}
+    assert rows == {"frame004": ("MS011", "kept as it is"), "frame005": ("MS003", "mask resized to its image, nearest pixel"),
+                    "frame008": ("MS005", "left out")}
+    assert mask_of(tmp_path / "out", 4).read_bytes() == mask_of(root, 4).read_bytes()
+    np.testing.assert_array_equal(read(mask_of(tmp_path / "out", 5)), read(mask_of(root, 5))[1::3, 1::3])
+
+
 def test_where_the_copy_may_not_go(tmp_path):
     root = clean(tmp_path / "set")
     before = content(root)
