@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.decode import read_mask
-from medseg.data.masks import LARGEST_INDEX, MIDDLE, MIDDLE_SHARE, THRESHOLD
+from medseg.data.masks import MIDDLE, MIDDLE_SHARE, THRESHOLD
+from medseg.doctor.context import Context, looks_inverted
 from medseg.doctor.look import Look, Shape, foreground_of
 
 DITHERED_SHARE = 0.06  # isolated pixels a changing pair: real masks reach .04, dithered soft edges start at .09
 DITHERED_PIXELS = 16
-INVERTED_BORDER = 0.6  # share of an image's edge that is foreground
 DARK = 30  # of 255; 99 % of the pixels of a nearly black image are below it
 ASPECT = 3.0  # longer side to shorter
 SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".webp": "WebP",
@@ -34,40 +33,8 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the set as a whole is: coding of masks (`classes` 0 is undeclared), whether 255 is seen to be ignored, channels
-    of most images, and whether most masks look inverted."""
-
-    kind: str
-    classes: int
-    ignores: bool
-    channels: int
-    inverted: bool
-
-
 Told = Iterator[tuple[Path, str]]
 Fault = Callable[[Sequence[Look], Context], Iterator[tuple[Look | None, Path, str]]]
-
-
-def context_of(looks: Sequence[Look], *, mask_kind: str = "auto", classes: int = 0) -> Context:
-    """The coding that most masks with foreground have, unless declared, and the channels that most images have."""
-    shapes = [look.shape for look in looks if look.shape]
-    kind = _kind(shapes, classes) if mask_kind == "auto" else mask_kind
-    channels = Counter(look.image_head.channels for look in looks if look.image_head and look.image_head.channels)
-    turned = [_inverted(shape) for shape in shapes if 0 < shape.foreground < shape.counts.sum()]
-    return Context(kind, classes, any(shape.kind != "binary-255" and shape.counts[255] for shape in shapes),
-                   channels.most_common(1)[0][0] if channels else 0, len(turned) > 1 and sum(turned) > len(turned) / 2)
-
-
-def _kind(shapes: Sequence[Shape], classes: int) -> str:
-    """The coding of most masks with foreground. Small values beside 255 are class indices with ignored pixels, unless a mask
-    of the set holds values that no class index has."""
-    noise = any(shape.counts[LARGEST_INDEX + 1 : 255].any() for shape in shapes)
-    kinds = Counter("binary-255" if noise and shape.ambiguous else shape.kind for shape in shapes if shape.counts[1:].any())
-    if kinds["index"] + kinds["binary-01"] < max(1, kinds["binary-255"]):
-        return "binary-255"
-    return "index" if kinds["index"] or classes > 2 else "binary-01"
 
 
 def find(looks: Sequence[Look], context: Context, *, ignore: Sequence[str] = ()) -> list[Finding]:
@@ -176,7 +143,7 @@ def _dithered(shape: Shape) -> bool:
 
 
 def inverted(looks: Sequence[Look], context: Context) -> Iterator[tuple[Look | None, Path, str]]:
-    found = [seen for seen in looks if seen.shape and _inverted(seen.shape)]
+    found = [seen for seen in looks if seen.shape and looks_inverted(seen.shape)]
     if context.inverted:
         masks = sum(seen.shape is not None for seen in looks)
         yield None, found[0].pair.mask.parent, (f"foreground lies along most of the image's edge in {len(found)} of {masks} masks: "
@@ -185,10 +152,6 @@ def inverted(looks: Sequence[Look], context: Context) -> Iterator[tuple[Look | N
     for seen in found:
         yield seen, seen.pair.mask, (f"foreground lies along {seen.shape.border:.0%} of the image's edge and fills "
                                      f"{_percent(seen.shape.foreground, seen.shape)}: object and background seem exchanged")
-
-
-def _inverted(shape: Shape) -> bool:
-    return shape.border > INVERTED_BORDER and shape.foreground < shape.counts.sum()
 
 
 def empty(seen: Look, context: Context) -> Told:

@@ -17,7 +17,8 @@ from medseg.data.decode import read_image, read_mask
 from medseg.data.folder import part_folders
 from medseg.data.splits import write_split
 from medseg.doctor.collect import WHOLE, Source
-from medseg.doctor.faults import SUFFIXES, Context, Finding, fits_threshold, mask_turn
+from medseg.doctor.context import Context
+from medseg.doctor.faults import SUFFIXES, Finding, fits_threshold, mask_turn
 from medseg.doctor.look import Head, Look, foreground_of, small_parts
 from medseg.errors import UserError
 from medseg.files import new_folder, write_csv

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.doctor.collect import Pair, collect
-from medseg.doctor.faults import FAULTS, Finding, context_of, find
+from medseg.doctor.context import context_of
+from medseg.doctor.faults import FAULTS, Finding, find
 from medseg.doctor.look import Look, look, settle
 from medseg.doctor.summary import describe
 from medseg.errors import choose

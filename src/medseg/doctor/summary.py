@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.data.masks import THRESHOLD
 from medseg.doctor.collect import Source
-from medseg.doctor.faults import Context
+from medseg.doctor.context import Context
 from medseg.doctor.look import Look, Shape
 
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # bins of the foreground's share of its image
