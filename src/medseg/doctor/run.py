@@ -37,8 +37,9 @@ def check(data: str | Path, *, data_root: Path = Path("data"), split: str | None
 
         refuse_folder(fix, source)
     looks = look_at(source.pairs, bit_depth=bit_depth, workers=workers, progress=progress)
-    context = context_of(looks, mask_kind=mask_kind, classes=classes)
-    looks = [settle(seen, context.kind) for seen in looks]
+    kind = context_of(looks, mask_kind=mask_kind, classes=classes).kind
+    looks = [settle(seen, kind) for seen in looks]
+    context = context_of(looks, mask_kind=kind, classes=classes)
     findings = find(looks, context, ignore=ignore)
     report = {"data": source.name, "folder": str(source.root), "split": source.split or None, **describe(source, looks, context),
               "found": _by_code(findings), "findings": [asdict(finding) for finding in findings]}
