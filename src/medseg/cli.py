@@ -74,8 +74,8 @@ def models(argv: Arguments) -> int:
 
 
 def data(argv: Arguments) -> int:
-    """List known data sets, prepare one as distributed, or synthesize one."""
-    verbs = {"list": data_list, "prepare": data_prepare, "synthesize": data_synthesize}
+    """List known data sets, prepare one as distributed, synthesize one, or check one for faults."""
+    verbs = {"list": data_list, "prepare": data_prepare, "synthesize": data_synthesize, "check": data_check}
     return _dispatch("medseg data", verbs, argv)
 
 
@@ -123,6 +123,31 @@ def data_synthesize(argv: Arguments) -> int:
         synthesize(config.out, images=config.images, size=config.size, seed=config.seed, progress=advance)
     print(config.out)
     return 0
+
+
+def data_check(argv: Arguments) -> int:
+    """Look for faults in a data set; exit code 1 when there are some."""
+    from medseg.config import CheckConfig, parse
+    from medseg.console import progress
+
+    config = parse(CheckConfig, argv, prog="medseg data check", about=_about(data_check))
+    from medseg.doctor.run import check
+    from medseg.doctor.text import lines, summary
+
+    with progress("check", show=config.progress) as advance:
+        report = check(config.data, data_root=config.data_root, split=config.split, mask_kind=config.mask_kind,
+                       classes=config.classes, bit_depth=config.bit_depth, fix=config.fix, workers=config.workers,
+                       ignore=[code.strip() for code in config.ignore.split(",") if code.strip()], progress=advance)
+    if config.json:
+        print_json(report)
+    elif config.list:
+        for line in lines(report):
+            print(line)
+    else:
+        print("\n".join(summary(report)))
+        if report["found"]:
+            _table(f"faults of {report['data']} (docs/data-check.md has a section for each code)", report["found"])
+    return 1 if report["found"] else 0
 
 
 def bench(argv: Arguments) -> int:

@@ -1,5 +1,8 @@
 """Every format, depth and orientation; and what is no image is refused by name."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -78,6 +81,15 @@ def test_a_truncated_file_is_an_error_and_not_a_grey_half(tmp_path, picture, suf
     for read in (read_image, read_mask):
         with pytest.raises(DecodeError, match=rf"a\.{suffix}: the file is cut off"):
             read(path)
+
+
+def test_a_header_that_promises_too_many_pixels(tmp_path):
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", 200_000, 200_000, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(b"\0" * 99), b"IEND"]
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks))
+    for read in (read_image, read_mask):
+        with pytest.raises(DecodeError, match=r"huge\.png: has more pixels than can be decoded"):
+            read(tmp_path / "huge.png")
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"", "0 bytes"), (b"hello, I am text\n" * 9, "holds text"),

@@ -12,6 +12,7 @@ from medseg.config.fields import Size, count_or_auto, duration, option, size
 
 MODEL_NAMES = ("unet", "unetpp", "resunet", "resunetpp", "ducknet", "smp")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+MASK_KINDS = ("auto", "binary-255", "binary-01", "index")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -32,7 +33,7 @@ class Data:
                           at_most=255)
     channels: int = option(3, "channels of the network's input: 3, or 1 for grey", at_least=1, at_most=3)
     mask_kind: str = option("auto", "how masks are coded; auto recognises it by their values",
-                            choices=("auto", "binary-255", "binary-01", "index"))
+                            choices=MASK_KINDS)
     bit_depth: int = option(16, "significant bits of 16-bit images", at_least=8, at_most=16)
     cache_dir: Path | None = option(None, "where decoded images are kept (default: ~/.cache/medseg)", metavar="DIR")
     workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0)
@@ -233,6 +234,25 @@ class PrepareConfig:
     source: Path = option(help="archive or folder as distributed; it is only read", positional=True)
     out: Path = option(help="folder that gets PolypDataset/", metavar="DIR")
     split: str | None = option(None, "split scheme (default: the recommended one)", metavar="NAME")
+    progress: bool = option(True, "progress bar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """Look for faults in a data set; exit code 1 when there are some."""
+
+    data: str = option(help="data set: a known name ('medseg data list') or a folder; it is only read", positional=True,
+                       metavar="NAME|PATH")
+    data_root: Path = option(Path("data"), "where known data sets lie", metavar="DIR")
+    split: str | None = option(None, "check the images of this split, and whether its parts share any", metavar="NAME|DIR")
+    mask_kind: str = option("auto", "how masks should be coded; auto takes what most of them are", choices=MASK_KINDS)
+    classes: int = option(0, "number of classes with the background; 0 takes what the masks hold", at_least=0, at_most=255)
+    bit_depth: int = option(16, "significant bits of 16-bit images", at_least=8, at_most=16)
+    ignore: str = option("", "codes not to look for, joined by commas, such as MS009,MS011")
+    fix: Path | None = option(None, "write a repaired copy to this new folder", metavar="DIR")
+    list: bool = option(False, "print one line for each finding, not one for each code")
+    json: bool = option(False, "print everything as one JSON document")
+    workers: int = option(0, "threads that read files; 0 is one a core", at_least=0)
     progress: bool = option(True, "progress bar")
 
 

@@ -27,10 +27,10 @@ def open_dataset(data: str | Path, *, data_root: Path = Path("data"), split: str
     Raises `UserError`, naming the file, for missing or empty folders, images with no mask or with two, and lists that do
     not fit the images.
     """
-    root, entry = _locate(data, data_root)
+    root, entry = locate(data, data_root)
     name = entry.folder if entry else root.resolve().name
-    parts = {part: folder for part, names in PART_FOLDERS.items() if (folder := child(root, names)) and folder.is_dir()}
-    if parts and child(root, IMAGE_FOLDERS) is None:
+    parts = part_folders(root)
+    if parts:
         return _divided(root, name, parts, split)
     items, notes = pair(root)
     return divide(root, name, entry, items, notes, split)
@@ -50,22 +50,33 @@ def pair(root: Path) -> tuple[list[Item], list[str]]:
         if file.stem in stems:
             raise UserError(f"{file}: {stems[file.stem].name} has the same name; names without extension must differ")
         stems[file.stem] = file
-    by_stem: dict[str, list[Path]] = {}
-    for mask in list_images(masks):
-        by_stem.setdefault(mask.stem, []).append(mask)
+    mask_files = list_images(masks)
     groups = _groups(root)
-    items, used = [], set()
-    for file in files:
-        candidates = [mask for stem in _mask_stems(file.stem) for mask in by_stem.get(stem, [])
-                      if stem == file.stem or stem not in stems]
+    items = []
+    for file, candidates in match(files, mask_files):
         if len(candidates) != 1:
-            what = "no mask" if not candidates else "several masks: " + ", ".join(mask.name for mask in candidates)
-            raise UserError(f"{file}: {what} in {masks}; expected exactly one named {file.stem}, {file.stem}_mask, "
-                            f"{file.stem}_segmentation or p{file.stem}")
-        used.add(candidates[0])
+            raise UserError(f"{file}: {mispaired(file, candidates, masks)}")
         items.append(Item(file.stem, file, candidates[0], groups.get(file.stem)))
-    alone = sum(map(len, by_stem.values())) - len(used)
+    alone = len(mask_files) - len(items)
     return items, [f"{masks}: {alone} masks belong to no image and are left out"] if alone else []
+
+
+def match(images: Iterable[Path], masks: Iterable[Path]) -> list[tuple[Path, list[Path]]]:
+    """Each image with the masks whose names fit it: exactly one where all is well."""
+    images = list(images)
+    stems = {file.stem for file in images}
+    by_stem: dict[str, list[Path]] = {}
+    for mask in masks:
+        by_stem.setdefault(mask.stem, []).append(mask)
+    return [(file, [mask for stem in _mask_stems(file.stem) for mask in by_stem.get(stem, [])
+                    if stem == file.stem or stem not in stems]) for file in images]
+
+
+def mispaired(image: Path, candidates: Sequence[Path], folder: Path) -> str:
+    """What to say of an image with no mask in `folder`, or with several."""
+    what = "several masks: " + ", ".join(mask.name for mask in candidates) if candidates else "no mask"
+    return (f"{what} in {folder}; expected exactly one named {image.stem}, {image.stem}_mask, {image.stem}_segmentation or "
+            f"p{image.stem}")
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -87,7 +98,15 @@ def size_mismatch(item: Item, image: tuple[int, ...], mask: tuple[int, ...]) -> 
     return UserError(f"{item.mask}: is {mask[1]}x{mask[0]} pixels, its image {item.image.name} {image[1]}x{image[0]}{turned}")
 
 
-def _locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
+def part_folders(root: Path) -> dict[str, Path]:
+    """The folders of the parts of a data set that is divided on disk; none where images lie at the top."""
+    if child(root, IMAGE_FOLDERS):
+        return {}
+    return {part: folder for part, names in PART_FOLDERS.items() if (folder := child(root, names))}
+
+
+def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
+    """The folder that `data` stands for, and its entry in the catalog where it has one."""
     entry = CATALOG.get(str(data))
     if entry:
         places = [data_root / entry.folder, data_root / "PolypDataset" / entry.folder, data_root / str(data)]
@@ -145,18 +164,7 @@ def divide(root: Path, name: str, entry: Entry | None, items: Sequence[Item], no
     if split is None:
         advice = f"; published: {', '.join(shipped(entry.folder))}" if entry and shipped(entry.folder) else ""
         notes.append(f"no --split given: using {DEFAULT_SPLIT} (seed 0), which leaks where images come from videos{advice}")
-    scheme = split or DEFAULT_SPLIT
-    if Path(scheme).is_dir():
-        lists, where = read_split(Path(scheme)), f"--split {scheme}"
-        scheme = Path(scheme).name
-    elif scheme.startswith("random-"):
-        lists, where = random_split(list(by_name), scheme), ""
-        scheme = scheme if "-seed" in scheme else f"{scheme}-seed0"
-    else:
-        dataset = entry.folder if entry else _dataset_of(scheme, by_name)
-        if dataset is None or scheme not in shipped(dataset):
-            raise unknown_scheme(scheme, dataset)
-        lists, where = read_split(shipped_folder() / dataset / scheme), f"--split {scheme}"
+    lists, scheme, where = lists_of(split or DEFAULT_SPLIT, entry, list(by_name))
     missing = [each for names in lists.values() for each in names if each not in by_name]
     if missing:
         raise UserError(f"{where}: {len(missing)} of the listed images are not in {root}, such as {missing[0]}")
@@ -165,6 +173,18 @@ def divide(root: Path, name: str, entry: Entry | None, items: Sequence[Item], no
         notes.append(f"{len(items) - listed} of {len(items)} images are in no list of {scheme} and left out")
     parts = {part: tuple(with_group(by_name[each], entry) for each in lists[part]) for part in PARTS if lists.get(part)}
     return Dataset(name, scheme, parts, tuple(notes))
+
+
+def lists_of(scheme: str, entry: Entry | None, names: Sequence[str]) -> tuple[dict[str, list[str]], str, str]:
+    """The names by part of a scheme or a folder of lists, the scheme's full name, and how the user gave it."""
+    if Path(scheme).is_dir():
+        return read_split(Path(scheme)), Path(scheme).name, f"--split {scheme}"
+    if scheme.startswith("random-"):
+        return random_split(names, scheme), scheme if "-seed" in scheme else f"{scheme}-seed0", f"--split {scheme}"
+    dataset = entry.folder if entry else _dataset_of(scheme, names)
+    if dataset is None or scheme not in shipped(dataset):
+        raise unknown_scheme(scheme, dataset)
+    return read_split(shipped_folder() / dataset / scheme), scheme, f"--split {scheme}"
 
 
 def with_group(item: Item, entry: Entry | None) -> Item:

@@ -38,7 +38,7 @@ def survey(items: Sequence[Item], *, kind: str = "auto", classes: int = 0, worke
     with ThreadPoolExecutor(workers) as pool:
         counts = np.array(list(pool.map(lambda item: np.bincount(read(item.mask).ravel(), minlength=256), items)), np.int64)
     declared = kind != "auto"
-    kind = kind if declared else _recognise(counts.sum(0) > 0, classes)
+    kind = kind if declared else recognise(counts.sum(0) > 0, classes)
     if kind != "index" and classes > 2:
         raise UserError(f"--classes {classes}: the masks hold {_values(counts.sum(0))}, which is 2 classes; expected class "
                         f"indices 0 to {classes - 1}")
@@ -67,7 +67,8 @@ def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndar
     return values
 
 
-def _recognise(present: np.ndarray, classes: int) -> str:
+def recognise(present: np.ndarray, classes: int = 0) -> str:
+    """The kind of coding that a bool [256] of the values present stands for; 0 alone passes for "binary-255"."""
     values = set(np.flatnonzero(present).tolist())
     if values <= {0, 255}:
         return "binary-255"
