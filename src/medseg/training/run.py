@@ -25,6 +25,7 @@ from medseg.data.batches import TrainBatches
 from medseg.data.geometry import fit_mask
 from medseg.data.splits import write_split
 from medseg.errors import UserError
+from medseg.evaluation.intervals import headline
 from medseg.evaluation.judge import Judged, judge
 from medseg.evaluation.protocols import PROTOCOLS
 from medseg.evaluation.run import describe, environment, judge_part
@@ -173,9 +174,7 @@ class Session:
                 except UserError as error:  # the test part is first opened here
                     raise UserError(f"{error}. The training is complete: then run medseg evaluate {self.run} --split-part {part}"
                                     ) from None
-                numbers = summaries[part]["protocols"]["per-image-foreground"]
-                logger.info(f"{part}: dice {numbers['dice']:.4f} iou {numbers['iou']:.4f} per image, foreground, n={len(items)}"
-                            f"  {self.run / 'report' / part / 'report.html'}")
+                logger.info(f"{part}: {headline(summaries[part])}  {self.run / 'report' / part / 'report.html'}")
         return summaries
 
     def _val_batch_size(self) -> int:
