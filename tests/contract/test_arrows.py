@@ -15,6 +15,7 @@ LAYERS = [
     {"checkpoint", "augment", "statistics"},
     {"prediction"},
     {"evaluation"},
+    {"comparison"},
     {"training"},
     {"bench"},
     {"cli", "__init__", "__main__"},

@@ -3,7 +3,9 @@
 from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
     BenchConfig,
+    CompareConfig,
     EvaluateConfig,
+    LintConfig,
     ListConfig,
     PredictConfig,
     PrepareConfig,
@@ -11,5 +13,5 @@ from medseg.config.schema import (
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig", "TrainConfig",
-           "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
+__all__ = ["BenchConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig", "PredictConfig", "PrepareConfig",
+           "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]

@@ -195,6 +195,27 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Say which of several runs differ on the same images."""
+
+    runs: tuple[Path, ...] = option(help="run folders, or folders that 'medseg evaluate --out' wrote", positional=True,
+                                     metavar="RUN")
+    split_part: str = option("test", "part that run folders are compared on", choices=("train", "validation", "test"))
+    metric: str = option("dice", "column of per_image.csv to compare")
+    out: Path | None = option(None, "folder of compare.html and compare.json (default: runs/compare-TIME)", metavar="DIR")
+    overwrite: bool = option(False, "replace results that --out already holds")
+    json: bool = option(False, "print compare.json to standard output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LintConfig:
+    """Check a table of published results against arithmetic."""
+
+    table: Path = option(help="CSV file with columns for Dice and IoU of the same results", positional=True, metavar="TABLE.csv")
+    json: bool = option(False, "print one JSON document")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictConfig:
     """Write the masks that a run predicts for images of any size and format."""
 
