@@ -19,8 +19,8 @@ def train(argv: Arguments) -> int:
 
     values = arguments(TrainConfig, argv, prog="medseg train", about=_about(train))
     from medseg.training.engine import Interrupted
+    from medseg.training.repeat import train as run
     from medseg.training.resume import config_from
-    from medseg.training.run import train as run
 
     try:
         run(config_from(values))

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.evaluation.protocols import image_values
 from medseg.metrics.overlap import parts
-from medseg.statistics.bootstrap import FEW, LEVEL, group_index, intervals, of_mean
+from medseg.statistics.bootstrap import FEW, LEVEL, Sums, group_index, intervals, of_mean
 
 Pixels = np.ndarray
 RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixels]]] = {
@@ -27,16 +27,21 @@ def protocol_intervals(counts: np.ndarray, groups: Sequence[str | None]) -> dict
     {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is known), "notes",
      "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined or there are fewer than two units.
     """
-    quantities = {("per-image-foreground", name): of_mean(values) for name, values in image_values(counts).items()}
+    return about(groups) | {"protocols": nested(intervals(quantities(counts), groups))}
+
+
+def quantities(counts: np.ndarray) -> dict[tuple[str, str], Sums]:
+    """Numerators and denominators of each convention's metrics for `statistics.bootstrap.intervals`, [N] or [N, classes]."""
+    found = {("per-image-foreground", name): of_mean(values) for name, values in image_values(counts).items()}
     pixels = parts(counts)
     for name, ratio in RATIOS.items():
         above, below = (np.asarray(each, np.float64) for each in ratio(*pixels))
-        quantities["pooled-foreground", name] = above[:, 1:], below[:, 1:]
+        found["pooled-foreground", name] = above[:, 1:], below[:, 1:]
         nowhere = below.sum(0) == 0
         if name == "iou":  # a class that is nowhere counts 0 in this convention's IoU
             below = np.where(nowhere, 1.0, below)
-        quantities["macro-with-background", name] = above, below
-    return about(groups) | {"protocols": nested(intervals(quantities, groups))}
+        found["macro-with-background", name] = above, below
+    return found
 
 
 def about(groups: Sequence[str | None]) -> dict[str, Any]:

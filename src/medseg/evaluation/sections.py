@@ -46,11 +46,12 @@ def repeats_section(summary: dict[str, Any]) -> str:
     if not repeats:
         return ""
     kind = html.escape(repeats["kind"])
-    columns = zip(repeats["names"], repeats["n_images"], repeats["dice"]["values"], repeats["iou"]["values"], strict=True)
+    numbers = repeats["protocols"]["per-image-foreground"]
+    columns = zip(repeats["names"], repeats["n_images"], numbers["dice"]["values"], numbers["iou"]["values"], strict=True)
     lines = "".join(f"<tr><th scope=row>{kind} {html.escape(str(name))}</th><td>{count}</td><td>{dice:.4f}</td>"
                     f"<td>{iou:.4f}</td></tr>"
                     for name, count, dice, iou in columns)
-    spread = ", ".join(f"{title} {repeats[key]['mean']:.4f} ± {repeats[key]['sd']:.4f}"
+    spread = ", ".join(f"{title} {numbers[key]['mean']:.4f} ± {numbers[key]['sd']:.4f}"
                        for key, title in (("dice", "Dice"), ("iou", "IoU")))
     return (f"<section><h2>Each {kind}</h2><p>Mean and standard deviation over {len(repeats['names'])} trainings: {spread}. Per "
             "image, foreground.</p><div class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th>"

@@ -229,7 +229,7 @@ def _run_folder(config: TrainConfig, parts: Parts) -> Path:
         for part, items in parts.dataset.parts.items():
             same_images(run, part, [item.name for item in items])
     else:
-        run = new_folder(config.output.out or _free_name(parts.dataset.name, config.model.model), "--out",
+        run = new_folder(config.output.out or free_name(parts.dataset.name, config.model.model), "--out",
                          "choose another, or go on with it by --resume")
         write_split(run / "splits", {part: [item.name for item in items] for part, items in parts.dataset.parts.items()})
     write_text(run / "config.yaml", dump(replace(config, output=replace(config.output, resume=None, out=run))))
@@ -237,7 +237,8 @@ def _run_folder(config: TrainConfig, parts: Parts) -> Path:
     return run
 
 
-def _free_name(data: str, model: str) -> Path:
+def free_name(data: str, model: str) -> Path:
+    """A folder below runs/ that does not exist yet."""
     name = f"{data}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = Path("runs") / name
     for number in itertools.count(2):
