@@ -58,7 +58,7 @@ def compare(argv: Arguments) -> int:
         print_json(document)
         return 0
     _table(f"{document['metric']}, {document['n_images']} images", run_rows(document))
-    _table("pairs", pair_rows(document))
+    _table("pairs; p values after Holm", pair_rows(document))
     for note in document["notes"]:
         print(f"note: {note}", file=sys.stderr)
     print(f"{document['out']}/compare.html")

@@ -68,19 +68,29 @@ def test_differences_and_tests_are_those_of_the_pair(three):
     assert letters["b"] == letters["c"] == "a" and letters["a"] == "b"
 
 
+def test_many_pairs_need_smaller_p_values(three, monkeypatch):
+    """p = .03 for each of three pairs is .09 after Holm: nothing differs; for one pair alone it would."""
+    monkeypatch.setattr("medseg.comparison.run.permutation_test", lambda sums: 0.03)
+    found = judge_pairs(read_results(three, "test"), "dice")
+    assert not any(pair["different"] for pair in found["pairs"]) and {run["letters"] for run in found["runs"]} == {"a"}
+    found = judge_pairs(read_results(three[:2], "test"), "dice")
+    assert found["pairs"][0]["different"] and [run["letters"] for run in found["runs"]] == ["a", "b"]
+
+
 def test_groups_are_the_units(tmp_path):
-    """Ten copies of six images: by image a clear difference, by group none."""
+    """Copies of six images: by image a clear difference, by group none."""
     rng = np.random.default_rng(4)
-    base = np.repeat(rng.uniform(0.5, 0.8, 6), 10)
-    better = base + np.repeat([0.05, 0.04, 0.06, -0.01, 0.05, -0.02], 10)
-    groups = [f"g{i // 10}" for i in range(60)]
+    sizes, gain = np.array([4, 16, 10, 8, 12, 10]), np.array([0.05, 0.04, 0.06, -0.07, 0.055, -0.02])
+    base = np.repeat(rng.uniform(0.5, 0.8, 6), sizes)
+    better = base + np.repeat(gain, sizes)
+    groups = [f"g{i}" for i in np.repeat(range(6), sizes)]
     b = run_of(tmp_path / "b", better)
     grouped = judge_pairs(read_results([run_of(tmp_path / "g", base, groups=groups), b], "test"), "dice")
     plain = judge_pairs(read_results([run_of(tmp_path / "a", base), b], "test"), "dice")
     assert plain["pairs"][0]["different"] and not grouped["pairs"][0]["different"]
     assert (grouped["intervals"]["unit"], grouped["intervals"]["n_groups"]) == ("group", 6)
-    assert grouped["pairs"][0]["p_permutation"] == permutation_test(10 * (better - base)[::10])
-    assert grouped["pairs"][0]["p_wilcoxon"] == pytest.approx(wilcoxon((better - base)[::10]))
+    assert grouped["pairs"][0]["p_permutation"] == permutation_test(sizes * gain) != permutation_test(gain)
+    assert grouped["pairs"][0]["p_wilcoxon"] == pytest.approx(wilcoxon(gain)) != wilcoxon(sizes * gain)
 
 
 def test_undefined_images_are_left_out_and_counted(three):

@@ -16,6 +16,7 @@ from medseg.evaluation.protocols import per_image as rows_of
 from medseg.evaluation.protocols import summarise
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.rows import read_rows
+from medseg.statistics.bootstrap import mean_interval
 from medseg.training import engine, repeat
 
 
@@ -54,11 +55,13 @@ def test_folds_judge_every_image_once(folds, capsys):
     assert (dice["mean"], dice["sd"]) == pytest.approx((statistics.mean(dice["values"]), statistics.stdev(dice["values"])))
     assert summary["protocols"]["per-image-foreground"]["dice"] == pytest.approx(statistics.mean(dice["values"]))
     assert summary["stamp"]["verdict"] == "grouped" and summary["intervals"]["n_groups"] == 9
+    assert summary["stamp"]["text"].startswith("3 of 3 trainings; of 1: none of the 3 groups of test")
     for convention in summary["protocols"]:
         low, high = summary["intervals"]["protocols"][convention]["dice"]
         assert low <= summary["protocols"][convention]["dice"] <= high
     page = (run / "report" / "test" / "report.html").read_text()
-    assert "Each fold" in page and "repeated for folds 1, 2, 3" in page and "All test parts of the folds" in page
+    assert all(words in page for words in ("Each fold", "repeated for folds 1, 2, 3", "All test parts of the folds"))
+    assert "No curves" not in page
     stored = json.loads((run / "report" / "test" / "summary.json").read_text())
     assert stored["protocols"] == summary["protocols"]
     assert main(["compare", str(run), str(run / "report" / "test"), "--out", str(run / "c")]) == 2  # the same results
@@ -98,6 +101,7 @@ def test_seeds_are_averaged_image_by_image(classes):
     assert same["intervals"]["protocols"]["per-image-foreground"]["dice"] == pytest.approx(interval)  # copies say nothing new
     other = rng.integers(1, 500, (20, classes, classes))
     both, two = merge_seeds(one | {"1": rows_of(other, names)}, {"0": summary_of(counts), "1": summary_of(other)})
+    assert two["intervals"]["protocols"]["per-image-foreground"]["dice"] == pytest.approx(mean_interval([r["dice"] for r in both]))
     spread = two["repeats"]["protocols"]["pooled-foreground"]["iou"]
     assert spread["values"] == [summarise(each, names)["protocols"]["pooled-foreground"]["iou"] for each in (counts, other)]
     assert spread["sd"] == pytest.approx(abs(spread["values"][0] - spread["values"][1]) / 2**0.5)

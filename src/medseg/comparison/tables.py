@@ -17,10 +17,10 @@ def run_rows(document: dict[str, Any]) -> list[dict[str, str]]:
 
 def pair_rows(document: dict[str, Any]) -> list[dict[str, str]]:
     """One row a pair, with p values after Holm's correction."""
-    return [{"pair": f"{pair['a']} - {pair['b']}", "difference": f"{pair['difference']:+.4f}", "95 %": _ends(pair["interval"]),
-             "p permutation": p_text(pair["p_permutation_holm"]), "p wilcoxon": p_text(pair["p_wilcoxon_holm"]),
-             "different": "yes" if pair["different"] else "no"} for pair in document["pairs"]]
+    return [{"better": pair["a"], "than": pair["b"], "by": f"{pair['difference']:.4f}", "95 %": _ends(pair["interval"]),
+             "p perm.": p_text(pair["p_permutation_holm"]), "p Wilc.": p_text(pair["p_wilcoxon_holm"]),
+             "differ": "yes" if pair["different"] else "no"} for pair in document["pairs"]]
 
 
 def _ends(ends: Sequence[float]) -> str:
-    return f"{ends[0]:.4f} to {ends[1]:.4f}" if all(map(math.isfinite, ends)) else "–"
+    return f"{ends[0]:.3f} to {ends[1]:.3f}" if all(map(math.isfinite, ends)) else "–"

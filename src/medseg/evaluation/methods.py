@@ -24,7 +24,8 @@ def _data(summary: dict[str, Any]) -> str:
     return text + {
         "LEAKY": " Video sequences or patients of these images are also among the images trained on, so that the numbers are "
                  "optimistic.",
-        "grouped": f" They come from {groups} video sequences or patients, none of which was trained on.",
+        "grouped": f" They come from {groups} video sequences or patients, " + (
+            "each judged by a network that had seen none of it." if part == "out-of-fold" else "none of which was trained on."),
         "seen": " These include images of training.",
         "unknown": " Which images come from one video or patient was not known.",
     }.get(verdict, "")

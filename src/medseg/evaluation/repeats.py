@@ -77,10 +77,12 @@ def _head(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What all trainings share, the worst stamp of a split, and every note once."""
     first = next(iter(summaries.values()))
     head = {key: first[key] for key in COMMON if key in first}
-    stamps = [each["stamp"] for each in summaries.values() if each.get("stamp")]
+    stamps = {name: each["stamp"] for name, each in summaries.items() if each.get("stamp")}
     if stamps:
         rank = ("grouped", "other", "unknown", "seen", "LEAKY")
-        head["stamp"] = max(stamps, key=lambda stamp: rank.index(stamp["verdict"]))
+        name, worst = max(stamps.items(), key=lambda pair: rank.index(pair[1]["verdict"]))
+        alike = sum(stamp["verdict"] == worst["verdict"] for stamp in stamps.values())
+        head["stamp"] = {"verdict": worst["verdict"], "text": f"{alike} of {len(stamps)} trainings; of {name}: {worst['text']}"}
     head["notes"] = list(dict.fromkeys(note for each in summaries.values() for note in each.get("notes", [])))
     return head
 

@@ -60,7 +60,7 @@ def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
         _head(title, summary), _protocols(summary), repeats_section(summary), _distribution(scores, len(rows)),
-        _curves(history, summary),
+        "" if summary.get("repeats") else _curves(history, summary),
         *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
         f"<section><h2>Methods, ready for a paper</h2><p>{_text(methods(summary, config, environment))}</p></section>",
         _details(f"All {len(rows)} images", _table(rows)),

@@ -103,8 +103,7 @@ def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[n
         value = ratio.sum(1) / classes  # NaN where no class has a denominator
         share = np.where(defined, 1 / (classes[:, None] * bottom), 0.0)
     influence = share @ above.T - (share * ratio) @ below.T  # of each group on the value, [b, G]
-    units = weights.shape[1]
-    return value, np.sqrt(np.einsum("bg,bg,bg->b", weights, influence, influence) * units / (units - 1))
+    return value, np.sqrt(np.einsum("bg,bg,bg->b", weights, influence, influence))  # G / (G - 1) cancels: it is in every draw
 
 
 def _ends(value: float, error: float, distances: np.ndarray, level: float, bounds: tuple[float, float]) -> tuple[float, float]:
