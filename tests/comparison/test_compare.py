@@ -14,6 +14,7 @@ from medseg.cli import main
 from medseg.comparison.page import forest, p_text
 from medseg.comparison.results import read_results
 from medseg.comparison.run import judge_pairs
+from medseg.evaluation.rows import read_rows
 from medseg.files import write_csv, write_text
 from medseg.statistics.bootstrap import mean_interval
 from medseg.statistics.paired import permutation_test, wilcoxon
@@ -89,6 +90,11 @@ def test_groups_are_the_units(tmp_path):
     plain = judge_pairs(read_results([run_of(tmp_path / "a", base), b], "test"), "dice")
     assert plain["pairs"][0]["different"] and not grouped["pairs"][0]["different"]
     assert (grouped["intervals"]["unit"], grouped["intervals"]["n_groups"]) == ("group", 6)
+    assert not any("no difference can be shown" in note for note in grouped["notes"])  # 2 of 2^6 ways is .031
+    for row, group in zip(read_rows(tmp_path / "g/report/test/per_image.csv"), groups, strict=True):
+        assert row["group"] == group
+    five = [run_of(tmp_path / name, values[:50], groups=groups[:50]) for name, values in (("e", base), ("f", better))]
+    assert any("below 0.0625" in note for note in judge_pairs(read_results(five, "test"), "dice")["notes"])
     assert grouped["pairs"][0]["p_permutation"] == permutation_test(sizes * gain) != permutation_test(gain)
     assert grouped["pairs"][0]["p_wilcoxon"] == pytest.approx(wilcoxon(gain)) != wilcoxon(sizes * gain)
 

@@ -122,6 +122,8 @@ def test_seeds_give_mean_and_spread(fast, tmp_path):
     assert summary["protocols"]["per-image-foreground"]["dice"] == pytest.approx(sum(values) / 2)
     assert "repeated for seeds 0, 2" in (run / "report" / "test" / "report.html").read_text()
     assert medseg.Predictor.load(run / "seed-2", accelerator="cpu")
+    with pytest.raises(UserError, match=r"holds 2 runs; give one of them, such as .*seed-0"):
+        medseg.evaluate(run)
 
 
 def test_a_stopped_run_goes_on_where_it_was(fast, monkeypatch):

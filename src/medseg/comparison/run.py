@@ -62,7 +62,8 @@ def judge_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
     top = 1.0 if table.min() >= 0 and table.max() <= 1 else math.inf
     means = intervals({i: of_mean(row) for i, row in enumerate(table)}, groups, bounds=(0.0 if top == 1 else -top, top))
     differences = intervals({pair: of_mean(table[pair[0]] - table[pair[1]]) for pair in pairs}, groups, bounds=(-top, top))
-    tests = _tests(table, pairs, group_index(groups, len(groups)))
+    index = group_index(groups, len(groups))
+    tests = _tests(table, pairs, index)
     different = {pair for pair, test in zip(pairs, tests, strict=True) if test["different"]}
     shown = letters(len(order), different)
     made = about(groups)
@@ -72,7 +73,16 @@ def judge_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
     return {"n_images": int(whole.sum()), "left_out": int((~whole).sum()), "intervals": made, "level": LEVEL, "runs": runs,
             "pairs": [{"a": runs[a]["name"], "b": runs[b]["name"], "difference": float((table[a] - table[b]).mean()),
                        "interval": list(differences[a, b]), **test} for (a, b), test in zip(pairs, tests, strict=True)],
-            "notes": list(made["notes"])}
+            "notes": [*made["notes"], *_too_few(int(index.max()) + 1, len(pairs))]}
+
+
+def _too_few(units: int, pairs: int) -> list[str]:
+    """What to say where even the smallest p value of the permutation test, 2 in 2^units, is not small enough after Holm."""
+    smallest = 2.0 ** (1 - units)
+    if smallest * pairs <= LEVEL:
+        return []
+    return [f"{units} independent units allow no p value below {smallest:.3g} in the permutation test: with {pairs} "
+            f"pair{'s' * (pairs != 1)} no difference can be shown, however large"]
 
 
 def _tests(table: np.ndarray, pairs: Sequence[tuple[int, int]], index: np.ndarray) -> list[dict[str, Any]]:
