@@ -10,8 +10,12 @@ def test_threads_are_an_even_share_or_as_wished(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert threads() == cores() and threads(10_000) == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert threads() == 1 and threads(wanted=cores()) == cores()
+    assert threads(wanted=10_000) == cores()
+    monkeypatch.setenv("OMP_NUM_THREADS", "10000")
+    assert threads() == cores()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # torchrun set the variable, not the user
     assert threads() == cores()
 

@@ -16,7 +16,7 @@ from loguru import logger
 def log_to_stderr() -> None:
     """Plain short lines on standard error."""
     logger.remove()
-    logger.add(sys.stderr, format="{message}", level="INFO")
+    logger.add(lambda line: sys.stderr.write(line), format="{message}", level="INFO")  # whatever standard error is by then
 
 
 def log_to_file(path: Path) -> int:

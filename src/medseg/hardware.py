@@ -7,6 +7,7 @@ import os
 import platform
 
 import torch
+from loguru import logger
 
 from medseg.errors import UserError
 
@@ -62,15 +63,19 @@ def autocast(accelerator: str, precision: str) -> torch.autocast:
     return torch.autocast(accelerator, dtype=DTYPES[precision] if precision != "fp32" else None, enabled=precision != "fp32")
 
 
-def threads(processes: int = 1) -> int:
-    """Threads for arithmetic in each of `processes` on this machine: OMP_NUM_THREADS, or an even share of the cores.
+def threads(processes: int = 1, wanted: int = 0) -> int:
+    """Threads for arithmetic in each of `processes` on this machine: `wanted`, OMP_NUM_THREADS, or an even share of the cores.
 
-    torchrun sets OMP_NUM_THREADS=1 by itself, which is nobody's wish: there the share is taken.
+    No more than there are cores, since threads that wait for each other's core are slower than fewer. torchrun sets
+    OMP_NUM_THREADS=1 by itself, which is nobody's wish: there the share is taken.
     """
+    if wanted > cores():
+        logger.warning(f"--threads {wanted}: this machine has {cores()} cores; using {cores()}")
+        return cores()
     wished = os.environ.get("OMP_NUM_THREADS", "")
-    if wished.isdecimal() and int(wished) and "TORCHELASTIC_RUN_ID" not in os.environ:
-        return int(wished)
-    return max(1, cores() // processes)
+    if not wanted and wished.isdecimal() and "TORCHELASTIC_RUN_ID" not in os.environ:
+        wanted = min(int(wished), cores())
+    return wanted or max(1, cores() // processes)
 
 
 def cores() -> int:

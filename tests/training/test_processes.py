@@ -31,8 +31,8 @@ def compare(one, two):
     """The training curves agree within rounding, and so do the final weights."""
     rows = [read_csv(folder / "metrics.csv") for folder in (one, two)]
     for a, b in zip(*rows, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], rel=2e-3)
-        assert a["val_dice"] == pytest.approx(b["val_dice"], abs=5e-3)
+        assert a["loss"] == pytest.approx(b["loss"], rel=5e-4)
+        assert a["val_dice"] == pytest.approx(b["val_dice"], abs=2e-3)
     a, b = (torch.load(folder / "last.pt", weights_only=True)["weights"] for folder in (one, two))
     for key in a:
         torch.testing.assert_close(a[key], b[key], atol=5e-3, rtol=5e-2)
@@ -40,7 +40,7 @@ def compare(one, two):
 
 @pytest.mark.parametrize("launcher", ["devices", "torchrun"])
 def test_two_processes_match_one(fast, tmp_path, launcher):
-    fast = fast | {"optimizer": "sgd", "lr": 0.02, "epochs": 3}
+    fast = fast | {"optimizer": "sgd", "lr": 0.005, "epochs": 3, "size": 64, "batch_size": 6}
     run([sys.executable, "-m", "medseg", *flags(fast, out=tmp_path / "one")])
     if launcher == "devices":
         run([sys.executable, "-m", "medseg", *flags(fast, out=tmp_path / "two", devices=2)])

@@ -25,6 +25,7 @@ from medseg.data.geometry import fit_image
 from medseg.data.masks import survey
 from medseg.data.sample import Item
 from medseg.data.synthetic import synthesize
+from medseg.hardware import threads
 from medseg.models import create_model, network_arguments
 from medseg.training import engine
 from medseg.training.objectives import make_objective
@@ -123,10 +124,15 @@ def _shares_of_whole(turn: Work) -> Work:
     return scaled
 
 
+def _plain_device(config: TrainConfig) -> torch.device:
+    """The device with the same threads as the fast path, and nothing else that `make_fabric` sets."""
+    torch.set_num_threads(threads(wanted=config.hardware.threads))
+    return torch.device(config.hardware.accelerator)
+
+
 def plain_train(config: TrainConfig, folder: Path) -> Work:
     """float32, contiguous, eager, AdamW as it comes, the loss read in every step; the same data and augmentation."""
-    fabric, _ = make_fabric(config.hardware)
-    device = fabric.device
+    device = _plain_device(config)
     model = create_model(**network_arguments(config, 2), encoder_weights=None).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr)
     objective, batches, given = make_objective(config), _batches(config, folder, device), make_input(config)
@@ -185,8 +191,7 @@ def predict(config: TrainConfig, folder: Path) -> Work:
 
 def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> Work:
     """Decode, resize, network, resize, write, one image after another in float32."""
-    fabric, _ = make_fabric(config.hardware)
-    device = fabric.device
+    device = _plain_device(config)
     _, model = _network(config, folder)
     model = model.to(device)
     files = [item.image for item in _items(folder)]
@@ -259,19 +264,19 @@ def feed(config: TrainConfig, folder: Path) -> Work:
 
 def plain_feed(config: TrainConfig, folder: Path) -> Work:
     """The same batches with every file decoded anew."""
-    fabric, _ = make_fabric(config.hardware)
+    device = _plain_device(config)
     items, given = _items(folder), make_input(config)
-    mean, std = given.constants(fabric.device)
+    mean, std = given.constants(device)
     form = Form(given.size, given.resize, given.channels)
     coding = survey(items)
-    keys = _batches(config, folder, fabric.device).keys
+    keys = _batches(config, folder, device).keys
 
     def step() -> Reading:
-        timer, started = StageTimer(fabric.device), time.perf_counter()
+        timer, started = StageTimer(device), time.perf_counter()
         chosen = np.random.default_rng().permutation(len(items))[: config.training.batch_size]
         with timer.stage("decode"):
             pairs = [decode(items[i], coding, form)[:2] for i in chosen]
-            image, mask = (torch.from_numpy(np.stack(arrays)).to(fabric.device) for arrays in zip(*pairs, strict=True))
+            image, mask = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*pairs, strict=True))
         with timer.stage("augmentation"):
             parameters = sample(config.augment, 0, 0, keys[chosen])
             augment(image, mask, parameters, config.augment, size=given.size, mean=mean, std=std)

@@ -28,7 +28,7 @@ THUMBNAIL = 440  # pixels, the longer side
 MEANING = {
     "per-image-foreground": "the value of each image, foreground only, averaged over images",
     "pooled-foreground": "pixels of all images counted together, foreground only: large lesions weigh more",
-    "macro-with-background": "pooled pixels, averaged over background and foreground: always flattering",
+    "macro-with-background": "pooled pixels, averaged over background and foreground: flattering where lesions are small",
 }
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
@@ -214,9 +214,9 @@ h2{font-size:1.15rem;margin:36px 0 6px;border-top:1px solid var(--line);padding-
 letter-spacing:-.02em;font-variant-numeric:tabular-nums}.notes{font-size:.86rem;color:var(--soft);padding-left:18px;margin:8px 0}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th[scope=row],th:first-child,
-td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
+td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:9.5em}
+th small{display:block;font-weight:400;max-width:36em}td small{display:block}
 .stamp{font-weight:650;color:var(--ink);border:1px solid;border-radius:4px;padding:0 6px;margin-right:6px}
-td small{display:block}th small{display:block;font-weight:400;max-width:36em}
 .pairs td{text-align:left;white-space:normal;overflow-wrap:anywhere}.charts{display:grid;gap:16px;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}svg{width:100%;height:auto;max-width:640px;display:block}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}.tick,.label,.keys{fill:var(--soft);font:11px system-ui,sans-serif}

@@ -104,7 +104,7 @@ def run_epoch(loop: Loop, state: State) -> bool:
     """The steps of one epoch from `state.step` on; True when the time budget is spent."""
     training, optim = loop.config.training, loop.config.optim
     on_cpu = loop.batches.device.type == "cpu"
-    sums = Sums(loop.batches.device, state.sums)
+    sums = Sums(loop.fabric, loop.batches.device, state.sums)
     started, earlier = time.perf_counter(), state.elapsed
     loop.model.train()
     out_of_time = False
@@ -123,8 +123,9 @@ def run_epoch(loop: Loop, state: State) -> bool:
         state.step += 1
         state.updates += steps
         if on_cpu or state.step % loop.config.output.log_every == 0 or state.step == loop.batches.steps:
-            _check(sums, state, batch)
-            loop.after_step(state, sums.last())
+            latest = sums.last()
+            _check(latest, state, batch)
+            loop.after_step(state, latest | {"lr": loop.optimizer.param_groups[0]["lr"]})
         stop = False
         if on_cpu or loop.fabric.world_size == 1 or state.step % 16 == 0:
             stop, elapsed = agree(loop.fabric, loop.stop(), time.perf_counter() - started)
@@ -167,19 +168,22 @@ def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tens
     return {"loss": loss.detach()} | {f"loss/{name}": value for name, value in terms.items()}
 
 
-def _check(sums: Sums, state: State, batch: Batch) -> None:
-    wrong = [name for name, value in sums.last().items() if not math.isfinite(value)]
+def _check(terms: dict[str, float], state: State, batch: Batch) -> None:
+    wrong = [name for name, value in terms.items() if not math.isfinite(value)]
     if wrong:
-        raise UserError(f"{' and '.join(wrong)} became {sums.last()[wrong[0]]} in epoch {state.epoch + 1}, step {state.step} "
+        raise UserError(f"{' and '.join(wrong)} became {terms[wrong[0]]} in epoch {state.epoch + 1}, step {state.step} "
                         f"(images {', '.join(batch.names[:4])}{', ...' if len(batch.names) > 4 else ''}); the last good state "
                         "is in last.pt: lower --lr, set --clip 1, or use --precision fp32")
 
 
 class Sums:
-    """Sums of the loss terms, kept on the device until somebody reads them."""
+    """Sums of the loss terms, kept on the device until somebody reads them: their means over the processes.
 
-    def __init__(self, device: torch.device, start: dict[str, float]) -> None:
-        self.device, self.start, self.names = device, start, list(start)
+    Every process has to read when one does.
+    """
+
+    def __init__(self, fabric: Fabric, device: torch.device, start: dict[str, float]) -> None:
+        self.fabric, self.device, self.start, self.names = fabric, device, start, list(start)
         self._total: Tensor | None = None
         self._last: Tensor | None = None
 
@@ -194,8 +198,13 @@ class Sums:
 
     def last(self) -> dict[str, float]:
         """The terms of the latest step (waits for the device)."""
-        return dict(zip(self.names, self._last.tolist(), strict=True)) if self._last is not None else {}
+        return self._read(self._last) if self._last is not None else {}
 
     def totals(self) -> dict[str, float]:
         """The sums so far (waits for the device)."""
-        return dict(zip(self.names, self._total.tolist(), strict=True)) if self._total is not None else dict(self.start)
+        return self._read(self._total) if self._total is not None else dict(self.start)
+
+    def _read(self, values: Tensor) -> dict[str, float]:
+        if self.fabric.world_size > 1:
+            values = self.fabric.all_reduce(values.clone(), reduce_op="mean")
+        return dict(zip(self.names, values.tolist(), strict=True))

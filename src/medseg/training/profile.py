@@ -33,7 +33,7 @@ class StageTimer:
 
 class Profile:
     """Records a few steps of a training into RUN/profile.json. Inside of it, `stage(name)` marks the stages of a step,
-    each of which begins with "data"."""
+    the first of them "data"."""
 
     def __init__(self, run: Path, device: torch.device) -> None:
         self.run = run
@@ -41,7 +41,7 @@ class Profile:
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
         self._profiler = profile(activities=activities, schedule=schedule(wait=SKIP, warmup=WARM, active=STEPS, repeat=1),
                                  on_trace_ready=self._write, acc_events=True)
-        self._step = -1
+        self._step, self._worked = 0, False
 
     def __enter__(self) -> Profile:
         self._profiler.__enter__()
@@ -50,15 +50,15 @@ class Profile:
     def __exit__(self, *error: Any) -> None:
         self._profiler.__exit__(*error)
         if not (self.run / "profile.json").exists():
-            logger.warning(f"--profile: needs {SKIP + WARM + STEPS + 1} steps, there were {self._step + 1}; raise --epochs")
+            logger.warning(f"--profile: needs {SKIP + WARM + STEPS} steps, there were {self._step}; raise --epochs")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Mark what runs inside as a stage of the step."""
-        if name == "data":
+        if name == "data" and self._worked:  # at the end of an epoch there is a look for data and no step
             self._step += 1
-            if self._step:
-                self._profiler.step()
+            self._profiler.step()
+        self._worked = name != "data"
         if SKIP + WARM <= self._step < SKIP + WARM + STEPS:
             with self._timer.stage(name), record_function(f"medseg: {name}"):
                 yield
@@ -66,6 +66,8 @@ class Profile:
             yield
 
     def _write(self, profiler: Any) -> None:
+        if self._step < SKIP + WARM + STEPS:
+            return  # the training ended before the recording did
         trace = self.run / "profile.json"
         profiler.export_chrome_trace(str(trace))
         kind = "self_device_time_total" if self._timer.device.type == "cuda" else "self_cpu_time_total"

@@ -43,7 +43,7 @@ def make_fabric(config: Hardware) -> tuple[Fabric, str]:
     if accelerator == "mps" and devices * nodes > 1:
         raise UserError(f"--devices {devices}: MPS has one device; use --devices 1")
     world = devices * nodes
-    torch.set_num_threads(config.threads or threads(devices))
+    torch.set_num_threads(threads(devices, config.threads))
     if accelerator == "cpu":
         keep_freed_memory()
     if config.deterministic:

@@ -37,12 +37,12 @@ class Watch:
             self._task = self._bar.add_task("", total=config.training.epochs * steps, completed=self._start_step, text="")
             self._bar.start()
 
-    def step(self, state: State, terms: dict[str, float]) -> None:
-        """Move the bar; `terms` holds the last loss read."""
+    def step(self, state: State, report: dict[str, float]) -> None:
+        """Move the bar; `report` holds the last loss read and the learning rate."""
         if self._bar:
             done = state.epoch * self.steps + state.step
             rate = (done - self._start_step) * self.config.training.batch_size / (time.perf_counter() - self._started)
-            text = f"epoch {state.epoch + 1} loss {terms['loss']:.4f} {rate:.1f} images/s"
+            text = f"epoch {state.epoch + 1}  loss {report['loss']:.4f}  lr {report['lr']:.1e}  {rate:.1f} images/s"
             self._bar.update(self._task, completed=done, text=text)
 
     def epoch(self, state: State, row: dict[str, Any], improved: bool, draw: Draw) -> None:
