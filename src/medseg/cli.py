@@ -78,6 +78,8 @@ def lint(argv: Arguments) -> int:
     else:
         _table(str(config.table), result["rows"])
         print(result["meaning"])
+        if result["skipped"]:
+            print(f"left out, as they hold no numbers: {result['skipped']} pairs of cells")
     return 1 if result["impossible"] else 0
 
 
