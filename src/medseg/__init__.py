@@ -27,8 +27,8 @@ def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
 
     Returns {"run": folder, "summaries": {"validation": ..., "test": ...}}. Raises `medseg.errors.UserError` for wrong use.
     """
+    from medseg.training.repeat import train as run
     from medseg.training.resume import config_from
-    from medseg.training.run import train as run
 
     return run(config if config is not None else config_from(options))
 

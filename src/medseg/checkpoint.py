@@ -78,6 +78,9 @@ def find(path: Path) -> Path:
         for name in ("best.pt", "last.pt"):
             if (path / name).exists():
                 return path / name
+        several = sorted(each.name for each in path.glob("*-*") if (each / "last.pt").exists())
+        if several:
+            raise UserError(f"{path}: holds {len(several)} runs; give one of them, such as {path / several[0]}")
         raise UserError(f"{path}: holds neither best.pt nor last.pt; give the folder of a run that has saved a checkpoint")
     if not path.exists():
         raise UserError(f"{path}: no such run folder or checkpoint")

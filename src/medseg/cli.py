@@ -19,8 +19,8 @@ def train(argv: Arguments) -> int:
 
     values = arguments(TrainConfig, argv, prog="medseg train", about=_about(train))
     from medseg.training.engine import Interrupted
+    from medseg.training.repeat import train as run
     from medseg.training.resume import config_from
-    from medseg.training.run import train as run
 
     try:
         run(config_from(values))
@@ -43,6 +43,44 @@ def evaluate(argv: Arguments) -> int:
     else:
         _table("convention", [{"convention": name, **numbers} for name, numbers in summary["protocols"].items()])
     return 0
+
+
+def compare(argv: Arguments) -> int:
+    """Say which of several runs differ on the same images: paired tests, intervals, a page with forest plots."""
+    from medseg.config import CompareConfig, parse
+
+    config = parse(CompareConfig, argv, prog="medseg compare", about=_about(compare))
+    from medseg.comparison.run import compare as run
+    from medseg.comparison.tables import pair_rows, run_rows
+
+    document = run(config)
+    if config.json:
+        print_json(document)
+        return 0
+    _table(f"{document['metric']}, {document['n_images']} images", run_rows(document))
+    _table("pairs; p values after Holm", pair_rows(document))
+    for note in document["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{document['out']}/compare.html")
+    return 0
+
+
+def lint(argv: Arguments) -> int:
+    """Check a table of published results against arithmetic; exit code 1 when a pair of Dice and IoU is impossible."""
+    from medseg.config import LintConfig, parse
+
+    config = parse(LintConfig, argv, prog="medseg lint", about=_about(lint))
+    from medseg.comparison.lint import lint as run
+
+    result = run(config.table)
+    if config.json:
+        print_json(result)
+    else:
+        _table(str(config.table), result["rows"])
+        print(result["meaning"])
+        if result["skipped"]:
+            print(f"left out, as they hold no numbers: {result['skipped']} pairs of cells")
+    return 1 if result["impossible"] else 0
 
 
 def predict(argv: Arguments) -> int:
@@ -167,6 +205,8 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "compare": compare,
+    "lint": lint,
     "models": models,
     "data": data,
     "bench": bench,

@@ -4,7 +4,9 @@ from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
     BenchConfig,
     CheckConfig,
+    CompareConfig,
     EvaluateConfig,
+    LintConfig,
     ListConfig,
     PredictConfig,
     PrepareConfig,
@@ -14,3 +16,5 @@ from medseg.config.schema import (
 
 __all__ = ["BenchConfig", "CheckConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig",
            "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
+__all__ = ["BenchConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig", "PredictConfig", "PrepareConfig",
+           "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]

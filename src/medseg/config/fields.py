@@ -170,6 +170,15 @@ def duration(value: Any) -> float:
     return hours * 3600 + minutes * 60 + seconds
 
 
+def whole_numbers(value: Any) -> tuple[int, ...]:
+    """different whole numbers joined by commas, such as 0,1,2"""
+    words = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    numbers = tuple(_cast(int, word) for word in words)
+    if not numbers or min(numbers) < 0 or max(numbers) >= 2**31 or len(set(numbers)) < len(numbers):
+        raise ValueError
+    return numbers
+
+
 def count_or_auto(value: Any) -> int:
     """a whole number of at least 1, or auto"""
     if str(value).strip().lower() == "auto":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medseg.config.fields import Size, count_or_auto, duration, option, size
+from medseg.config.fields import Size, count_or_auto, duration, option, size, whole_numbers
 
 MODEL_NAMES = ("unet", "unetpp", "resunet", "resunetpp", "ducknet", "smp")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
@@ -24,6 +24,8 @@ class Data:
     data_root: Path = option(Path("data"), "where known data sets lie", metavar="DIR")
     split: str | None = option(None, "a shipped split, random-80-10-10[-seedN], or a folder of train.txt, "
                                      "validation.txt, test.txt", metavar="NAME|DIR")
+    folds: str | None = option(None, "all: cross-validate over the folders fold-1, fold-2, ... of the --split folder and judge "
+                                     "their test parts together", choices=("all",))
     hold_out: float = option(0.1, "share of train held out for validation where the split has no validation part",
                              above=0, at_most=0.5)
     size: Size = option((352, 352), "size of the network's input: N or HxW", parse=size, metavar="N|HxW")
@@ -130,6 +132,8 @@ class Training:
     metric: str = option("dice", "validation metric that chooses the best (per image, foreground)",
                          choices=("dice", "iou"))
     seed: int = option(0, "seed of weights, order and augmentation", at_least=0, at_most=2**31 - 1)
+    seeds: tuple[int, ...] | None = option(None, "train once for each of these seeds and report mean and spread, such as 0,1,2",
+                                           parse=whole_numbers, metavar="N,N,...")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +197,27 @@ class EvaluateConfig:
     workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0)
     overwrite: bool = option(False, "replace results that --out already holds")
     progress: bool = option(True, "progress bar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """Say which of several runs differ on the same images."""
+
+    runs: tuple[Path, ...] = option(help="run folders, or folders that 'medseg evaluate --out' wrote", positional=True,
+                                     metavar="RUN")
+    split_part: str = option("test", "part that run folders are compared on", choices=("train", "validation", "test"))
+    metric: str = option("dice", "column of per_image.csv to compare")
+    out: Path | None = option(None, "folder of compare.html and compare.json (default: runs/compare-TIME)", metavar="DIR")
+    overwrite: bool = option(False, "replace results that --out already holds")
+    json: bool = option(False, "print compare.json to standard output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LintConfig:
+    """Check a table of published results against arithmetic."""
+
+    table: Path = option(help="CSV file with columns for Dice and IoU of the same results", positional=True, metavar="TABLE.csv")
+    json: bool = option(False, "print one JSON document")
 
 
 @dataclass(frozen=True, kw_only=True)

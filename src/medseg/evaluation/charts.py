@@ -73,12 +73,12 @@ class _Frame:
 
     def axes(self, x_label: str, y_label: str, log: bool) -> str:
         parts = []
-        for value in _ticks(self.y_low, self.y_low + self.y_span, 5):
+        for value in ticks(self.y_low, self.y_low + self.y_span, 5):
             y = self.y(value)
             text = f"1e{value:g}" if log else f"{value:g}"
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
                          f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{text}</text>')
-        for value in _ticks(self.x_low, self.x_low + self.x_span, 8):
+        for value in ticks(self.x_low, self.x_low + self.x_span, 8):
             parts.append(f'<text class="tick" text-anchor="middle" x="{self.x(value):.1f}" y="{HEIGHT - BOTTOM + 16}">'
                          f"{value:g}</text>")
         middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -95,7 +95,7 @@ def _svg(body: list[str], title: str) -> str:
             + "".join(body) + "</svg>")
 
 
-def _ticks(low: float, high: float, count: int) -> list[float]:
+def ticks(low: float, high: float, count: int) -> list[float]:
     """About `count` round values between `low` and `high`."""
     raw = (high - low) / count
     step = 10 ** math.floor(math.log10(raw))

@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 
 from medseg.evaluation.charts import histogram, line_chart
+from medseg.evaluation.methods import methods
+from medseg.evaluation.sections import interval_note, interval_notes, interval_text, repeats_section, stamp_lines
 from medseg.files import write_text
 from medseg.prediction.overlay import outlines
 
@@ -57,17 +59,23 @@ def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[
     """Write the page. `summary` is summary.json, `rows` per_image.csv, `history` metrics.csv; keys that miss are left out."""
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
-        _head(title, summary), _protocols(summary), _distribution(scores, len(rows)), _curves(history, summary),
+        _head(title, summary), _protocols(summary), repeats_section(summary), _distribution(scores, len(rows)),
+        "" if summary.get("repeats") else _curves(history, summary),
         *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
+        f"<section><h2>Methods, ready for a paper</h2><p>{_text(methods(summary, config, environment))}</p></section>",
         _details(f"All {len(rows)} images", _table(rows)),
         _details("Settings", _pairs(config)) if config else "",
         _details("Environment", _pairs(environment)) if environment else "",
-        f"<footer>medseg {_text(summary.get('medseg', ''))}, {date.today().isoformat()}. A research tool, not a medical device."
-        "</footer>",
     ]
-    write_text(path, f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-                     f'content="width=device-width, initial-scale=1"><title>{_text(title)}</title><style>{_CSS}</style></head>'
-                     f"<body><main>{''.join(body)}</main></body></html>\n")
+    write_text(path, page(title, body, str(summary.get("medseg", ""))))
+
+
+def page(title: str, body: Sequence[str], version: str) -> str:
+    """The whole document around sections of HTML."""
+    footer = f"<footer>medseg {_text(version)}, {date.today().isoformat()}. A research tool, not a medical device.</footer>"
+    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width, initial-scale=1"><title>{_text(title)}</title><style>{_CSS}</style></head>'
+            f"<body><main>{''.join(body)}{footer}</main></body></html>\n")
 
 
 def _head(title: str, summary: dict[str, Any]) -> str:
@@ -81,10 +89,13 @@ def _head(title: str, summary: dict[str, Any]) -> str:
         lines.append(f"network input {'x'.join(map(str, summary['size']))} ({_text(summary.get('resize'))}), judged at the native "
                      "resolution of each mask")
     dice = summary["protocols"].get("per-image-foreground", {}).get("dice")
-    notes = "".join(f"<li>{_text(note)}</li>" for note in summary.get("notes", []))
+    lines += stamp_lines(summary)
+    interval = interval_text(summary, "per-image-foreground", "dice")
+    notes = "".join(f"<li>{_text(note)}</li>" for note in (*summary.get("notes", []), *interval_notes(summary)))
     return (f"<header><h1>{_text(title)}</h1><p class=facts>{' · '.join(facts)} · {summary['n_images']} images</p>"
-            f'<div class=headline><span class=number>{_number(dice)}</span><p>mean Dice of the foreground, each image counting the '
-            f"same</p></div>{''.join(f'<p class=small>{line}</p>' for line in lines)}"
+            f'<div class=headline><span class=number>{_number(dice)}</span><p>'
+            f"{f'95 % interval {interval}<br>' if interval else ''}mean Dice of the foreground, each image counting the same"
+            f"</p></div>{''.join(f'<p class=small>{line}</p>' for line in lines)}"
             f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>")
 
 
@@ -93,7 +104,8 @@ def _protocols(summary: dict[str, Any]) -> str:
     head = "".join(f"<th scope=col>{'IoU' if name == 'iou' else name.capitalize()}</th>" for name in names)
     lines = "".join(
         f"<tr><th scope=row>{_text(name)}<small>{MEANING.get(name, '')}</small></th>"
-        + "".join(f"<td>{_number(values.get(key))}</td>" for key in names) + "</tr>"
+        + "".join(f"<td>{_number(values.get(key))}<small>{interval_text(summary, name, key)}</small></td>" for key in names)
+        + "</tr>"
         for name, values in summary["protocols"].items())
     empty = summary.get("empty_masks") or {}
     policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
@@ -101,7 +113,7 @@ def _protocols(summary: dict[str, Any]) -> str:
     return ("<section><h2>Numbers</h2><p>Three conventions of the literature. They are different quantities: "
             "compare a number only with others of its own row.</p>"
             f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
-            f"<tbody>{lines}</tbody></table></div>{policy}</section>")
+            f"<tbody>{lines}</tbody></table></div>{policy}{interval_note(summary)}</section>")
 
 
 def _distribution(scores: list[float], count: int) -> str:
@@ -203,7 +215,8 @@ letter-spacing:-.02em;font-variant-numeric:tabular-nums}.notes{font-size:.86rem;
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th[scope=row],th:first-child,
 td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:9.5em}
-th small{display:block;font-weight:400;max-width:36em}
+th small{display:block;font-weight:400;max-width:36em}td small{display:block}
+.stamp{font-weight:650;color:var(--ink);border:1px solid;border-radius:4px;padding:0 6px;margin-right:6px}
 .pairs td{text-align:left;white-space:normal;overflow-wrap:anywhere}.charts{display:grid;gap:16px;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}svg{width:100%;height:auto;max-width:640px;display:block}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}.tick,.label,.keys{fill:var(--soft);font:11px system-ui,sans-serif}

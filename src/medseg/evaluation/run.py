@@ -24,9 +24,11 @@ from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
 from medseg.errors import UserError
+from medseg.evaluation.intervals import headline, protocol_intervals
 from medseg.evaluation.judge import judge
 from medseg.evaluation.protocols import per_image, summarise
 from medseg.evaluation.report import Picture, pick, write_report
+from medseg.evaluation.stamp import split_stamp
 from medseg.files import read_csv, write_csv, write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.prediction.inference import load_network
@@ -47,15 +49,20 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         load_network(stored, accelerator), items, coding,
         checkpoint.input_of(stored), folder=folder, device=torch.device(accelerator),
         precision=pick_precision(config.precision, accelerator), batch_size=config.batch_size, threshold=config.threshold,
-        about=describe(stored, checkpoint.find(config.run), dataset, config.split_part),
+        about=describe(stored, checkpoint.find(config.run), dataset, config.split_part,
+                       own=config.data is None and config.split is None),
         config=stored["config"] | ({"workers": config.workers} if config.workers else {}),
         history=read_csv(run / "metrics.csv"), show=config.progress)
+    logger.info(headline(summary))
     logger.info(f"report: {folder / 'report.html'}")
     return summary
 
 
-def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str) -> dict[str, Any]:
-    """What is being judged: the head of summary.json."""
+def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *, own: bool = True) -> dict[str, Any]:
+    """What is being judged: the head of summary.json. `own` says that the run was trained on a part of this data set."""
+    stamp = split_stamp(dataset, part) if own else {
+        "verdict": "other", "text": f"trained on {stored['config']['data']}, judged on {dataset.name}: whether images are in both "
+                                    "is not known"}
     flat = stored["config"]
     network = stored["network"]
     words = [network["name"]]
@@ -64,7 +71,7 @@ def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str) ->
     elif network["base_channels"]:
         words.append(str(network["base_channels"]))
     chosen = f"best validation {stored['metric']}" if flat["select"] == "best" else "last epoch, no selection"
-    return {"data": dataset.name, "split": dataset.split, "part": part, "model": " ".join(words),
+    return {"data": dataset.name, "split": dataset.split, "part": part, "model": " ".join(words), "stamp": stamp,
             "checkpoint": {"file": file.name, "epoch": stored["epoch"], "selected_by": chosen, "score": stored["score"]},
             "notes": list(dataset.notes)}
 
@@ -87,10 +94,13 @@ def judge_part(model: nn.Module, items: Sequence[Item], coding: MaskCoding, give
     with progress("evaluate", show=show) as advance:
         judged = judge(model, store, given, batch_size=batch_size, progress=advance, **options)
     names = [item.name for item in items]
-    rows = per_image(judged.counts, names)
+    groups = [item.group for item in items]
+    rows = [{"name": row["name"], **({"group": group} if any(groups) else {}), **row}
+            for row, group in zip(per_image(judged.counts, names), groups, strict=True)]
     summary = {**about, "n_images": len(items), "classes": coding.classes, "masks": coding.text,
                "parameters": sum(p.numel() for p in model.parameters()), "size": list(given.size), "resize": given.resize,
                "threshold": threshold, "precision": precision, **summarise(judged.counts, names),
+               "intervals": protocol_intervals(judged.counts, groups),
                "seconds": round(time.perf_counter() - started, 2), "medseg": medseg.__version__}
     pictures = _pictures(model, items, store, coding, given, rows, options)
     folder.mkdir(parents=True, exist_ok=True)

@@ -52,6 +52,8 @@ def check(config: TrainConfig) -> None:
     if model.auxiliary_weights is not None and len(model.auxiliary_weights) != len(MODELS[model.model].auxiliary):
         raise UserError(f"--auxiliary-weights: got {len(model.auxiliary_weights)} numbers, expected "
                         f"{len(MODELS[model.model].auxiliary)}, one for each head of {model.model}")
+    if training.seeds or config.data.folds:
+        raise UserError(f"--{'seeds' if training.seeds else 'folds'}: is for medseg train; here give one --seed and one --split")
     if augment.scale[0] > augment.scale[1]:
         raise UserError(f"--scale {augment.scale[0]:g} {augment.scale[1]:g}: the lowest factor comes first")
     if config.data.channels == 2:

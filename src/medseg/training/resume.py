@@ -25,9 +25,9 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
     if given.get("resume") is None:
         return make(TrainConfig, given)
     run = Path(given["resume"])
-    if not (run / "last.pt").exists():
+    kept = read_yaml(run / "config.yaml") if (run / "config.yaml").exists() else {}
+    if not (run / "last.pt").exists() and not (kept.get("seeds") or kept.get("folds")):
         raise UserError(f"--resume {run}: holds no last.pt; give the folder of a run that has saved a checkpoint")
-    kept = read_yaml(run / "config.yaml")
     config = make(TrainConfig, kept | given | {"out": str(run)})
     before, after = flatten(make(TrainConfig, kept)), flatten(config)
     changed = [name for name in after if after[name] != before[name] and name not in MAY_CHANGE]

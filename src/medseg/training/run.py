@@ -25,6 +25,7 @@ from medseg.data.batches import TrainBatches
 from medseg.data.geometry import fit_mask
 from medseg.data.splits import write_split
 from medseg.errors import UserError
+from medseg.evaluation.intervals import headline
 from medseg.evaluation.judge import Judged, judge
 from medseg.evaluation.protocols import PROTOCOLS
 from medseg.evaluation.run import describe, environment, judge_part
@@ -173,9 +174,7 @@ class Session:
                 except UserError as error:  # the test part is first opened here
                     raise UserError(f"{error}. The training is complete: then run medseg evaluate {self.run} --split-part {part}"
                                     ) from None
-                numbers = summaries[part]["protocols"]["per-image-foreground"]
-                logger.info(f"{part}: dice {numbers['dice']:.4f} iou {numbers['iou']:.4f} per image, foreground, n={len(items)}"
-                            f"  {self.run / 'report' / part / 'report.html'}")
+                logger.info(f"{part}: {headline(summaries[part])}  {self.run / 'report' / part / 'report.html'}")
         return summaries
 
     def _val_batch_size(self) -> int:
@@ -230,7 +229,7 @@ def _run_folder(config: TrainConfig, parts: Parts) -> Path:
         for part, items in parts.dataset.parts.items():
             same_images(run, part, [item.name for item in items])
     else:
-        run = new_folder(config.output.out or _free_name(parts.dataset.name, config.model.model), "--out",
+        run = new_folder(config.output.out or free_name(parts.dataset.name, config.model.model), "--out",
                          "choose another, or go on with it by --resume")
         write_split(run / "splits", {part: [item.name for item in items] for part, items in parts.dataset.parts.items()})
     write_text(run / "config.yaml", dump(replace(config, output=replace(config.output, resume=None, out=run))))
@@ -238,7 +237,8 @@ def _run_folder(config: TrainConfig, parts: Parts) -> Path:
     return run
 
 
-def _free_name(data: str, model: str) -> Path:
+def free_name(data: str, model: str) -> Path:
+    """A folder below runs/ that does not exist yet."""
     name = f"{data}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
     path = Path("runs") / name
     for number in itertools.count(2):

@@ -1,0 +1,121 @@
+"""compare.html: forest plots of the means and of the paired differences, with the tests beside them."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medseg.evaluation.charts import ticks
+from medseg.evaluation.report import page
+from medseg.files import write_text
+
+WIDTH, LEFT, RIGHT, ROW, FOOT = 640, 210, 16, 26, 44
+Row = tuple[str, float, float, float]
+
+
+def write_page(path: Path, document: dict[str, Any]) -> None:
+    """The page of a comparison as `compare` returns it."""
+    title = f"{document['metric'].capitalize()} of {len(document['runs'])} runs on the same {document['n_images']} images"
+    body = [_head(title, document), _means(document), _differences(document),
+            f"<section><h2>Methods, ready for a paper</h2><p>{html.escape(methods(document))}</p></section>"]
+    write_text(path, page(title, body, document["medseg"]))
+
+
+def methods(document: dict[str, Any]) -> str:
+    """A paragraph for a paper, plain text."""
+    made = document["intervals"]
+    grouped = made["unit"] == "group"
+    over = f"{made['n_groups']} groups (sequences or patients)" if grouped else "images"
+    return (f"Models were compared on the same {document['n_images']} images by the mean difference of their {document['metric']}, "
+            f"paired by image. Intervals are at {100 * made['level']:g} %, by the studentised bootstrap over {over}, each for one "
+            f"pair alone. P values are of a two-sided permutation test that exchanges the models within whole "
+            f"{'groups' if grouped else 'images'} and of Wilcoxon's signed-rank test on "
+            f"{'the mean difference of each group' if grouped else 'the differences'}, both corrected for {len(document['pairs'])} "
+            f"pair{'s' * (len(document['pairs']) != 1)} by Holm's method. Models that share a letter cannot be told apart by the "
+            f"permutation test at {100 * document['level']:g} %. Software: medseg {document['medseg']}.")
+
+
+def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> str:
+    """An SVG with a point and an interval for each (name, value, low, high); `zero` draws a line at 0.
+
+    An interval that is not known is left out; an empty string without rows.
+    """
+    values = [value for row in rows for value in row[1:] if math.isfinite(value)] + ([0.0] if zero else [])
+    if not rows or not values:
+        return ""
+    room = (max(values) - min(values)) * 0.05 or 0.05
+    low, high = min(values) - room, max(values) + room
+    height = ROW * len(rows) + FOOT
+    bottom = height - FOOT + 6
+
+    def x(value: float) -> float:
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    body = [f'<line class="grid" x1="{x(each):.1f}" x2="{x(each):.1f}" y1="4" y2="{bottom}"/><text class="tick" '
+            f'text-anchor="middle" x="{x(each):.1f}" y="{bottom + 15}">{each:g}</text>' for each in ticks(low, high, 6)]
+    if zero:
+        body.append(f'<line class="mark" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}"/>')
+    for i, (name, value, left, right) in enumerate(rows):
+        y = 8 + ROW * i + ROW / 2
+        short = name if len(name) <= 34 else f"{name[:33]}…"
+        body.append(f'<text class="tick" text-anchor="end" x="{LEFT - 10}" y="{y + 4:.1f}"><title>{html.escape(name)}</title>'
+                    f"{html.escape(short)}</text>")
+        if math.isfinite(left) and math.isfinite(right):
+            body.append(f'<line class="line c0" x1="{x(left):.1f}" x2="{x(right):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        body.append(f'<rect class="bar" x="{x(value) - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"><title>{html.escape(name)}: '
+                    f"{value:.4f}</title></rect>")
+    body.append(f'<text class="label" text-anchor="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{height - 6}">'
+                f"{html.escape(label)}</text>")
+    return (f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(label)}</title>'
+            + "".join(body) + "</svg>")
+
+
+def p_text(p: float) -> str:
+    """A p value, never 0."""
+    return "< .0001" if p < 1e-4 else f"{p:.3g}" if p < 0.1 else f"{p:.2f}"
+
+
+def _head(title: str, document: dict[str, Any]) -> str:
+    different = sum(pair["different"] for pair in document["pairs"])
+    facts = " · ".join(dict.fromkeys(str(run["data"]) for run in document["runs"] if run["data"]))
+    left_out = [f"{document['left_out']} images are left out, since {document['metric']} is undefined in some run"] \
+        if document["left_out"] else []
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*left_out, *document["notes"]))
+    return (f"<header><h1>{html.escape(title)}</h1><p class=facts>{html.escape(facts)}</p><p>{different} of "
+            f"{len(document['pairs'])} pairs differ (permutation test, Holm, {100 * document['level']:g} %).</p>"
+            f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>")
+
+
+def _means(document: dict[str, Any]) -> str:
+    lines = "".join(f"<tr><th scope=row>{html.escape(run['name'])}<small>{html.escape(str(run['model'] or ''))}</small></th>"
+                    f"<td>{run['mean']:.4f}</td><td>{_ends(run['interval'])}</td><td>{run['letters']}</td></tr>"
+                    for run in document["runs"])
+    return ("<section><h2>Each run</h2>" + forest([(run["name"], run["mean"], *run["interval"]) for run in document["runs"]],
+                                                  label=f"mean {document['metric']} with 95 % interval")
+            + "<div class=scroll><table><thead><tr><th scope=col>Run</th><th scope=col>Mean</th><th scope=col>95 % interval</th>"
+            f"<th scope=col>Letters</th></tr></thead><tbody>{lines}</tbody></table></div>"
+            "<p class=small>Runs that share a letter cannot be told apart. Intervals may overlap although the runs "
+            "differ: the pairs below are what to look at.</p></section>")
+
+
+def _differences(document: dict[str, Any]) -> str:
+    rows = [(f"{pair['a']} − {pair['b']}", pair["difference"], *pair["interval"]) for pair in document["pairs"]]
+    lines = "".join(
+        f"<tr><th scope=row>{html.escape(name)}</th><td>{value:+.4f}</td><td>{_ends(pair['interval'], '+')}</td>"
+        f"<td>{pair['a_better']} / {pair['equal']} / {pair['b_better']}</td>"
+        + "".join(f"<td>{p_text(pair[key])}<small>{p_text(pair[f'{key}_holm'])} with Holm</small></td>"
+                  for key in ("p_permutation", "p_wilcoxon"))
+        + f"<td>{'yes' if pair['different'] else 'no'}</td></tr>"
+        for (name, value, *_), pair in zip(rows, document["pairs"], strict=True))
+    return ("<section><h2>Each pair</h2>" + forest(rows, label=f"mean difference of {document['metric']}, paired", zero=True)
+            + "<div class=scroll><table><thead><tr><th scope=col>Pair</th><th scope=col>Difference</th>"
+            "<th scope=col>95 % interval</th><th scope=col>Images better / equal / worse</th>"
+            "<th scope=col>p, permutation</th><th scope=col>p, Wilcoxon</th>"
+            f"<th scope=col>Different</th></tr></thead><tbody>{lines}</tbody></table></div></section>")
+
+
+def _ends(ends: Sequence[float], sign: str = "") -> str:
+    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}" if all(map(math.isfinite, ends)) else "–"

@@ -1,0 +1,77 @@
+"""95 % intervals of the three conventions, and what they say about how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from medseg.evaluation.protocols import image_values
+from medseg.metrics.overlap import parts
+from medseg.statistics.bootstrap import FEW, LEVEL, Sums, group_index, intervals, of_mean
+
+Pixels = np.ndarray
+RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixels]]] = {
+    "dice": lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn),
+    "iou": lambda tp, fp, fn, tn: (tp, tp + fp + fn),
+    "precision": lambda tp, fp, fn, tn: (tp, tp + fp),
+    "recall": lambda tp, fp, fn, tn: (tp, tp + fn),
+    "specificity": lambda tp, fp, fn, tn: (tn, tn + fp),
+}
+
+
+def protocol_intervals(counts: np.ndarray, groups: Sequence[str | None]) -> dict[str, Any]:
+    """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and the group of each image.
+
+    {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is known), "notes",
+     "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined or there are fewer than two units.
+    """
+    return about(groups) | {"protocols": nested(intervals(quantities(counts), groups))}
+
+
+def quantities(counts: np.ndarray) -> dict[tuple[str, str], Sums]:
+    """Numerators and denominators of each convention's metrics for `statistics.bootstrap.intervals`, [N] or [N, classes]."""
+    found = {("per-image-foreground", name): of_mean(values) for name, values in image_values(counts).items()}
+    pixels = parts(counts)
+    for name, ratio in RATIOS.items():
+        above, below = (np.asarray(each, np.float64) for each in ratio(*pixels))
+        found["pooled-foreground", name] = above[:, 1:], below[:, 1:]
+        nowhere = below.sum(0) == 0
+        if name == "iou":  # a class that is nowhere counts 0 in this convention's IoU
+            below = np.where(nowhere, 1.0, below)
+        found["macro-with-background", name] = above, below
+    return found
+
+
+def about(groups: Sequence[str | None]) -> dict[str, Any]:
+    """How an interval over images of these groups comes about."""
+    known = [group for group in groups if group is not None]
+    units = len(np.unique(group_index(groups, len(groups))))
+    notes = []
+    if not known:
+        notes.append("no groups known: images are resampled as if they were independent, which frames of one video are not")
+    elif len(known) < len(groups):
+        notes.append(f"{len(groups) - len(known)} images without a known group are groups of their own")
+    if units < FEW:
+        notes.append(f"{units} independent units: with fewer than {FEW} the interval covers less than it claims")
+    return {"level": LEVEL, "method": "studentised bootstrap", "unit": "group" if known else "image",
+            "n_images": len(groups), "n_groups": len(set(known)) or None, "notes": notes}
+
+
+def nested(found: dict[tuple[str, str], tuple[float, float]]) -> dict[str, dict[str, list[float]]]:
+    """Intervals by (convention, metric) as a dictionary of dictionaries."""
+    tree: dict[str, dict[str, list[float]]] = {}
+    for (convention, name), ends in found.items():
+        tree.setdefault(convention, {})[name] = list(ends)
+    return tree
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """The mean Dice of a summary with its interval and what that is over, in a line."""
+    numbers = summary["protocols"]["per-image-foreground"]
+    made = summary.get("intervals") or {}
+    low, high = made.get("protocols", {}).get("per-image-foreground", {}).get("dice") or (np.nan, np.nan)
+    over = f"{made['n_groups']} groups" if made.get("n_groups") else "images, no groups known"
+    interval = f" (95 % {low:.4f} to {high:.4f}, over {over})" if low is not None and np.isfinite(low) else ""
+    return f"dice {numbers['dice']:.4f}{interval} iou {numbers['iou']:.4f} per image, foreground, n={summary['n_images']}"

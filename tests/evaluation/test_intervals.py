@@ -1,0 +1,123 @@
+"""The intervals of the conventions are of the very numbers that the conventions give, and the stamp says what the split is."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medseg
+from medseg.data.folder import open_dataset
+from medseg.data.groups import groups_of
+from medseg.data.sample import Dataset, Item
+from medseg.evaluation.intervals import headline, protocol_intervals
+from medseg.evaluation.protocols import PROTOCOLS, summarise
+from medseg.evaluation.stamp import split_stamp
+from medseg.statistics import bootstrap
+
+
+def counts_of(classes: int, images: int = 40, absent: int | None = None) -> np.ndarray:
+    rng = np.random.default_rng(classes)
+    counts = rng.integers(0, 40, (images, classes, classes))
+    counts += np.eye(classes, dtype=int) * rng.integers(50, 900, (images, 1, classes))
+    counts[0, 1:] = counts[1, 1:] = counts[1, :, 1:] = 0
+    if absent is not None:
+        counts[:, absent] = counts[:, :, absent] = 0
+    return counts
+
+
+@pytest.mark.parametrize(("classes", "absent"), [(2, None), (3, None), (3, 2)])
+def test_each_interval_is_centred_on_its_number(classes, absent, monkeypatch) -> None:
+    """The value inside `intervals` is the convention's, for every metric: read off where all draws are the set itself."""
+    counts = counts_of(classes, absent=absent)
+    seen = {}
+
+    def spy(quantities, groups=None, **options):
+        for name, (above, below) in quantities.items():
+            above, below = (each.reshape(len(counts), -1) for each in (above, below))
+            seen[name] = float(bootstrap._ratio(np.ones((1, len(counts))), above, below)[0][0])
+        return bootstrap.intervals(quantities, groups, **options)
+
+    monkeypatch.setattr("medseg.evaluation.intervals.intervals", spy)
+    found = protocol_intervals(counts, [None] * len(counts))["protocols"]
+    for convention, protocol in PROTOCOLS.items():
+        for name, value in protocol(counts).items():
+            assert seen[convention, name] == pytest.approx(value), (convention, name)
+            low, high = found[convention][name]
+            assert low <= value <= high and high - low < 0.2
+
+
+def test_a_set_without_foreground_has_no_pooled_interval() -> None:
+    found = protocol_intervals(np.array([[[100, 0], [0, 0]]] * 5), [None] * 5)["protocols"]
+    assert found["per-image-foreground"]["dice"] == [1, 1]
+    assert all(map(math.isnan, found["pooled-foreground"]["dice"]))
+
+
+def test_what_is_said_of_the_groups() -> None:
+    counts = counts_of(2)
+    videos = [str(i // 4) for i in range(40)]
+    known, unknown, some = (protocol_intervals(counts, groups) for groups in (videos, [None] * 40, videos[:36] + [None] * 4))
+    assert (known["unit"], known["n_groups"], known["n_images"]) == ("group", 10, 40)
+    assert "fewer than 30" in known["notes"][0]
+    assert (unknown["unit"], unknown["n_groups"]) == ("image", None) and "no groups known" in unknown["notes"][0]
+    assert some["n_groups"] == 9 and "4 images without a known group" in some["notes"][0]
+    summary = summarise(counts, list(map(str, range(40)))) | {"n_images": 40, "intervals": known}
+    assert "over 10 groups" in headline(summary) and "over images" in headline(summary | {"intervals": unknown})
+    assert "95 %" not in headline(summary | {"intervals": protocol_intervals(counts[:1], [None])})
+    assert "95 %" not in headline({key: value for key, value in summary.items() if key != "intervals"})
+
+
+def dataset(**parts: str) -> Dataset:
+    """One image a letter; letters are groups, - is an image without a known one."""
+    def items(part: str, letters: str) -> tuple[Item, ...]:
+        return tuple(Item(f"{part}{i}", None, None, None if each == "-" else each) for i, each in enumerate(letters))
+
+    return Dataset("set", "mine", {part: items(part, letters) for part, letters in parts.items()})
+
+
+@pytest.mark.parametrize(("parts", "part", "verdict", "words"), [
+    ({"train": "aab", "validation": "cc", "test": "dde"}, "test", "grouped", "none of the 2 groups"),
+    ({"train": "aab", "validation": "cc", "test": "ade-"}, "test", "LEAKY", "1 of 4 test images come from 1 groups"),
+    ({"train": "aab", "validation": "cc", "test": "dc"}, "test", "LEAKY", "1 of 2"),
+    ({"train": "aab", "validation": "bc", "test": "d"}, "validation", "LEAKY", "that train have"),
+    ({"train": "aab", "test": "d-"}, "test", "unknown", "cannot be ruled out"),
+    ({"train": "---", "test": "--"}, "test", "unknown", "mine"),
+    ({"train": "aab", "test": "d"}, "all", "seen", "training"),
+    ({"train": "aab", "test": "d"}, "train", "seen", "training"),
+])
+def test_stamps(parts, part, verdict, words) -> None:
+    stamp = split_stamp(dataset(**parts), part)
+    assert stamp["verdict"] == verdict and words in stamp["text"]
+
+
+def test_stamps_of_published_splits(real) -> None:
+    """Of ClinicDB's, PraNet's leaks in all 62 test frames and EndoScene's in none of 122."""
+    pranet, endoscene = (open_dataset("cvc-clinicdb", data_root=real, split=each) for each in
+                         ("pranet-550-62", "endoscene-patient-disjoint"))
+    assert split_stamp(pranet, "test")["text"].startswith("62 of 62 test images come from")
+    assert split_stamp(endoscene, "test")["verdict"] == "grouped"
+    assert len(set(groups_of(pranet).values())) == 29
+    assert split_stamp(open_dataset("cvc-clinicdb", data_root=real, split="random-80-10-10"), "test")["verdict"] == "LEAKY"
+
+
+def test_a_training_on_groups_says_so_everywhere(dataset, fast) -> None:
+    """groups.csv beside the data reaches per_image.csv, summary.json and the page; `dataset` is that of conftest."""
+    names = {part: sorted(path.stem for path in (dataset / part / "images").iterdir()) for part in ("train", "validation", "test")}
+    lines = [f"{name},{part[:2]}{i // 2}" for part in names for i, name in enumerate(names[part])]
+    (dataset / "groups.csv").write_text("name,group\n" + "\n".join(lines))
+    result = medseg.train(**fast | {"epochs": 1})
+    summary = result["summaries"]["test"]
+    assert summary["stamp"]["verdict"] == "grouped" and summary["intervals"]["n_groups"] == 3
+    folder = f"{result['run']}/report/test"
+    with open(f"{folder}/per_image.csv", newline="") as file:
+        assert [row["group"] for row in csv.DictReader(file)] == ["te0", "te0", "te1", "te1", "te2"]
+    page = Path(folder, "report.html").read_text()
+    assert "Split by groups" in page and "95 % interval" in page and "studentised bootstrap over 3 groups" in page
+    assert "they come from 3 video sequences or patients, none of which was trained on" in page.lower()
+    assert "Software: medseg" in page and "unet" in page and "the loss ce+dice, seed 0" in page
+
+    elsewhere = medseg.evaluate(result["run"], data=str(dataset), split_part="test", accelerator="cpu")
+    assert elsewhere["stamp"]["verdict"] == "other"
