@@ -24,6 +24,7 @@ from medseg.data.masks import survey
 from medseg.evaluation.judge import judge
 from medseg.hardware import pick_accelerator, threads
 from medseg.models import create_model, network_arguments
+from medseg.models.fold import fold_batch_norm
 from medseg.training import engine
 from medseg.training.objectives import make_objective
 from medseg.training.optim import make_optimizer
@@ -86,7 +87,8 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
 
     def turn() -> Reading:
         started = time.perf_counter()
-        judge(model, store, make_input(config), classes=2, device=fabric.device, precision=precision, batch_size=4)
+        network = fold_batch_norm(model, config.data.channels).to(memory_format=torch.channels_last)
+        judge(network, store, make_input(config), classes=2, device=fabric.device, precision=precision, batch_size=4)
         return Reading(len(store), time.perf_counter() - started)
 
     return turn

@@ -31,6 +31,7 @@ from medseg.evaluation.protocols import PROTOCOLS
 from medseg.evaluation.run import describe, environment, judge_part
 from medseg.files import lock, new_folder, read_csv, write_text
 from medseg.models import create_model, network_arguments
+from medseg.models.fold import fold_batch_norm
 from medseg.prediction.inference import load_network
 from medseg.training import engine
 from medseg.training.objectives import Objective, make_objective
@@ -182,8 +183,9 @@ class Session:
 
     def _validate(self, model: nn.Module) -> Judged:
         config = self.config
+        network = fold_batch_norm(model, self.parts.given.channels).to(memory_format=torch.channels_last)
         judged = judge(
-            model, self.parts.validation, self.parts.given, classes=self.parts.coding.classes, device=self.fabric.device,
+            network, self.parts.validation, self.parts.given, classes=self.parts.coding.classes, device=self.fabric.device,
             precision=self.precision, batch_size=self._val_batch_size(), ignore_index=config.loss.ignore_index,
             rank=self.fabric.global_rank, world=self.fabric.world_size,
             keep=range(config.output.pictures) if self.run and config.output.tensorboard else ())
