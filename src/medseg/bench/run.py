@@ -31,14 +31,15 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     """
     accelerator = pick_accelerator(config.accelerator)
     precision = pick_precision(config.precision, accelerator)
+    batch_size = config.batch_size or (4 if accelerator == "cpu" else 16)
     options = {"data": "scenes", "model": config.model, "base_channels": config.base_channels, "encoder": config.encoder,
-               "decoder": config.decoder, "encoder_weights": "none", "size": config.size, "batch_size": config.batch_size,
+               "decoder": config.decoder, "encoder_weights": "none", "size": config.size, "batch_size": batch_size,
                "accelerator": accelerator, "precision": precision, "threads": config.threads, "compile": config.compile}
     settings = make(TrainConfig, {key: value for key, value in options.items() if value is not None})
     check(settings)
     fast, plain = WORK[config.what]
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
-        scenes(Path(folder), count=max(32, config.batch_size))
+        scenes(Path(folder), count=max(16, batch_size))
         found = in_turns({"fast": (fast, (settings, Path(folder))), "plain": (plain, (settings, Path(folder)))},
                          seconds=config.seconds)
     result = {

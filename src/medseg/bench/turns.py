@@ -66,8 +66,9 @@ def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rou
 
 
 def _summary(readings: list[Reading]) -> dict[str, Any]:
-    names = list(dict.fromkeys(name for reading in readings for name in reading.stages))
-    stages = {name: statistics.median(r.stages.get(name, 0.0) / r.seconds for r in readings) for name in names}
+    staged = [reading for reading in readings if reading.stages]
+    names = list(dict.fromkeys(name for reading in staged for name in reading.stages))
+    stages = {name: statistics.median(r.stages.get(name, 0.0) / r.seconds for r in staged) for name in names}
     return {"images_per_second": round(statistics.median(r.images / r.seconds for r in readings), 3), "turns": len(readings),
             "stages": {name: round(share, 4) for name, share in stages.items()}}
 

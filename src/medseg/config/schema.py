@@ -292,12 +292,12 @@ class BenchConfig:
     encoder: str | None = option(None, "smp: encoder")
     decoder: str | None = option(None, "smp: decoder")
     size: Size = option((320, 320), "size of the network's input: N or HxW", parse=size, metavar="N|HxW")
-    batch_size: int = option(8, "images a step", at_least=1)
+    batch_size: int | None = option(None, "images a step (default: 4 on a CPU, else 16)", at_least=1)
     accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
     precision: str = option("auto", "arithmetic of the fast path", choices=PRECISIONS)
     threads: int = option(0, "CPU threads; 0 is all cores", at_least=0)
     compile: bool = option(False, "compile the network of the fast path")
-    seconds: float = option(30.0, "measure for this long, after warming up", above=0)
+    seconds: float = option(15.0, "measure for this long, after warming up", above=0)
     json: bool = option(False, "print one JSON document")
 
 
