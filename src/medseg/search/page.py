@@ -47,7 +47,8 @@ def _head(result: dict[str, Any]) -> str:
     if best:
         values = ", ".join(f"{_text(key)} {_text(_short(value))}" for key, value in best["params"].items())
         words = (f"<div class=headline><span class=number>{best['value']:.4f}</span><p>validation {_text(result['metric'])} "
-                 f"of trial {best['trial']}, the best. It was chosen on these images, so it flatters.</p></div><p class=small>{values}</p>")
+                 f"of trial {best['trial']}, the best. It was chosen on these images, so it flatters.</p></div>"
+                 f"<p class=small>{values}</p>")
     if again:
         low, high = again["interval"]
         ends = f", 95 % {low:+.4f} to {high:+.4f}" if math.isfinite(low) else ""

@@ -195,9 +195,10 @@ def _finish(job: Any, done: int) -> dict[str, Any]:
     elif job.config.search.retrain:
         logger.info(f"the winner is retrained by {last.user_attrs.get('worker')}, which ended the last trial")
     result = write_results(job, retrained)
-    logger.info(f"{result['finished']} trials: {result['completed']} completed, {result['pruned']} pruned, "
-                f"{result['failed']} failed; best validation {result['metric']} {result['best']['value']:.4f} in trial {result['best']['trial']}  "
-                f"{job.folder / 'search.html'}")
+    best = result["best"]
+    counts = ", ".join(f"{result[state]} {state}" for state in ("completed", "pruned", "failed"))
+    logger.info(f"{result['finished']} trials: {counts}; best validation {result['metric']} {best['value']:.4f} in trial "
+                f"{best['trial']}  {job.folder / 'search.html'}")
     return result
 
 

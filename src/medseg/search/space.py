@@ -103,7 +103,7 @@ def parameter(path: str, value: Any) -> Parameter:
     if not isinstance(value, Mapping):
         raise UserError(f"{path}: got {value!r}, expected a list of choices or a mapping such as {{low: 0.1, high: 1}}")
     for key in value:
-        choose(f"{path}: key", str(key), ("low", "high", "log", "step"))
+        choose(f"key of {path}", str(key), ("low", "high", "log", "step"))
     return _range(path, spec, part, value)
 
 
