@@ -8,6 +8,7 @@ import pytest
 
 from conftest import FAST
 from medseg.config import SearchConfig, TrainConfig, arguments, make, read_yaml
+from medseg.data.cache import content
 from medseg.data.decode import read_image
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
@@ -87,6 +88,9 @@ def test_a_lost_trial_is_tried_again_with_its_values_and_not_for_ever(study):
     try_again(study, lost)
     assert len(study.get_trials()) == RETRIES + 1  # it is given up
     assert tally(study).failed == 1 and tally(study).finished == 1
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={"freed": "stopped by the user"},
+                                        system_attrs={"retry_history": [7, 8, 9]}))
+    assert tally(study).failed == 1  # stopping is nobody's failure
 
 
 def test_of_two_workers_that_take_the_last_slot_the_later_one_gives_it_back(study):
@@ -134,6 +138,8 @@ def test_a_sealed_image_cannot_be_read(dataset):
             read_image(items[0].image)
         with pytest.raises(UserError, match="is a test image"):
             read_image(items[0].mask)
+        with pytest.raises(UserError, match="is a test image"):
+            content(items)  # what a set that is decoded already is found by
     assert read_image(items[0].image).ndim == 3
 
 
@@ -171,6 +177,8 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
     dice = {name: {row["name"]: row["dice"] for row in read_rows(folder / name / "report/test/per_image.csv")}
             for name in ("best", "default")}
     gain = sum(dice["best"][name] - dice["default"][name] for name in dice["best"]) / 5
+    default = make(TrainConfig, read_yaml(folder / "default" / "config.yaml"))
+    assert (default.optim.lr, default.augment.hflip) == (given["lr"], 0.5) and default.training.epochs == given["epochs"]
     again = result["retrained"]
     assert again["gain"] == pytest.approx(gain, abs=1e-9) and again["interval"][0] <= gain <= again["interval"][1]
     page = (folder / "search.html").read_text()
