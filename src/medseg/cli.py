@@ -96,6 +96,27 @@ def predict(argv: Arguments) -> int:
     return 1 if result["failed"] else 0
 
 
+def search(argv: Arguments) -> int:
+    """Search for better options of a training, by validation alone; retrain and test the best once."""
+    from medseg.config import SearchConfig, arguments, make
+
+    values = arguments(SearchConfig, argv, prog="medseg search", about=_about(search))
+    if values.get("dashboard"):  # it needs no images
+        values.setdefault("data", "none")
+    config = make(SearchConfig, values)
+    from medseg.search.run import search as run
+    from medseg.training.engine import Interrupted
+
+    try:
+        result = run(config)
+    except Interrupted:
+        print("medseg: stopped; the same command goes on with the study", file=sys.stderr)
+        return 130
+    if config.search.json and result:
+        print_json(result)
+    return 0
+
+
 def models(argv: Arguments) -> int:
     """Describe the networks: parameters, multiply-adds at 320x320, paper."""
     from medseg.config import ListConfig, parse
@@ -207,6 +228,7 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
     "predict": predict,
     "compare": compare,
     "lint": lint,
+    "search": search,
     "models": models,
     "data": data,
     "bench": bench,

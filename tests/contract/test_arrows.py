@@ -17,6 +17,7 @@ LAYERS = [
     {"evaluation"},
     {"comparison"},
     {"training"},
+    {"search"},
     {"bench"},
     {"cli", "__init__", "__main__"},
 ]

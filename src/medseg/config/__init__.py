@@ -10,11 +10,11 @@ from medseg.config.schema import (
     ListConfig,
     PredictConfig,
     PrepareConfig,
+    SearchConfig,
     SynthesizeConfig,
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "CheckConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig",
-           "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
-__all__ = ["BenchConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig", "PredictConfig", "PrepareConfig",
-           "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
+__all__ = ["BenchConfig", "CheckConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig", "PredictConfig",
+           "PrepareConfig", "SearchConfig", "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse",
+           "read_yaml"]

@@ -179,6 +179,51 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Search:
+    """What is tried, how it is chosen, and where the study is kept."""
+
+    trials: int = option(100, "trials of the study, over all workers and all calls of the command", at_least=1)
+    study: str = option("search", "name of the study; a known one goes on")
+    storage: str | None = option(None, "SQLAlchemy URL of the database, such as postgresql://USER@HOST/NAME (default: the "
+                                       "environment variable MEDSEG_STORAGE, else a SQLite file in --out)", metavar="URL")
+    space: Path | None = option(None, "YAML file of config paths with distributions (default: the space in docs/search.md)",
+                                metavar="FILE")
+    sampler: str = option("tpe", "what proposes values; cmaes and gp need packages of their own",
+                          choices=("tpe", "random", "cmaes", "gp"))
+    pruner: str = option("median", "what gives trials up early", choices=("median", "hyperband", "none"))
+    startup: int = option(5, "median: trials that run to their end before any is given up", at_least=0)
+    grace: float = option(120.0, "a worker that has been silent this long is lost, and its trial is tried again", parse=duration,
+                          metavar="TIME")
+    retrain: bool = option(True, "after the study train the winner and the default in full, and test each once")
+    dashboard: bool = option(False, "open optuna-dashboard on the study instead of working on it")
+    json: bool = option(False, "print search.json to standard output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchData(Data):
+    """Which images; two options mean something else than in training."""
+
+    folds: int = option(0, "judge a trial by cross-validation with this many folds over train and validation, groups kept "
+                           "together; 0 judges on the validation part", at_least=0)
+    workers: int = option(1, "processes that share the study on this machine", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Search for better options of a training; every option of 'medseg train' is one here too."""
+
+    search: Search = field(default_factory=Search)
+    data: SearchData = field(default_factory=SearchData)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    augment: Augment = field(default_factory=Augment)
+    optim: Optim = field(default_factory=Optim)
+    training: Training = field(default_factory=Training)
+    hardware: Hardware = field(default_factory=Hardware)
+    output: Output = field(default_factory=Output)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Judge a run on a part of a data set, at the native resolution of each mask."""
 

@@ -24,6 +24,7 @@ from medseg.data.decode import read_image, read_mask
 from medseg.data.geometry import fit_image, fit_mask
 from medseg.data.masks import MaskCoding, decode_mask
 from medseg.data.sample import Item
+from medseg.data.sealed import check_open
 from medseg.errors import UserError
 from medseg.files import lock
 
@@ -108,6 +109,7 @@ def content(items: Sequence[Item], workers: int = 4) -> list[str]:
     def digest(item: Item) -> str:
         total = hashlib.blake2b(digest_size=16)
         for path in filter(None, (item.image, item.mask)):
+            check_open(path)  # also where the decoded images lie in the cache
             try:
                 total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
             except OSError as error:

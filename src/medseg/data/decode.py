@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
@@ -65,6 +66,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def _bytes(path: Path) -> bytes:
+    check_open(path)
     try:
         data = path.read_bytes()
     except OSError as error:

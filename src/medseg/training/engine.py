@@ -30,6 +30,10 @@ class Interrupted(Exception):  # noqa: N818  an outcome, not an error
     """The user asked to stop; everything is saved."""
 
 
+class Pruned(Exception):  # noqa: N818  an outcome, not an error
+    """A search gave this training up after an epoch."""
+
+
 @dataclass
 class Loop:
     """What the loop works on, and the four places where it calls out.

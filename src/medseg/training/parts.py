@@ -62,11 +62,14 @@ def check(config: TrainConfig) -> None:
         raise UserError(f"--val-start {training.val_start}: no validation would take place in {training.epochs} epochs")
 
 
-def load_parts(config: TrainConfig, *, world: int = 1) -> Parts:
-    """Find, check and cache train and validation. The test part is not touched: it is read once, after training."""
+def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None = None) -> Parts:
+    """Find, check and cache train and validation. The test part is not touched: it is read once, after training.
+
+    `dataset` takes the place of the one that the config names.
+    """
     data = config.data
     workers = data.workers or cores()
-    dataset = load_dataset(data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out)
+    dataset = dataset or load_dataset(data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out)
     for note in dataset.notes:
         logger.info(note)
     counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())

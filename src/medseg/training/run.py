@@ -23,6 +23,7 @@ from medseg.config import TrainConfig, dump, flatten
 from medseg.console import log_to_file, to_json
 from medseg.data.batches import TrainBatches
 from medseg.data.geometry import fit_mask
+from medseg.data.sample import Dataset
 from medseg.data.splits import write_split
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline
@@ -39,22 +40,26 @@ from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.profile import Profile
 from medseg.training.resume import load_last, same_images
-from medseg.training.runtime import is_first_process, make_fabric, synchronise_batch_norm
+from medseg.training.runtime import agree, is_first_process, make_fabric, synchronise_batch_norm
 from medseg.training.state import State
 from medseg.training.watch import Watch, draw
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, *, dataset: Dataset | None = None,
+          give_up: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
     """Train, then judge the chosen weights on validation and, once, on test.
 
+    `dataset` takes the place of what the config names: with its parts, and only these, it is trained and judged. `give_up` is
+    asked after each epoch, in the first process, with the row of metrics.csv; all processes stop where it says so.
+
     Returns {"run": folder, "summaries": {part: summary}}. Raises `UserError` for wrong use and for a loss that is no
-    longer a number, `engine.Interrupted` when stopped by the user, with everything saved.
+    longer a number, `engine.Interrupted` when stopped by the user, with everything saved, `engine.Pruned` when given up.
     """
     stored = load_last(config.output.resume) if config.output.resume else None
     check(config)
     objective = make_objective(config)
     fabric, precision = make_fabric(config.hardware)
-    parts = load_parts(config, world=fabric.world_size)
+    parts = load_parts(config, world=fabric.world_size, dataset=dataset)
     config = parts.config
     network = network_arguments(config, parts.coding.classes)
     torch.manual_seed(config.training.seed)
@@ -65,7 +70,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     run = _run_folder(config, parts) if is_first_process() else None
     with _kept(run):
         try:
-            session = Session(config, fabric, precision, parts, network, objective, run)
+            session = Session(config, fabric, precision, parts, network, objective, run, give_up)
             session.fit(model, stored)
             summaries = session.judge_all() if run else {}
         except engine.Interrupted:
@@ -100,6 +105,7 @@ class Session:
     network: dict[str, Any]
     objective: Objective
     run: Path | None  # None but in the first process
+    give_up: Callable[[dict[str, Any]], bool] | None = None
 
     def fit(self, model: nn.Module, stored: dict[str, Any] | None) -> None:
         """Train `model`, or go on from `stored`, to the end."""
@@ -139,12 +145,13 @@ class Session:
                     "training": self._training_state(state, model, optimizer, average)})
 
         def after_epoch(state: State, row: dict[str, Any], improved: bool) -> None:
-            if not self.run:
-                return
-            if improved and training.select == "best":
-                checkpoint.save(self.run / "best.pt", self._checkpoint(judged_model, state))
-            watch.epoch(state, row, improved, lambda: self._draw(last_judged[0]))
-            save(state)
+            if self.run:
+                if improved and training.select == "best":
+                    checkpoint.save(self.run / "best.pt", self._checkpoint(judged_model, state))
+                watch.epoch(state, row, improved, lambda: self._draw(last_judged[0]))
+                save(state)
+            if self.give_up and agree(fabric, bool(self.run) and self.give_up(row), 0.0)[0]:
+                raise engine.Pruned
 
         profile = Profile(self.run, fabric.device) if self.run and config.hardware.profile else None
         with _stop_on_signals() as stop, profile or nullcontext():

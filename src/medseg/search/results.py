@@ -1,0 +1,119 @@
+"""What a study leaves behind: search.json, the recipe of the winner, search.html, and the gain over the default."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from medseg.config import TrainConfig, dump, flatten
+from medseg.console import to_json
+from medseg.errors import UserError
+from medseg.evaluation.rows import read_rows
+from medseg.files import write_text
+from medseg.search.page import write_page
+from medseg.search.space import configure, named_values, plain
+from medseg.search.study import TrialState, counted, hidden, outcomes, tally
+from medseg.search.work import Work
+from medseg.statistics.bootstrap import mean_interval
+from medseg.training.run import train
+
+
+def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write search.json, best.yaml and search.html into the study's folder; returns the content of search.json."""
+    study, found = job.study, tally(job.study)
+    best = best_trial(job)
+    trials = study.get_trials(deepcopy=False)
+    rows = [{"number": trial.number, "state": state, "value": trial.value if state == "completed" else None,
+             "steps": len(trial.intermediate_values), "seconds": trial.user_attrs.get("seconds"),
+             "run": trial.user_attrs.get("run"), "params": named_values(job.space, trial.params),
+             **({"error": trial.user_attrs["error"]} if "error" in trial.user_attrs else {})}
+            for trial, state in zip(trials, outcomes(trials), strict=True)]
+    result = {
+        "study": study.study_name, "storage": hidden(job.url), "metric": job.base.training.metric,
+        "best": {"trial": best.number, "value": best.value, "params": named_values(job.space, best.params),
+                 "run": best.user_attrs.get("run")} if best else None,
+        "wanted": job.config.search.trials, "finished": found.finished, "completed": found.completed, "pruned": found.pruned,
+        "failed": found.failed, "tried_again_or_surplus": found.freed, "pruning_saved": saved_by_pruning(rows, job.steps),
+        "retrained": retrained, "space": plain(job.space), "trials": rows}
+    write_text(job.folder / "search.json", to_json(result))
+    if best:
+        text = (f"# The best of {found.finished} trials of the study {study.study_name}: validation "
+                f"{job.base.training.metric} {best.value:.4f}\n# medseg train --config "
+                f"{job.folder / 'best.yaml'} --out runs/best\n")
+        write_text(job.folder / "best.yaml", text + dump(best_config(job)))
+    write_page(job.folder / "search.html", result, study if found.completed > 1 else None)
+    return result
+
+
+def best_trial(job: Work) -> Any:
+    """The completed trial with the highest value, the earliest of equal ones; None without any."""
+    done = [trial for trial in counted(job.study) if trial.state == TrialState.COMPLETE]
+    return max(done, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def best_config(job: Work) -> TrainConfig:
+    """The training that the best trial stands for."""
+    return configure(job.base, job.space, named_values(job.space, best_trial(job).params))
+
+
+def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
+    """The share of the time of all trials that pruning saved: a pruned one is taken to go on at its own pace."""
+    spent = full = 0.0
+    for row in rows:
+        if row["state"] in ("completed", "pruned") and row["seconds"] and row["steps"]:
+            spent += row["seconds"]
+            full += row["seconds"] * (steps / row["steps"] if row["state"] == "pruned" else 1)
+    return 1 - spent / full if full else None
+
+
+def retrain(job: Work) -> dict[str, Any]:
+    """Train the winner and the default in full on the data as they are divided, and test each once.
+
+    Returns {"best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}: the mean over images of the difference
+    of the metric, with its 95 % interval over groups of images. Finished trainings are read, not repeated.
+    """
+    metric, made = job.base.training.metric, {}
+    for name, config in (("best", best_config(job)), ("default", job.base)):
+        made[name] = _train(name, config, job.folder / name, metric)
+    part = "test" if made["best"]["test"] is not None else "validation"
+    rows = {name: {row["name"]: row for row in read_rows(job.folder / name / "report" / part / "per_image.csv")} for name in made}
+    names = [name for name in rows["best"] if name in rows["default"]]
+    differences = [rows["best"][name][metric] - rows["default"][name][metric] for name in names]
+    defined = [value for value in differences if not math.isnan(value)]
+    low, high = mean_interval(differences, [rows["best"][name].get("group") for name in names], bounds=(-1.0, 1.0))
+    return made | {"part": part, "gain": sum(defined) / max(1, len(defined)), "interval": [low, high], "n_images": len(defined)}
+
+
+def _train(name: str, config: TrainConfig, folder: Path, metric: str) -> dict[str, Any]:
+    report = folder / "report"
+    if not (report / "validation" / "summary.json").exists():
+        logger.info(f"training the {name} options in full")
+        resume = folder if (folder / "last.pt").exists() else None
+        if folder.exists() and resume is None and any(folder.iterdir()):
+            raise UserError(f"{folder}: was stopped before its first checkpoint; remove this folder and give the command again")
+        train(replace(config, output=replace(config.output, out=folder, resume=resume)))
+    found: dict[str, Any] = {"run": str(folder)}
+    for part in ("validation", "test"):
+        file = report / part / "summary.json"
+        found[part] = json.loads(file.read_text())["protocols"]["per-image-foreground"][metric] if file.exists() else None
+    return found
+
+
+def report_gain(retrained: dict[str, Any], metric: str) -> str:
+    """The gain in a line."""
+    part, (low, high) = retrained["part"], retrained["interval"]
+    ends = f"95 % {low:+.4f} to {high:+.4f}" if not math.isnan(low) else "no interval: too few images"
+    note = "" if part == "test" else "; there is no test part, so the winner was chosen on these images: too good"
+    return (f"{part} {metric}: best {retrained['best'][part]:.4f}, default {retrained['default'][part]:.4f}, gain "
+            f"{retrained['gain']:+.4f} ({ends}, n={retrained['n_images']}{note})")
+
+
+def differing(job: Work) -> dict[str, Any]:
+    """Options of the winner that are not the default's."""
+    before, after = flatten(job.base), flatten(best_config(job))
+    return {key: after[key] for key in after if after[key] != before[key]}

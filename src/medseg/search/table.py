@@ -1,0 +1,82 @@
+"""The trials of a study in view while it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from loguru import logger
+
+from medseg.console import log_to_stderr
+from medseg.search.results import best_trial
+from medseg.search.space import named_values
+from medseg.search.study import counted, outcomes, tally
+from medseg.search.work import Work
+
+ROWS = 15
+
+
+@contextmanager
+def live_table(job: Work) -> Iterator[None]:
+    """A table that follows the study, those of other workers too; warnings appear above it."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=sys.stderr)
+
+    class Table:
+        def __rich__(self) -> Any:
+            return table(job)
+
+    logger.remove()
+    handle = logger.add(lambda line: console.print(str(line), end="", markup=False), format="{message}", level="WARNING")
+    try:
+        with Live(Table(), console=console, refresh_per_second=1):
+            yield
+    finally:
+        logger.remove(handle)
+        log_to_stderr()
+
+
+def table(job: Work) -> Any:
+    """The best trial and the latest ones."""
+    from rich.table import Table
+
+    trials = job.study.get_trials(deepcopy=False)
+    states = dict(zip((trial.number for trial in trials), outcomes(trials), strict=True))
+    found, best = tally(job.study), best_trial(job)
+    title = (f"{job.study.study_name}: {found.finished} of {job.config.search.trials} trials, {found.completed} completed, "
+             f"{found.pruned} pruned, {found.failed} failed, {found.running} running")
+    made = Table(title=title)
+    for name in ("trial", "state", job.base.training.metric, "steps", "seconds"):
+        made.add_column(name, justify="right")
+    made.add_column("values", overflow="ellipsis", no_wrap=True)
+    shown = [trial for trial in trials if states[trial.number] != "freed"][-ROWS:]
+    if best and best.number not in {trial.number for trial in shown}:
+        shown.insert(0, best)
+    for trial in shown:
+        reports = trial.intermediate_values
+        value = trial.value if trial.value is not None else reports[max(reports)] if reports else None
+        params = ", ".join(f"{key} {_short(each)}" for key, each in named_values(job.space, trial.params).items())
+        seconds = trial.user_attrs.get("seconds")
+        made.add_row(str(trial.number), states[trial.number], "–" if value is None else f"{value:.4f}", str(len(reports)),
+                     "–" if seconds is None else f"{seconds:.0f}", params,
+                     style="bold green" if best and trial.number == best.number else "")
+    return made
+
+
+def last_line(job: Work) -> str:
+    """The trial that ended last, in a line."""
+    ended = counted(job.study)
+    if not ended:
+        return "no trial has ended yet"
+    last, best = max(ended, key=lambda trial: (trial.datetime_complete, trial.number)), best_trial(job)
+    value = "" if last.value is None else f" {last.value:.4f}"
+    so_far = f", best {best.value:.4f} in trial {best.number}" if best else ""
+    return f"trial {last.number} {outcomes([last])[0]}{value} ({len(ended)} of {job.config.search.trials}){so_far}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

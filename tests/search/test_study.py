@@ -1,0 +1,301 @@
+"""Trials are counted exactly, whatever happens to their workers; the study judges on validation alone."""
+
+import json
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from conftest import FAST
+from medseg.config import SearchConfig, TrainConfig, arguments, make, read_yaml
+from medseg.data.cache import content
+from medseg.data.decode import read_image
+from medseg.data.parts import load_dataset
+from medseg.data.sample import Dataset, Item
+from medseg.data.sealed import sealed
+from medseg.errors import UserError
+from medseg.evaluation.rows import read_rows
+from medseg.files import read_csv
+from medseg.search import trial as trials
+from medseg.search import work as worker
+from medseg.search.folds import fold_datasets
+from medseg.search.page import importance, place
+from medseg.search.results import saved_by_pruning
+from medseg.search.run import prepare, search, training_of
+from medseg.search.study import (
+    RETRIES,
+    TrialState,
+    counted,
+    hidden,
+    make_pruner,
+    make_sampler,
+    open_study,
+    outcomes,
+    tally,
+    too_many,
+    try_again,
+)
+from medseg.search.work import work
+from medseg.training import engine
+
+
+def options(dataset, tmp_path, **changes):
+    (tmp_path / "space.yaml").write_text("lr: {low: 0.001, high: 0.1, log: true}\nhflip: [0, 0.5]\n")
+    return FAST | {"data": str(dataset), "out": str(tmp_path / "study"), "space": str(tmp_path / "space.yaml"),
+                   "trials": 3} | changes
+
+
+def fake(study, state, *, params=None, **attrs):
+    """A trial of a given state in the study."""
+    params = params or {}
+    study.add_trial(optuna.create_trial(
+        state=state, value=0.5 if state == TrialState.COMPLETE else None, params=params,
+        distributions={key: optuna.distributions.FloatDistribution(0, 1) for key in params}, user_attrs=attrs))
+    return study.get_trials()[-1]
+
+
+@pytest.fixture
+def study():
+    return optuna.create_study(direction="maximize")
+
+
+def test_each_trial_counts_once(study):
+    fake(study, TrialState.COMPLETE)
+    fake(study, TrialState.PRUNED)
+    fake(study, TrialState.FAIL, error="the loss became nan")
+    fake(study, TrialState.FAIL, freed="one too many")
+    try_again(study, fake(study, TrialState.FAIL))  # its worker was lost
+    assert outcomes(study.get_trials()) == ["completed", "pruned", "failed", "freed", "freed", "waiting"]
+    found = tally(study)
+    assert (found.completed, found.pruned, found.failed, found.running, found.finished) == (1, 1, 1, 0, 3)
+    assert [trial.number for trial in counted(study)] == [0, 1, 2]
+    again = study.ask()
+    assert tally(study).running == 1 and tally(study).taken == 4
+    study.tell(again, 0.7)
+    assert tally(study).completed == 2
+
+
+def test_a_lost_trial_is_tried_again_with_its_values_and_not_for_ever(study):
+    lost = fake(study, TrialState.FAIL, params={"lr": 0.25})
+    for attempt in range(RETRIES):
+        try_again(study, lost)
+        again = study.ask()
+        assert again.suggest_float("lr", 0, 1) == 0.25
+        assert tally(study).finished == 0
+        study.tell(again, state=TrialState.FAIL)
+        lost = study.get_trials()[-1]
+        assert len(study.get_trials()) == attempt + 2
+    try_again(study, lost)
+    assert len(study.get_trials()) == RETRIES + 1  # it is given up
+    assert tally(study).failed == 1 and tally(study).finished == 1
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={"freed": "stopped by the user"},
+                                        system_attrs={"retry_history": [7, 8, 9]}))
+    assert tally(study).failed == 1  # stopping is nobody's failure
+
+
+def test_of_two_workers_that_take_the_last_slot_the_later_one_gives_it_back(study):
+    fake(study, TrialState.COMPLETE)
+    one, other = study.ask(), study.ask()
+    assert not too_many(study, one.number, 2) and too_many(study, other.number, 2)
+    assert not too_many(study, other.number, 3)
+
+
+def test_samplers_by_number_differ_and_repeat():
+    def first(number):
+        study = optuna.create_study(sampler=make_sampler("random", number))
+        return study.ask().suggest_float("x", 0, 1)
+
+    assert first(1) == first(1) != first(2)
+
+
+def test_pruners(study):
+    median = make_pruner("median", steps=20, startup=3)
+    assert (median._n_startup_trials, median._n_warmup_steps) == (3, 2)
+    assert make_pruner("hyperband", steps=7, startup=3)._max_resource == 7
+    assert isinstance(make_pruner("none", steps=7, startup=3), optuna.pruners.NopPruner)
+
+
+def test_folds_keep_groups_together_and_share_the_images():
+    items = [Item(f"i{i}", None, None, group=f"g{i % 7}" if i < 30 else None) for i in range(40)]
+    dataset = Dataset("x", "y", {"train": tuple(items[:25]), "validation": tuple(items[25:]), "test": (Item("t", None, None),)})
+    folds = fold_datasets(dataset, 4)
+    held = [{item.name for item in fold.parts["validation"]} for fold in folds]
+    assert sorted(name for fold in held for name in fold) == sorted(item.name for item in items)  # each once
+    for fold in folds:
+        names = [item.name for part in fold.parts.values() for item in part]
+        assert sorted(names) == sorted(item.name for item in items) and "test" not in fold.parts
+        groups = [{item.group for item in part if item.group} for part in fold.parts.values()]
+        assert not groups[0] & groups[1]
+    assert max(map(len, held)) - min(map(len, held)) <= 5  # no more than a group
+    with pytest.raises(UserError, match="17 groups"):
+        fold_datasets(dataset, 18)
+
+
+def test_a_sealed_image_cannot_be_read(dataset):
+    items = load_dataset(dataset, data_root=dataset, split=None).parts["test"]
+    with sealed(items):
+        with pytest.raises(UserError, match="is a test image, and a search is running"):
+            read_image(items[0].image)
+        with pytest.raises(UserError, match="is a test image"):
+            read_image(items[0].mask)
+        with pytest.raises(UserError, match="is a test image"):
+            content(items)  # what a set that is decoded already is found by
+    assert read_image(items[0].image).ndim == 3
+
+
+def test_while_a_trial_runs_the_test_part_is_out_of_reach(dataset, tmp_path, monkeypatch):
+    """Also by a training that is given the whole data set, whose decoded images lie in the cache already."""
+    config = training_of(make(SearchConfig, options(dataset, tmp_path, epochs=1)))
+    import medseg
+
+    medseg.train(config=replace(config, output=replace(config.output, out=tmp_path / "before")))
+    whole = load_dataset(dataset, data_root=dataset, split=None)
+    config = replace(config, output=replace(config.output, out=tmp_path / "run"))
+    monkeypatch.setattr(trials, "train", lambda config, **_: medseg.train(config=config))
+    with pytest.raises(UserError, match="is a test image"):
+        trials.objective(config, whole, 0, None)
+
+
+def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
+    given = options(dataset, tmp_path, startup=1)
+    result = search(make(SearchConfig, given))
+    folder = tmp_path / "study"
+    assert json.loads((folder / "search.json").read_text()) == json.loads(json.dumps(result))
+    assert result["finished"] == 3 == result["completed"] + result["pruned"] + result["failed"]
+    assert sorted(path.name for path in (folder / "trials").iterdir()) == ["0000", "0001", "0002"]
+    assert not list((folder / "trials").rglob("report/test"))
+    best = result["best"]
+    history = read_csv(folder / "trials" / f"{best['trial']:04}" / "metrics.csv")
+    assert best["value"] == pytest.approx(max(row["val_dice"] for row in history), abs=1e-5)
+    assert best["value"] == max(row["value"] for row in result["trials"] if row["state"] == "completed")
+    # the recipe is what the trial was, and 'medseg train --config' takes it
+    recipe = make(TrainConfig, arguments(TrainConfig, ["--config", str(folder / "best.yaml")], prog="", about=""))
+    kept = make(TrainConfig, read_yaml(folder / "trials" / f"{best['trial']:04}" / "config.yaml"))
+    assert (recipe.optim, recipe.augment, recipe.loss) == (kept.optim, kept.augment, kept.loss)
+    assert recipe.optim.lr == best["params"]["lr"]
+    # the gain, by hand from the tables of both
+    dice = {name: {row["name"]: row["dice"] for row in read_rows(folder / name / "report/test/per_image.csv")}
+            for name in ("best", "default")}
+    gain = sum(dice["best"][name] - dice["default"][name] for name in dice["best"]) / 5
+    default = make(TrainConfig, read_yaml(folder / "default" / "config.yaml"))
+    assert (default.optim.lr, default.augment.hflip) == (given["lr"], 0.5) and default.training.epochs == given["epochs"]
+    again = result["retrained"]
+    assert again["gain"] == pytest.approx(gain, abs=1e-9) and again["interval"][0] <= gain <= again["interval"][1]
+    page = (folder / "search.html").read_text()
+    assert all(word in page for word in ("History", "Slices", "Parallel coordinates", "All 3 trials", "hflip"))
+    assert "<script" not in page and "src=" not in page.replace("xmlns", "")
+
+    longer = search(make(SearchConfig, given | {"trials": 4}))  # goes on
+    assert longer["finished"] == 4 and longer["trials"][:3] == result["trials"]
+    with pytest.raises(UserError, match=r"--study search: was begun with momentum = 0.9, now it is 0.8"):
+        search(make(SearchConfig, given | {"momentum": 0.8}))
+    done = search(make(SearchConfig, given | {"trials": 4}))  # nothing is left to do, and nothing is counted twice
+    assert done["trials"] == longer["trials"]
+
+
+def test_cross_validation_is_the_mean_over_folds(dataset, tmp_path):
+    result = search(make(SearchConfig, options(dataset, tmp_path, folds=2, trials=1, epochs=1, retrain=False)))
+    runs = tmp_path / "study" / "trials" / "0000"
+    summaries = [json.loads((runs / f"fold-{k}/report/validation/summary.json").read_text()) for k in (1, 2)]
+    scores = [summary["protocols"]["per-image-foreground"]["dice"] for summary in summaries]
+    assert result["best"]["value"] == pytest.approx(sum(scores) / 2)
+    held = [(runs / f"fold-{k}/splits/validation.txt").read_text().split() for k in (1, 2)]
+    assert len(set(held[0]) | set(held[1])) == len(held[0]) + len(held[1]) == 16
+    assert not (runs / "fold-1/splits/test.txt").exists()
+
+
+def job_of(dataset, tmp_path, **changes):
+    config = make(SearchConfig, options(dataset, tmp_path, retrain=False, **changes))
+    return prepare(config, tmp_path / "study", f"sqlite:///{tmp_path}/study.db")
+
+
+def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, monkeypatch):
+    job = job_of(dataset, tmp_path)
+    happens = iter([UserError("loss became nan"), engine.Interrupted("run"), engine.Pruned(), 0.5, 0.25])
+
+    def objective(config, dataset, folds, report):
+        outcome = next(happens)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(worker, "objective", objective)
+    with pytest.raises(engine.Interrupted):
+        work(job)
+    assert tally(job.study).failed == 1 and tally(job.study).finished == 1
+    stopped = job.study.get_trials()[1]
+    assert work(job_of(dataset, tmp_path)) == 2
+    found = tally(job.study)
+    assert (found.failed, found.pruned, found.completed, found.freed, found.running) == (1, 1, 1, 1, 0)
+    again = job.study.get_trials()[2]
+    assert again.params == stopped.params and again.params
+
+
+def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
+    job = job_of(dataset, tmp_path, epochs=4)
+    asked = []
+
+    def reporter(trial):
+        def report(value, step):
+            asked.append((step, value))
+            return step == 2
+        return report
+
+    monkeypatch.setattr(worker, "reporter", reporter)
+    job = replace(job, config=replace(job.config, search=replace(job.config.search, trials=1)))
+    work(job)
+    history = read_csv(tmp_path / "study" / "trials" / "0000" / "metrics.csv")
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert [step for step, _ in asked] == [1, 2]
+    assert [value for _, value in asked] == pytest.approx([row["val_dice"] for row in history], abs=1e-5)
+    assert tally(job.study).pruned == 1
+
+
+def test_what_pruning_saved():
+    rows = [{"state": "completed", "seconds": 100.0, "steps": 10}, {"state": "pruned", "seconds": 20.0, "steps": 2},
+            {"state": "failed", "seconds": 5.0, "steps": 1}]
+    assert saved_by_pruning(rows, 10) == pytest.approx(1 - 120 / 200)
+    assert saved_by_pruning([], 10) is None
+
+
+def test_the_parameter_that_decides_is_the_important_one():
+    study = optuna.create_study(direction="maximize", sampler=make_sampler("random", 0))
+    study.optimize(lambda trial: trial.suggest_float("a", 0, 1) + 0.01 * trial.suggest_float("b", 0, 1), n_trials=60)
+    found = importance(study)
+    assert list(found) == ["a", "b"] and found["a"] > 0.9
+
+
+def test_places_on_an_axis():
+    assert place(0.01, {"low": 0.001, "high": 0.1, "log": True}) == pytest.approx(0.5)
+    assert place(0.3, {"low": 0.2, "high": 0.4, "log": False}) == pytest.approx(0.5)
+    assert [place(value, ["a", "b"]) for value in "ab"] == [0.25, 0.75]
+
+
+def test_a_password_is_not_shown():
+    assert hidden("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"storage": "nonsense"}, "--storage: not an SQLAlchemy URL"),
+    ({"storage": "sqlite:////no/such/folder/x.db"}, "unable to open database file"),
+    ({"folds": 1}, "--folds 1: expected at least 2"),
+    ({"folds": 40}, "16 groups of images"),
+    ({"folds": 2, "devices": 2}, "one device"),
+    ({"resume": "x"}, "--resume: is for medseg train"),
+    ({"sampler": "cmaes"}, "pip install cmaes"),
+    ({"dashboard": True, "study": "nobody", "storage": "sqlite://"}, "nobody"),
+])
+def test_wrong_use(dataset, tmp_path, monkeypatch, changes, said):
+    if changes.get("dashboard"):
+        pytest.importorskip("optuna_dashboard")
+    with pytest.raises(UserError) as error:
+        search(make(SearchConfig, options(dataset, tmp_path, **changes)))
+    assert said in str(error.value) or ("optuna-dashboard" in str(error.value) and changes.get("dashboard"))
+    assert not (tmp_path / "study" / "trials").exists()
+
+
+def test_a_study_in_use_by_another_space_is_refused(dataset, tmp_path):
+    job = job_of(dataset, tmp_path)
+    with pytest.raises(UserError, match="was begun with a = 1, now it is 2"):
+        open_study("other", job.study._storage, pruner=None, about={"a": 1})
+        open_study("other", job.study._storage, pruner=None, about={"a": 2})
