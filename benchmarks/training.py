@@ -124,7 +124,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     accelerator = pick_accelerator()
-    results = {"command": vars(given) | {"data": Path(given.data).name, "out": given.out.name}, "machine": machine(accelerator), "networks": {}}
+    command = vars(given) | {"data": Path(given.data).name, "out": given.out.name}
+    results = {"command": command, "machine": machine(accelerator), "networks": {}}
     pairs = [(item.image, item.mask) for item in items_of(given.data, given.images)]
     with tempfile.TemporaryDirectory() as folder:
         for name in given.networks:
