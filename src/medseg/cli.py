@@ -31,7 +31,7 @@ def train(argv: Arguments) -> int:
 
 
 def evaluate(argv: Arguments) -> int:
-    """Judge a run on a part of a data set, at the native resolution of each mask."""
+    """Judge a run, or a folder of predictions, at the native resolution of each mask."""
     from medseg.config import EvaluateConfig, parse
 
     config = parse(EvaluateConfig, argv, prog="medseg evaluate", about=_about(evaluate))
@@ -41,7 +41,29 @@ def evaluate(argv: Arguments) -> int:
     if config.json:
         print_json(summary)
     else:
-        _table("convention", [{"convention": name, **numbers} for name, numbers in summary["protocols"].items()])
+        keys = list(dict.fromkeys(key for numbers in summary["protocols"].values() for key in numbers))
+        _table("convention", [{"convention": name} | {key: numbers.get(key) for key in keys}
+                              for name, numbers in summary["protocols"].items()])
+        for name in ("distances", "lesions"):
+            if name in summary:
+                plain = {key: value for key, value in summary[name].items() if isinstance(value, (int, float))}
+                _table(name, [{"measure": key, "value": value} for key, value in plain.items()])
+        if "calibration" in summary:
+            _table("calibration", [{"pixels of": part} | {key: summary["calibration"][part][key] for key in ("ece", "brier")}
+                                   for part in ("all", "boundary")])
+    return 0
+
+
+def calibrate(argv: Arguments) -> int:
+    """Fit the temperature of a run's probabilities on its validation part and store it with the run."""
+    from medseg.config import CalibrateConfig, parse
+
+    config = parse(CalibrateConfig, argv, prog="medseg calibrate", about=_about(calibrate))
+    from medseg.evaluation.calibrate import calibrate as run
+
+    result = run(config)
+    if config.json:
+        print_json(result)
     return 0
 
 
@@ -141,6 +163,7 @@ def bench(argv: Arguments) -> int:
 VERBS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
     "evaluate": evaluate,
+    "calibrate": calibrate,
     "predict": predict,
     "models": models,
     "data": data,

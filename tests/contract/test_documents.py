@@ -11,7 +11,8 @@ from medseg.config import TrainConfig, arguments, make, parse, schema
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")])
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-CONFIGS = {"evaluate": schema.EvaluateConfig, "predict": schema.PredictConfig, "models": schema.ListConfig,
+CONFIGS = {"evaluate": schema.EvaluateConfig, "calibrate": schema.CalibrateConfig,
+           "predict": schema.PredictConfig, "models": schema.ListConfig,
            "data list": schema.ListConfig, "data prepare": schema.PrepareConfig, "data synthesize": schema.SynthesizeConfig}
 
 
@@ -20,7 +21,8 @@ def commands(path):
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     blocks = [text] if path.suffix != ".md" else re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for line in "\n".join(blocks).splitlines():
-        found = re.match(r"\s*(?:# |\$\(BIN\)/|torchrun .* -m )?medseg ((?:train|evaluate|predict|models|data) ?.*)", line)
+        found = re.match(r"\s*(?:# |\$\(BIN\)/|torchrun .* -m )?medseg "
+                         r"((?:train|evaluate|calibrate|predict|models|data) ?.*)", line)
         if found:
             yield shlex.split(re.split(r"\s#\s| > |$", found[1])[0].replace("...", "--data x").replace("$(", "").rstrip("`."))
 

@@ -3,6 +3,7 @@
 from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
     BenchConfig,
+    CalibrateConfig,
     EvaluateConfig,
     ListConfig,
     PredictConfig,
@@ -11,5 +12,5 @@ from medseg.config.schema import (
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig", "TrainConfig",
-           "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
+__all__ = ["BenchConfig", "CalibrateConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig",
+           "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]

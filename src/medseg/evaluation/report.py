@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from medseg.evaluation.charts import histogram, line_chart
+from medseg.evaluation.sections import sections
 from medseg.files import write_text
 from medseg.prediction.overlay import outlines
 
@@ -27,7 +28,14 @@ MEANING = {
     "per-image-foreground": "the value of each image, foreground only, averaged over images",
     "pooled-foreground": "pixels of all images counted together, foreground only: large lesions weigh more",
     "macro-with-background": "pooled pixels, averaged over background and foreground: always flattering",
+    "pranet": "maps stretched to 0..1, averaged over 256 thresholds and images: most polyp tables",
+    "uacanet": "as pranet, without the stretching",
+    "polyp-pvt-soft": "soft Dice of stretched maps, as in Polyp-PVT's training log",
+    "fcbformer-352": "per image at 352x352",
+    "ducknet-352": "pooled pixels at 352x352",
 }
+HEADS = {"iou": "IoU", "max_dice": "Max Dice", "max_iou": "Max IoU", "weighted_f": "Weighted F", "s_measure": "S-measure",
+         "e_measure": "E-measure", "max_e_measure": "Max E-measure", "mae": "Mean absolute error"}
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
 
@@ -52,13 +60,18 @@ def pick(rows: Sequence[dict[str, Any]], best: int = 4, median: int = 4, worst: 
     return {"worst": low, "median": rest[start : start + median], "best": high}
 
 
+def worst_shown(rows: Sequence[dict[str, Any]]) -> int:
+    """How many of the worst images to draw: all below .5 Dice, but at least 8 and at most 24."""
+    return min(24, max(8, sum(_finite(row.get("dice")) and row["dice"] < 0.5 for row in rows)))
+
+
 def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, Any]],
                  pictures: dict[str, list[Picture]], config: dict | None = None, environment: dict | None = None) -> None:
     """Write the page. `summary` is summary.json, `rows` per_image.csv, `history` metrics.csv; keys that miss are left out."""
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
-        _head(title, summary), _protocols(summary), _distribution(scores, len(rows)), _curves(history, summary),
-        *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
+        _head(title, summary), _protocols(summary), *sections(summary), _distribution(scores, len(rows)),
+        _curves(history, summary), _left_tail(scores), *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
         _details(f"All {len(rows)} images", _table(rows)),
         _details("Settings", _pairs(config)) if config else "",
         _details("Environment", _pairs(environment)) if environment else "",
@@ -89,8 +102,9 @@ def _head(title: str, summary: dict[str, Any]) -> str:
 
 
 def _protocols(summary: dict[str, Any]) -> str:
-    names = ("dice", "iou", "precision", "recall", "specificity")
-    head = "".join(f"<th scope=col>{'IoU' if name == 'iou' else name.capitalize()}</th>" for name in names)
+    basic = ("dice", "iou", "precision", "recall", "specificity")
+    names = list(dict.fromkeys([*basic, *(key for values in summary["protocols"].values() for key in values)]))
+    head = "".join(f"<th scope=col>{_text(HEADS.get(name) or name.replace('_', ' ').capitalize())}</th>" for name in names)
     lines = "".join(
         f"<tr><th scope=row>{_text(name)}<small>{MEANING.get(name, '')}</small></th>"
         + "".join(f"<td>{_number(values.get(key))}</td>" for key in names) + "</tr>"
@@ -98,7 +112,7 @@ def _protocols(summary: dict[str, Any]) -> str:
     empty = summary.get("empty_masks") or {}
     policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
               f"of these {_text(empty.get('false_alarms'))} with a false alarm.</p>") if empty else ""
-    return ("<section><h2>Numbers</h2><p>Three conventions of the literature. They are different quantities: "
+    return ("<section><h2>Numbers</h2><p>Conventions of the literature. They are different quantities: "
             "compare a number only with others of its own row.</p>"
             f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
             f"<tbody>{lines}</tbody></table></div>{policy}</section>")
@@ -112,6 +126,14 @@ def _distribution(scores: list[float], count: int) -> str:
     return (f"<section><h2>Dice of each image</h2><p>Median {middle:.3f}, half of the images between {low:.3f} and {high:.3f}; "
             f"{missed} of {count} below .5.</p>"
             + histogram(scores, x_label="Dice", y_label="images", mark=float(middle)) + "</section>")
+
+
+def _left_tail(scores: list[float]) -> str:
+    if not scores:
+        return ""
+    low = sum(score < 0.5 for score in scores)
+    return (f"<section><h2>Left tail</h2><p>{low / len(scores):.1%} of the images ({low} of {len(scores)}) have a Dice below .5. "
+            f"{'They come' if low <= 24 else 'The worst 24 come'} first among the worst images below.</p></section>")
 
 
 def _curves(history: list[dict[str, Any]], summary: dict[str, Any]) -> str:
