@@ -12,6 +12,7 @@ import torch
 
 from medseg import Predictor, checkpoint
 from medseg.cli import main
+from medseg.evaluation.measure import measure_image
 from medseg.evaluation.published import PUBLISHED
 from medseg.files import read_csv
 
@@ -116,3 +117,38 @@ def test_a_calibrated_run(run, dataset, tmp_path, capsys):
     summary, _ = results(tmp_path / "c")
     assert summary["temperature"] == result["temperature"]
     assert summary["calibration"]["all"]["ece"] == pytest.approx(result["after"]["ece"], abs=1e-3)  # sizes weigh alike here
+
+
+def test_ignored_pixels_are_in_no_measure():
+    truth = np.zeros((60, 60), np.uint8)
+    truth[20:40, 20:40] = 1
+    ignored = truth.copy()
+    ignored[:10], ignored[50:] = 255, 255
+    prediction, probability = truth.copy(), truth.astype(np.float32) * 0.9
+    prediction[2:8, 2:8], probability[2:8, 2:8] = 1, 0.9
+    whole, part = measure_image(probability, prediction, truth), measure_image(probability, prediction, ignored)
+    assert whole["distances"]["hd95"] > 10 and part["distances"]["hd95"] == 0
+    assert whole["lesions"]["predicted"] == 2 and part["lesions"]["predicted"] == 1
+    assert whole["published"]["fcbformer-352"]["dice"] < 0.97 < part["published"]["fcbformer-352"]["dice"]
+    assert part["bins"][:, 0].sum() == (ignored != 255).sum() and part["bins"][13, 0] == 400
+    nothing = np.where(ignored == 255, ignored, 0)
+    assert part["empty"] == (False, False) and measure_image(probability, prediction, nothing)["empty"] == (False, True)
+
+
+def test_real_masks_moved_by_four_pixels(real, tmp_path):
+    """Every outline pixel has one of the other mask within the shift; JPEG masks, images of several sizes."""
+    files = sorted((real / "Kvasir-SEG" / "masks").iterdir())[:6]
+    for file in files:
+        mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        write(tmp_path / "truth", f"{file.stem}.png", mask)
+        write(tmp_path / "moved", f"{file.stem}.png", np.roll((mask > 127).astype(np.uint8) * 255, 4, 1))
+    assert main(["evaluate", str(tmp_path / "moved"), "--references", str(tmp_path / "truth"), "--protocols", "all", "--tolerance",
+                 "4", "--out", str(tmp_path / "out"), "--no-progress"]) == 0
+    summary, rows = results(tmp_path / "out")
+    for row in (row for row in rows if row["hd95"] > 4):  # only what was rolled over the edge is further off
+        assert np.roll(cv2.imread(str(tmp_path / "truth" / f"{row['name']}.png"), 0) > 127, 4, 1)[:, :4].any()
+    assert any(2 < row["hd95"] <= 4 for row in rows)
+    assert 0.9 < summary["protocols"]["per-image-foreground"]["dice"] < 0.995
+    dice = {name: values["dice"] for name, values in summary["protocols"].items()}
+    assert dice["macro-with-background"] > dice["pooled-foreground"]
+    assert dice["pranet"] == dice["uacanet"] == pytest.approx(dice["per-image-foreground"], abs=0.005)  # sharp: 255 of 256 alike

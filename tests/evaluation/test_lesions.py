@@ -62,3 +62,15 @@ def test_rows_by_size() -> None:
                                                                                          (100, 0.9))]
     found = {row["size"]: (row["images"], row["dice"], row["below_half"]) for row in by_size(rows)}
     assert found == {"none": (1, 1.0, 0.0), "small": (1, 0.2, 1.0), "medium": (2, pytest.approx(0.6), 0.5), "large": (1, 0.9, 0.0)}
+
+
+def test_a_lesion_takes_one_region_only() -> None:
+    """The second region fits the found lesion better than the other one, and is left to the other one."""
+    truth = picture((10, 10, 10, 20), (10, 32, 10, 40))
+    predicted = picture((10, 10, 10, 12), (10, 23, 10, 12))  # IoU .6 and, for the second, .29 and .06
+    assert lesions(predicted, truth, iou=0.05)["matched"].tolist() == [True, True]
+
+
+def test_sizes_begin_at_their_lower_end() -> None:
+    summary = summarise([lesions(picture(), picture((0, 0, 10, 20), (40, 0, 20, 50)))])
+    assert {name: each["lesions"] for name, each in summary["by_size"].items()} == {"small": 0, "medium": 1, "large": 1}

@@ -34,8 +34,7 @@ MEANING = {
     "fcbformer-352": "per image at 352x352",
     "ducknet-352": "pooled pixels at 352x352",
 }
-HEADS = {"iou": "IoU", "max_dice": "Max Dice", "max_iou": "Max IoU", "weighted_f": "Weighted F", "s_measure": "S-measure",
-         "e_measure": "E-measure", "max_e_measure": "Max E-measure", "mae": "Mean absolute error"}
+PUBLISHED_POLICY = " From pranet on, the conventions treat such masks as their sources do: most give 0."
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
 
@@ -102,16 +101,16 @@ def _head(title: str, summary: dict[str, Any]) -> str:
 
 
 def _protocols(summary: dict[str, Any]) -> str:
-    basic = ("dice", "iou", "precision", "recall", "specificity")
-    names = list(dict.fromkeys([*basic, *(key for values in summary["protocols"].values() for key in values)]))
-    head = "".join(f"<th scope=col>{_text(HEADS.get(name) or name.replace('_', ' ').capitalize())}</th>" for name in names)
+    names = ("dice", "iou", "precision", "recall", "specificity")
+    head = "".join(f"<th scope=col>{'IoU' if name == 'iou' else name.capitalize()}</th>" for name in names)
     lines = "".join(
         f"<tr><th scope=row>{_text(name)}<small>{MEANING.get(name, '')}</small></th>"
         + "".join(f"<td>{_number(values.get(key))}</td>" for key in names) + "</tr>"
         for name, values in summary["protocols"].items())
     empty = summary.get("empty_masks") or {}
     policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
-              f"of these {_text(empty.get('false_alarms'))} with a false alarm.</p>") if empty else ""
+              f"of these {_text(empty.get('false_alarms'))} with a false alarm."
+              f"{PUBLISHED_POLICY if 'pranet' in summary['protocols'] else ''}</p>") if empty else ""
     return ("<section><h2>Numbers</h2><p>Conventions of the literature. They are different quantities: "
             "compare a number only with others of its own row.</p>"
             f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"

@@ -9,6 +9,9 @@ from typing import Any
 
 from medseg.evaluation.charts import line_chart
 
+SALIENCY = {"max_dice": "highest Dice of a threshold", "max_iou": "highest IoU of a threshold", "weighted_f": "weighted F-beta",
+            "s_measure": "S-measure", "e_measure": "E-measure, mean over thresholds",
+            "max_e_measure": "E-measure, highest of a threshold", "mae": "mean absolute error"}
 LABELS = {"hd95": "95 % Hausdorff distance", "assd": "average surface distance", "surface_dice": "surface Dice",
           "boundary_iou": "boundary IoU", "hd95_detected": "95 % Hausdorff distance, both masks non-empty",
           "assd_detected": "average surface distance, both masks non-empty", "missed": "images with a missed lesion",
@@ -19,8 +22,8 @@ LABELS = {"hd95": "95 % Hausdorff distance", "assd": "average surface distance",
 
 def sections(summary: dict[str, Any]) -> list[str]:
     """HTML of each part whose numbers are in the summary."""
-    return [build(summary[key]) for key, build in (("by_size", _by_size), ("distances", _distances), ("lesions", _lesions),
-                                                   ("calibration", _calibration)) if summary.get(key)]
+    blocks = {"by_size": _by_size, "distances": _distances, "lesions": _lesions, "calibration": _calibration}
+    return [_saliency(summary["protocols"]), *(build(summary[key]) for key, build in blocks.items() if summary.get(key))]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -29,6 +32,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = "".join(f"<tr><th scope=row>{_text(first)}</th>{''.join(f'<td>{_number(cell)}</td>' for cell in rest)}</tr>"
                     for first, *rest in rows)
     return f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+
+
+def _saliency(protocols: dict[str, dict[str, float]]) -> str:
+    """What the tables of polyp papers print beside Dice and IoU; nothing without those conventions."""
+    shown = [name for name in ("pranet", "uacanet") if name in protocols]
+    if not shown:
+        return ""
+    rows = [(label, *(protocols[name][key] for name in shown)) for key, label in SALIENCY.items()]
+    return ("<section><h2>As the tables of polyp papers</h2><p>Dice and IoU of these conventions are in the table above; the "
+            f"highest values are of the threshold that suits these very images best.</p>"
+            f"{table(('Measure', *shown), rows)}</section>")
 
 
 def _by_size(groups: Sequence[dict[str, Any]]) -> str:
