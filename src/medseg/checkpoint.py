@@ -5,6 +5,7 @@ A checkpoint is a dict of plain values and tensors:
 - `network`: the arguments of `create_model`; `weights`: its state dict;
 - `input`: size, resize policy, channels, bit depth, mean and std of the normalisation;
 - `classes`, `mask_kind`, `epoch`, `step`, `score`, `metric`, `medseg` (version), `config` (flat, as in config.yaml);
+- `temperature` (where `medseg calibrate` was run): what logits are divided by before probabilities are read;
 - `training` (only in last.pt): what resuming needs.
 """
 

@@ -31,7 +31,7 @@ def train(argv: Arguments) -> int:
 
 
 def evaluate(argv: Arguments) -> int:
-    """Judge a run on a part of a data set, at the native resolution of each mask."""
+    """Judge a run, or a folder of predictions, at the native resolution of each mask."""
     from medseg.config import EvaluateConfig, parse
 
     config = parse(EvaluateConfig, argv, prog="medseg evaluate", about=_about(evaluate))
@@ -41,7 +41,38 @@ def evaluate(argv: Arguments) -> int:
     if config.json:
         print_json(summary)
     else:
-        _table("convention", [{"convention": name, **numbers} for name, numbers in summary["protocols"].items()])
+        _evaluation(summary)
+    return 0
+
+
+def _evaluation(summary: dict) -> None:
+    """Print what summary.json holds: narrow tables, for a terminal of 80 columns."""
+    protocols = summary["protocols"]
+    keys = list(protocols["per-image-foreground"])
+    _table("convention", [{"convention": name} | {key: numbers.get(key) for key in keys} for name, numbers in protocols.items()])
+    if "distances" not in summary:
+        return
+    saliency = [key for key in protocols["pranet"] if key not in keys]
+    _table("as the tables of polyp papers", [{"measure": key} | {name: protocols[name][key] for name in ("pranet", "uacanet")}
+                                             for key in saliency])
+    for name in ("distances", "lesions"):
+        _table(name, [{"measure": key, "value": round(value, 4) if value == value else None}
+                      for key, value in summary[name].items() if isinstance(value, (int, float))])
+    print(f"distances: {summary['distances']['policy']}")
+    _table("calibration", [{"pixels": part} | {key: summary["calibration"][part][key] for key in ("ece", "brier")}
+                           for part in ("all", "boundary")])
+
+
+def calibrate(argv: Arguments) -> int:
+    """Fit the temperature of a run's probabilities on its validation part and store it with the run."""
+    from medseg.config import CalibrateConfig, parse
+
+    config = parse(CalibrateConfig, argv, prog="medseg calibrate", about=_about(calibrate))
+    from medseg.evaluation.calibrate import calibrate as run
+
+    result = run(config)
+    if config.json:
+        print_json(result)
     return 0
 
 
@@ -225,6 +256,7 @@ def bench(argv: Arguments) -> int:
 VERBS: dict[str, Callable[[Arguments], int]] = {
     "train": train,
     "evaluate": evaluate,
+    "calibrate": calibrate,
     "predict": predict,
     "compare": compare,
     "lint": lint,

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")])
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 CONFIGS = {"evaluate": schema.EvaluateConfig, "predict": schema.PredictConfig, "compare": schema.CompareConfig,
+           "calibrate": schema.CalibrateConfig,
            "lint": schema.LintConfig, "search": schema.SearchConfig, "models": schema.ListConfig, "bench": schema.BenchConfig,
            "data list": schema.ListConfig, "data prepare": schema.PrepareConfig, "data synthesize": schema.SynthesizeConfig,
            "data check": schema.CheckConfig}
@@ -23,7 +24,7 @@ def commands(path):
     blocks = [text] if path.suffix != ".md" else re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for line in "\n".join(blocks).splitlines():
         found = re.match(r"\s*(?:# |\$\(BIN\)/|torchrun .* -m )?medseg "
-                         r"((?:train|evaluate|predict|compare|lint|search|models|bench|data) ?.*)", line)
+                         r"((?:train|evaluate|calibrate|predict|compare|lint|search|models|bench|data) ?.*)", line)
         if found:
             yield shlex.split(re.split(r"\s#\s| > |$", found[1])[0].replace("...", "--data x").replace("$(", "").rstrip("`."))
 

@@ -3,6 +3,7 @@
 from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
     BenchConfig,
+    CalibrateConfig,
     CheckConfig,
     CompareConfig,
     EvaluateConfig,
@@ -15,6 +16,6 @@ from medseg.config.schema import (
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "CheckConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig", "PredictConfig",
-           "PrepareConfig", "SearchConfig", "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse",
-           "read_yaml"]
+__all__ = ["BenchConfig", "CalibrateConfig", "CheckConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig",
+           "PredictConfig", "PrepareConfig", "SearchConfig", "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten",
+           "make", "parse", "read_yaml"]

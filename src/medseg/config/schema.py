@@ -225,9 +225,15 @@ class SearchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """Judge a run on a part of a data set, at the native resolution of each mask."""
+    """Judge a run, or a folder of predictions, on a part of a data set, at the native resolution of each mask."""
 
-    run: Path = option(help="run folder or checkpoint", positional=True)
+    run: Path = option(help="run folder, checkpoint, or folder of predictions (masks or probability maps)", positional=True)
+    references: Path | None = option(None, "folder of reference masks for a folder of predictions, instead of --data",
+                                     metavar="DIR")
+    protocols: str = option("basic", "basic: three conventions; all: those of published tables too, distances, lesions "
+                                     "and calibration", choices=("basic", "all"))
+    spacing: tuple[float, float] = option((1.0, 1.0), "height and width of a pixel, for distances", above=0)
+    tolerance: float = option(2.0, "surface Dice: distance that counts as right, in the unit of --spacing", at_least=0)
     data: str | None = option(None, "another data set (default: the run's own)", metavar="NAME|PATH")
     data_root: Path | None = option(None, "where known data sets lie (default: the run's own)", metavar="DIR")
     split: str | None = option(None, "its split (default: the run's own)", metavar="NAME|DIR")
@@ -263,6 +269,20 @@ class LintConfig:
 
     table: Path = option(help="CSV file with columns for Dice and IoU of the same results", positional=True, metavar="TABLE.csv")
     json: bool = option(False, "print one JSON document")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig:
+    """Fit the temperature of a run's probabilities on its validation part and store it with the run."""
+
+    run: Path = option(help="run folder or checkpoint", positional=True)
+    data_root: Path | None = option(None, "where known data sets lie (default: the run's own)", metavar="DIR")
+    batch_size: int = option(8, "images a step", at_least=1)
+    accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
+    precision: str = option("auto", "arithmetic", choices=PRECISIONS)
+    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0)
+    json: bool = option(False, "print the result as one JSON document")
+    progress: bool = option(True, "progress bar")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,19 @@ def read_mask(path: Path) -> np.ndarray:
     return _narrow(path, values)
 
 
+def read_map(path: Path) -> np.ndarray:
+    """float32 [H, W] in 0 to 1: a probability map or mask of any tool, 8 or 16 bits over their full range, or floats.
+
+    Of colours the first channel counts. Raises `DecodeError` naming the file.
+    """
+    path = Path(path)
+    data = _bytes(path)
+    values = None if _has_palette(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is not None and values.dtype == np.uint16:
+        return (values if values.ndim == 2 else values[..., 0]).astype(np.float32) / 65535
+    return read_image(path, channels=3)[..., 0].astype(np.float32) / 255
+
+
 def _bytes(path: Path) -> bytes:
     check_open(path)
     try:

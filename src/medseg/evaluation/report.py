@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from medseg.evaluation.breakdown import sections
 from medseg.evaluation.charts import histogram, line_chart
 from medseg.evaluation.methods import methods
 from medseg.evaluation.sections import interval_note, interval_notes, interval_text, repeats_section, stamp_lines
@@ -29,7 +30,13 @@ MEANING = {
     "per-image-foreground": "the value of each image, foreground only, averaged over images",
     "pooled-foreground": "pixels of all images counted together, foreground only: large lesions weigh more",
     "macro-with-background": "pooled pixels, averaged over background and foreground: flattering where lesions are small",
+    "pranet": "maps stretched to 0..1, averaged over 256 thresholds and images: most polyp tables",
+    "uacanet": "as pranet, without the stretching",
+    "polyp-pvt-soft": "soft Dice of stretched maps, as in Polyp-PVT's training log",
+    "fcbformer-352": "per image at 352x352",
+    "ducknet-352": "pooled pixels at 352x352",
 }
+PUBLISHED_POLICY = " From pranet on, the conventions treat such masks as their sources do: most give 0."
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
 
@@ -54,13 +61,18 @@ def pick(rows: Sequence[dict[str, Any]], best: int = 4, median: int = 4, worst: 
     return {"worst": low, "median": rest[start : start + median], "best": high}
 
 
+def worst_shown(rows: Sequence[dict[str, Any]]) -> int:
+    """How many of the worst images to draw: all below .5 Dice, but at least 8 and at most 24."""
+    return min(24, max(8, sum(_finite(row.get("dice")) and row["dice"] < 0.5 for row in rows)))
+
+
 def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, Any]],
                  pictures: dict[str, list[Picture]], config: dict | None = None, environment: dict | None = None) -> None:
     """Write the page. `summary` is summary.json, `rows` per_image.csv, `history` metrics.csv; keys that miss are left out."""
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
-        _head(title, summary), _protocols(summary), repeats_section(summary), _distribution(scores, len(rows)),
-        "" if summary.get("repeats") else _curves(history, summary),
+        _head(title, summary), _protocols(summary), *sections(summary), repeats_section(summary),
+        _distribution(scores, len(rows)), "" if summary.get("repeats") else _curves(history, summary), _left_tail(scores),
         *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
         f"<section><h2>Methods, ready for a paper</h2><p>{_text(methods(summary, config, environment))}</p></section>",
         _details(f"All {len(rows)} images", _table(rows)),
@@ -109,8 +121,9 @@ def _protocols(summary: dict[str, Any]) -> str:
         for name, values in summary["protocols"].items())
     empty = summary.get("empty_masks") or {}
     policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
-              f"of these {_text(empty.get('false_alarms'))} with a false alarm.</p>") if empty else ""
-    return ("<section><h2>Numbers</h2><p>Three conventions of the literature. They are different quantities: "
+              f"of these {_text(empty.get('false_alarms'))} with a false alarm."
+              f"{PUBLISHED_POLICY if 'pranet' in summary['protocols'] else ''}</p>") if empty else ""
+    return ("<section><h2>Numbers</h2><p>Conventions of the literature. They are different quantities: "
             "compare a number only with others of its own row.</p>"
             f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
             f"<tbody>{lines}</tbody></table></div>{policy}{interval_note(summary)}</section>")
@@ -124,6 +137,14 @@ def _distribution(scores: list[float], count: int) -> str:
     return (f"<section><h2>Dice of each image</h2><p>Median {middle:.3f}, half of the images between {low:.3f} and {high:.3f}; "
             f"{missed} of {count} below .5.</p>"
             + histogram(scores, x_label="Dice", y_label="images", mark=float(middle)) + "</section>")
+
+
+def _left_tail(scores: list[float]) -> str:
+    if not scores:
+        return ""
+    low = sum(score < 0.5 for score in scores)
+    return (f"<section><h2>Left tail</h2><p>{low / len(scores):.1%} of the images ({low} of {len(scores)}) have a Dice below .5. "
+            f"{'They come' if low <= 24 else 'The worst 24 come'} first among the worst images below.</p></section>")
 
 
 def _curves(history: list[dict[str, Any]], summary: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from medseg.checkpoint import Input
 from medseg.config import EvaluateConfig
 from medseg.console import progress, to_json
 from medseg.data.cache import Form, Store, open_store, read_pair
-from medseg.data.folder import open_dataset
+from medseg.data.folder import list_images, open_dataset
 from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline, protocol_intervals
-from medseg.evaluation.judge import judge
+from medseg.evaluation.judge import Judged, judge
+from medseg.evaluation.lesions import by_size
+from medseg.evaluation.measure import measure_image, row_of, summarise_measured
 from medseg.evaluation.protocols import per_image, summarise
-from medseg.evaluation.report import Picture, pick, write_report
+from medseg.evaluation.report import Picture, pick, worst_shown, write_report
 from medseg.evaluation.stamp import split_stamp
 from medseg.files import read_csv, write_csv, write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
@@ -38,10 +40,16 @@ FILES = ("summary.json", "per_image.csv", "report.html")
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Judge a run on a part of a data set; write per_image.csv, summary.json and report.html; return the summary."""
+    if is_predictions(config.run):
+        from medseg.evaluation.predictions import evaluate_folder
+
+        return evaluate_folder(config)
+    if config.references:
+        raise UserError(f"--references: {config.run} is a run and brings its own data; name another set by --data")
     stored = checkpoint.load(config.run)
     run = config.run if config.run.is_dir() else config.run.parent
-    dataset, items = _items(config, stored, run)
-    folder = _out(config, run, dataset)
+    dataset, items = dataset_and_items(config, stored, run)
+    folder = out_folder(config, run, dataset)
     accelerator = pick_accelerator(config.accelerator)
     coding = survey(items, kind=stored["mask_kind"], classes=stored["classes"], workers=config.workers or cores())
     logger.info(coding.text)
@@ -52,10 +60,23 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         about=describe(stored, checkpoint.find(config.run), dataset, config.split_part,
                        own=config.data is None and config.split is None),
         config=stored["config"] | ({"workers": config.workers} if config.workers else {}),
-        history=read_csv(run / "metrics.csv"), show=config.progress)
+        history=read_csv(run / "metrics.csv"), show=config.progress, temperature=stored.get("temperature", 1.0),
+        measuring=measuring(config))
     logger.info(headline(summary))
     logger.info(f"report: {folder / 'report.html'}")
     return summary
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether the path is a folder of images, or of `medseg predict`'s results, and not a run."""
+    if not path.is_dir() or any((path / name).exists() for name in ("best.pt", "last.pt", "config.yaml")):
+        return False
+    return any((path / name).is_dir() for name in ("probabilities", "masks")) or bool(list_images(path))
+
+
+def measuring(config: EvaluateConfig) -> dict[str, Any] | None:
+    """The settings of `measure_image`, or None where only the basic conventions are asked for."""
+    return {"spacing": config.spacing, "tolerance": config.tolerance} if config.protocols == "all" else None
 
 
 def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *, own: bool = True) -> dict[str, Any]:
@@ -78,10 +99,12 @@ def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *,
 
 def judge_part(model: nn.Module, items: Sequence[Item], coding: MaskCoding, given: Input, *, folder: Path,
                device: torch.device, precision: str, batch_size: int, config: dict[str, Any], about: dict[str, Any],
-               history: list[dict], threshold: float = 0.5, show: bool = True) -> dict[str, Any]:
+               history: list[dict], threshold: float = 0.5, show: bool = True, temperature: float = 1.0,
+               measuring: dict[str, Any] | None = None) -> dict[str, Any]:
     """Judge the items at the native size of each mask and write the three files into `folder`; returns the summary.
 
-    `config` is the flat config of the run, `about` the head of the summary, `history` the rows of metrics.csv.
+    `config` is the flat config of the run, `about` the head of the summary, `history` the rows of metrics.csv. With
+    `measuring`, the settings of `measure_image`, everything else is measured too.
     """
     form = Form(given.size, given.resize, given.channels, given.bit_depth, native_masks=True,
                 ignore_index=config["ignore_index"])
@@ -90,19 +113,39 @@ def judge_part(model: nn.Module, items: Sequence[Item], coding: MaskCoding, give
         store = open_store(items, coding, form, folder=Path(config["cache_dir"]) if config["cache_dir"] else None,
                            workers=config["workers"] or cores(), progress=advance)
     options = {"classes": coding.classes, "device": device, "precision": precision, "threshold": threshold,
-               "ignore_index": config["ignore_index"]}
+               "ignore_index": config["ignore_index"], "temperature": temperature}
+    measured: dict[int, dict] = {}
+
+    def measure(i: int, *maps: Any) -> None:
+        measured[i] = measure_image(*maps, ignore_index=config["ignore_index"], **(measuring or {}))
+
     with progress("evaluate", show=show) as advance:
-        judged = judge(model, store, given, batch_size=batch_size, progress=advance, **options)
+        judged = judge(model, store, given, batch_size=batch_size, progress=advance, measure=measure if measuring else None,
+                       **options)
+    more = {"parameters": sum(p.numel() for p in model.parameters()), "size": list(given.size), "resize": given.resize,
+            "threshold": threshold, "temperature": temperature, "precision": precision}
+    return write_results(folder, items, coding, judged, [measured[i] for i in range(len(measured))], about=about | more,
+                         started=started, config=config, history=history,
+                         draw=lambda rows: _pictures(model, items, store, coding, given, rows, options))
+
+
+def write_results(folder: Path, items: Sequence[Item], coding: MaskCoding, judged: Judged, measured: list[dict], *,
+                  about: dict[str, Any], started: float, config: dict[str, Any], history: list[dict],
+                  draw: Callable[[list[dict]], dict[str, list[Picture]]]) -> dict[str, Any]:
+    """Write per_image.csv, summary.json and report.html from counts and measurements; returns the summary."""
     names = [item.name for item in items]
     groups = [item.group for item in items]
     rows = [{"name": row["name"], **({"group": group} if any(groups) else {}), **row}
             for row, group in zip(per_image(judged.counts, names), groups, strict=True)]
-    summary = {**about, "n_images": len(items), "classes": coding.classes, "masks": coding.text,
-               "parameters": sum(p.numel() for p in model.parameters()), "size": list(given.size), "resize": given.resize,
-               "threshold": threshold, "precision": precision, **summarise(judged.counts, names),
+    if measured:
+        rows = [row | row_of(each) for row, each in zip(rows, measured, strict=True)]
+    basic = summarise(judged.counts, names)
+    further = summarise_measured(measured) if measured else {"protocols": {}}
+    summary = {**about, "n_images": len(items), "classes": coding.classes, "masks": coding.text, **basic, **further,
+               "protocols": basic["protocols"] | further["protocols"], "by_size": by_size(rows),
                "intervals": protocol_intervals(judged.counts, groups),
                "seconds": round(time.perf_counter() - started, 2), "medseg": medseg.__version__}
-    pictures = _pictures(model, items, store, coding, given, rows, options)
+    pictures = draw(rows)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "per_image.csv", rows)
     write_text(folder / "summary.json", to_json(summary))
@@ -115,7 +158,7 @@ def judge_part(model: nn.Module, items: Sequence[Item], coding: MaskCoding, give
 def _pictures(model: nn.Module, items: Sequence[Item], store: Store, coding: MaskCoding, given: Input, rows: list[dict],
               options: dict[str, Any]) -> dict[str, list[Picture]]:
     """The best, median and worst images at their own size: decoded and predicted again, they are few."""
-    chosen = pick(rows)
+    chosen = pick(rows, worst=worst_shown(rows))
     at = {item.name: i for i, item in enumerate(items)}
     keep = {at[name] for group in chosen.values() for name in group}
     masks = judge(model, store.subset(sorted(keep)), given, batch_size=4, keep=range(len(keep)), **options).masks
@@ -140,7 +183,7 @@ def environment() -> dict[str, Any]:
             "machine": platform.machine(), "cores": cores(), "gpu": gpu, **{name: version(name) for name in packages}}
 
 
-def _items(config: EvaluateConfig, stored: dict[str, Any], run: Path) -> tuple[Dataset, list[Item]]:
+def dataset_and_items(config: EvaluateConfig, stored: dict[str, Any], run: Path) -> tuple[Dataset, list[Item]]:
     """The data set and the images to judge: the run's own, unless another is named."""
     flat = stored["config"]
     root = config.data_root or Path(flat["data_root"])
@@ -148,13 +191,18 @@ def _items(config: EvaluateConfig, stored: dict[str, Any], run: Path) -> tuple[D
         dataset = _unchanged(load_dataset(flat["data"], data_root=root, split=flat["split"], hold_out=flat["hold_out"]), run)
     else:
         dataset = open_dataset(config.data or flat["data"], data_root=root, split=config.split)
-    if config.split_part == "all":
-        return dataset, [item for part in dataset.parts.values() for item in part]
-    items = dataset.parts.get(config.split_part, ())
+    return dataset, items_of(dataset, config.split_part)
+
+
+def items_of(dataset: Dataset, part: str) -> list[Item]:
+    """The images of a part, or of all; `UserError` where it has none."""
+    if part == "all":
+        return [item for items in dataset.parts.values() for item in items]
+    items = dataset.parts.get(part, ())
     if not items:
-        raise UserError(f"--split-part {config.split_part}: {dataset.name} ({dataset.split}) has no such part; it has "
-                        + ", ".join(f"{name} ({len(part)})" for name, part in dataset.parts.items()))
-    return dataset, list(items)
+        raise UserError(f"--split-part {part}: {dataset.name} ({dataset.split}) has no such part; it has "
+                        + ", ".join(f"{name} ({len(each)})" for name, each in dataset.parts.items()))
+    return list(items)
 
 
 def _unchanged(dataset: Dataset, run: Path) -> Dataset:
@@ -168,7 +216,7 @@ def _unchanged(dataset: Dataset, run: Path) -> Dataset:
     return replace(dataset, notes=(*dataset.notes, *notes))
 
 
-def _out(config: EvaluateConfig, run: Path, dataset: Dataset) -> Path:
+def out_folder(config: EvaluateConfig, run: Path, dataset: Dataset) -> Path:
     """The folder of the results; results of others in it are not replaced without --overwrite."""
     if config.out is None:
         words = (dataset.name, dataset.split, config.split_part)

@@ -44,16 +44,20 @@ def margins(logits: Tensor, natives: Sequence[Size], given: Input) -> list[Tenso
         return [unfit(logits[i : i + 1], native, given.size, given.resize)[0] for i, native in enumerate(natives)]
 
 
-def classify(margin: Tensor, threshold: float = 0.5) -> Tensor:
-    """uint8 [H, W] class map of what `margins` gives: foreground from probability `threshold` on, or the likeliest class."""
+def classify(margin: Tensor, threshold: float = 0.5, temperature: float = 1.0) -> Tensor:
+    """uint8 [H, W] class map of what `margins` gives: foreground from probability `threshold` on, or the likeliest class.
+
+    `temperature` moves the edge of thresholds other than .5, and neither that one nor the likeliest class.
+    """
     if margin.shape[0] == 1:
-        edge = math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
+        edge = temperature * math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
         return (margin[0] > edge).to(torch.uint8)
     return margin.argmax(0).to(torch.uint8)
 
 
-def probabilities(margin: Tensor) -> Tensor:
-    """float32 [K, H, W] class probabilities of what `margins` gives."""
+def probabilities(margin: Tensor, temperature: float = 1.0) -> Tensor:
+    """float32 [K, H, W] class probabilities of what `margins` gives, divided by the `temperature` of `medseg calibrate`."""
+    margin = margin / temperature if temperature != 1 else margin
     if margin.shape[0] == 1:
         foreground = torch.sigmoid(margin)
         return torch.cat([1 - foreground, foreground])

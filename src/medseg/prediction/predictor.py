@@ -22,10 +22,10 @@ class Predictor:
     """`Predictor.load("runs/mine")("image.png")` is the mask. Needs nothing but the run folder or its checkpoint."""
 
     def __init__(self, model: nn.Module, given: checkpoint.Input, *, classes: int, device: torch.device | str = "cpu",
-                 precision: str = "fp32", about: dict[str, Any] | None = None) -> None:
+                 precision: str = "fp32", about: dict[str, Any] | None = None, temperature: float = 1.0) -> None:
         self.device, self.precision, self.classes, self.given = torch.device(device), precision, classes, given
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)
-        self.about = about or {}
+        self.about, self.temperature = about or {}, temperature
         self._mean, self._std = given.constants(self.device)
 
     @classmethod
@@ -35,15 +35,15 @@ class Predictor:
         stored = checkpoint.load(Path(run))
         about = {key: value for key, value in stored.items() if key not in ("weights", "training")}
         return cls(load_network(stored, accelerator), checkpoint.input_of(stored), classes=stored["classes"], device=accelerator,
-                   precision=pick_precision(precision, accelerator), about=about)
+                   precision=pick_precision(precision, accelerator), about=about, temperature=stored.get("temperature", 1.0))
 
     def __call__(self, image: np.ndarray | str | Path, threshold: float = 0.5) -> np.ndarray:
         """uint8 [H, W] class indices (0 background) of an image: a file, or uint8 [H, W, 3] RGB or [H, W] grey."""
-        return classify(self.margins([self._read(image)])[0], threshold).cpu().numpy()
+        return classify(self.margins([self._read(image)])[0], threshold, self.temperature).cpu().numpy()
 
     def probability(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """float32 [K, H, W] class probabilities of an image, at its own size."""
-        return probabilities(self.margins([self._read(image)])[0]).cpu().numpy()
+        """float32 [K, H, W] class probabilities of an image, at its own size; calibrated if the run is."""
+        return probabilities(self.margins([self._read(image)])[0], self.temperature).cpu().numpy()
 
     def margins(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """Native-size logits of several images [H, W, C] whose network inputs share one size; see `inference.margins`."""

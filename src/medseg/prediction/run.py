@@ -52,7 +52,7 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
         writing: list[Future] = []
         for done, (paths, images) in enumerate(_batches(predictor, files, config.batch_size, workers, pool, failed)):
             for path, image, margin in zip(paths, images, predictor.margins(images), strict=True):
-                writing.append(pool.submit(_write, config, kinds, names[path], image, margin, predictor.classes))
+                writing.append(pool.submit(_write, config, kinds, names[path], image, margin, predictor))
             while len(writing) > 4 * config.batch_size:
                 writing.pop(0).result()  # bounded memory, and the first failure to write ends the run
             if advance:
@@ -131,8 +131,10 @@ def _batches(predictor: Predictor, files: dict[Path, Path], size: int, workers: 
         yield paths, images
 
 
-def _write(config: PredictConfig, kinds: Sequence[str], name: str, image: np.ndarray, margin: Tensor, classes: int) -> None:
-    mask = classify(margin, config.threshold).cpu().numpy()
+def _write(config: PredictConfig, kinds: Sequence[str], name: str, image: np.ndarray, margin: Tensor,
+           predictor: Predictor) -> None:
+    classes = predictor.classes
+    mask = classify(margin, config.threshold, predictor.temperature).cpu().numpy()
     for kind in kinds:
         path = config.out / OUTPUTS[kind] / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +144,7 @@ def _write(config: PredictConfig, kinds: Sequence[str], name: str, image: np.nda
             rgb = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
             _png(path, blend(rgb, mask, alpha=config.alpha)[..., ::-1])
         else:
-            share = probabilities(margin).cpu().numpy()
+            share = probabilities(margin, predictor.temperature).cpu().numpy()
             for k in range(1, classes):
                 at = path if classes == 2 else path.with_name(f"{path.stem}_class{k}.png")
                 _png(at, np.round(share[k] * 65535).astype(np.uint16))

@@ -1,0 +1,88 @@
+"""The parts of report.html that `--protocols all` adds: distances, lesions, calibration; and the table by lesion size."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from medseg.evaluation.charts import line_chart
+
+SALIENCY = {"max_dice": "highest Dice of a threshold", "max_iou": "highest IoU of a threshold", "weighted_f": "weighted F-beta",
+            "s_measure": "S-measure", "e_measure": "E-measure, mean over thresholds",
+            "max_e_measure": "E-measure, highest of a threshold", "mae": "mean absolute error"}
+LABELS = {"hd95": "95 % Hausdorff distance", "assd": "average surface distance", "surface_dice": "surface Dice",
+          "boundary_iou": "boundary IoU", "hd95_detected": "95 % Hausdorff distance, both masks non-empty",
+          "assd_detected": "average surface distance, both masks non-empty", "missed": "images with a missed lesion",
+          "false_alarms": "empty images with a prediction", "recall": "recall", "precision": "precision",
+          "touched_recall": "recall, any overlap", "false_positives_per_frame": "false positives a frame",
+          "false_alarm_rate": "false-alarm rate on empty frames", "lesions": "lesions", "predicted": "predicted regions"}
+
+
+def sections(summary: dict[str, Any]) -> list[str]:
+    """HTML of each part whose numbers are in the summary."""
+    blocks = {"by_size": _by_size, "distances": _distances, "lesions": _lesions, "calibration": _calibration}
+    return [_saliency(summary["protocols"]), *(build(summary[key]) for key, build in blocks.items() if summary.get(key))]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """An HTML table; the first cell of each row is its head."""
+    top = "".join(f"<th scope=col>{_text(cell)}</th>" for cell in head)
+    lines = "".join(f"<tr><th scope=row>{_text(first)}</th>{''.join(f'<td>{_number(cell)}</td>' for cell in rest)}</tr>"
+                    for first, *rest in rows)
+    return f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+
+
+def _saliency(protocols: dict[str, dict[str, float]]) -> str:
+    """What the tables of polyp papers print beside Dice and IoU; nothing without those conventions."""
+    shown = [name for name in ("pranet", "uacanet") if name in protocols]
+    if not shown:
+        return ""
+    rows = [(label, *(protocols[name][key] for name in shown)) for key, label in SALIENCY.items()]
+    return ("<section><h2>As the tables of polyp papers</h2><p>Dice and IoU of these conventions are in the table above; the "
+            f"highest values are of the threshold that suits these very images best.</p>"
+            f"{table(('Measure', *shown), rows)}</section>")
+
+
+def _by_size(groups: Sequence[dict[str, Any]]) -> str:
+    rows = [(each["size"], each["images"], each["dice"], each["below_half"]) for each in groups]
+    return ("<section><h2>By lesion size</h2><p>Size is the share of the image that is lesion: small below 2 %, large from 10 % "
+            f"on.</p>{table(('Size', 'Images', 'Mean Dice', 'Share below .5'), rows)}</section>")
+
+
+def _distances(values: dict[str, Any]) -> str:
+    keys = ("hd95", "assd", "surface_dice", "boundary_iou", "hd95_detected", "assd_detected", "missed", "false_alarms")
+    unit = "pixels" if values["spacing"] == [1.0, 1.0] else f"the unit of a spacing of {values['spacing']}"
+    rows = [(LABELS[key], values[key]) for key in keys]
+    return (f"<section><h2>Distances</h2><p>In {_text(unit)}; surface Dice within {values['tolerance']:g}.</p>"
+            f"{table(('Measure', 'Value'), rows)}<p class=small>Policy: {_text(values['policy'])}.</p></section>")
+
+
+def _lesions(values: dict[str, Any]) -> str:
+    keys = ("lesions", "predicted", "recall", "touched_recall", "precision", "false_positives_per_frame", "false_alarm_rate")
+    sizes = [(f"recall, {name} ({each['lesions']})", each["recall"]) for name, each in values["by_size"].items()]
+    return (f"<section><h2>Lesions</h2><p>Connected regions, matched one to one from IoU {values['iou']:g} on; "
+            f"{values['empty_frames']} frames have no lesion.</p>"
+            f"{table(('Measure', 'Value'), [(LABELS[key], values[key]) for key in keys] + sizes)}</section>")
+
+
+def _calibration(values: dict[str, Any]) -> str:
+    parts = {"all": "all pixels", "boundary": "near the boundary"}
+    curves = {"ideal": [(0.0, 0.0), (1.0, 1.0)]}
+    curves |= {parts[part]: [(point["probability"], point["foreground"]) for point in values[part]["diagram"]] for part in parts}
+    rows = [(parts[part], values[part]["ece"], values[part]["brier"]) for part in parts]
+    return ("<section><h2>Calibration</h2><p>How often a pixel is foreground, by its predicted probability: on the diagonal the "
+            f"probability is right. Near the boundary means {_text(values['boundary_within'])}.</p>"
+            + line_chart(curves, x_label="predicted probability", y_label="share of foreground", y_range=(0.0, 1.0))
+            + table(("Pixels", "Expected calibration error", "Brier score"), rows) + "</section>")
+
+
+def _number(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,79 @@
+"""Lesions found and invented: connected regions of prediction and reference, matched one to one by IoU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+SIZES = {"small": (0.0, 0.02), "medium": (0.02, 0.10), "large": (0.10, math.inf)}  # share of the image, from .. below
+
+
+def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> dict[str, Any]:
+    """Of one image, masks bool [H, W]: {"shares": of each reference lesion, "matched": bool of each, "touched": bool of each,
+    "predicted": regions}.
+
+    Regions are connected over eight neighbours, and none is too small to count. Pairs of IoU from `iou` on are matched, the
+    best first, each region once. A lesion is touched if any predicted pixel lies on it.
+    """
+    count, marks = _regions(truth)
+    predicted, found = _regions(prediction)
+    pairs = np.bincount((marks * (predicted + 1) + found).ravel(), minlength=(count + 1) * (predicted + 1))
+    pairs = pairs.reshape(count + 1, predicted + 1)
+    areas = pairs[1:].sum(axis=1)
+    common = pairs[1:, 1:]
+    overlap = common / np.maximum(1, areas[:, None] + pairs[:, 1:].sum(axis=0)[None] - common)
+    matched = np.zeros(count, bool)
+    taken = np.zeros(predicted, bool)
+    for at in np.argsort(-overlap, axis=None, kind="stable"):
+        i, j = divmod(int(at), predicted)
+        if overlap[i, j] < max(iou, 1e-12):
+            break
+        if not (matched[i] or taken[j]):
+            matched[i] = taken[j] = True
+    return {"shares": areas / truth.size, "matched": matched, "touched": common.any(axis=1), "predicted": predicted}
+
+
+def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str, Any]:
+    """Over all images: recall, precision, false positives a frame, recall by lesion size, false alarms on empty frames.
+
+    NaN where there is nothing to divide by. The false-alarm rate is the share of frames without lesion on which anything is
+    predicted.
+    """
+    shares = np.concatenate([image["shares"] for image in images])
+    matched = np.concatenate([image["matched"] for image in images])
+    touched = np.concatenate([image["touched"] for image in images])
+    predicted = sum(image["predicted"] for image in images)
+    empty = [image for image in images if not len(image["shares"])]
+    alarms = sum(image["predicted"] > 0 for image in empty)
+    by_size = {}
+    for name, (low, high) in SIZES.items():
+        inside = (shares >= low) & (shares < high)
+        by_size[name] = {"lesions": int(inside.sum()), "recall": _ratio(matched[inside].sum(), inside.sum())}
+    return {"iou": iou, "lesions": len(shares), "predicted": predicted, "matched": int(matched.sum()),
+            "recall": _ratio(matched.sum(), len(shares)), "precision": _ratio(matched.sum(), predicted),
+            "touched_recall": _ratio(touched.sum(), len(shares)),
+            "false_positives_per_frame": _ratio(predicted - matched.sum(), len(images)), "by_size": by_size,
+            "empty_frames": len(empty), "false_alarm_frames": alarms, "false_alarm_rate": _ratio(alarms, len(empty))}
+
+
+def by_size(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of per_image.csv by the share of the image that is lesion: size, images, mean Dice, share below .5."""
+    shares = np.array([(row["tp"] + row["fn"]) / max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"]) for row in rows])
+    dice = np.array([row["dice"] for row in rows], float)
+    groups = {"none": shares == 0} | {name: (shares >= low) & (shares < high) & (shares > 0)
+                                      for name, (low, high) in SIZES.items()}
+    return [{"size": name, "images": int(at.sum()), "dice": float(dice[at].mean()), "below_half": float((dice[at] < 0.5).mean())}
+            for name, at in groups.items() if at.any()]
+
+
+def _regions(mask: np.ndarray) -> tuple[int, np.ndarray]:
+    count, marks = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    return count - 1, marks.astype(np.int64)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return float(part) / float(whole) if whole else math.nan
