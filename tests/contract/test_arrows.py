@@ -12,7 +12,7 @@ LAYERS = [
     {"errors"},
     {"config", "files", "console", "hardware"},
     {"data", "models", "losses", "metrics"},
-    {"checkpoint", "augment"},
+    {"checkpoint", "augment", "leaks"},
     {"prediction"},
     {"evaluation"},
     {"training"},

@@ -4,12 +4,14 @@ from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
     BenchConfig,
     EvaluateConfig,
+    LeaksConfig,
     ListConfig,
     PredictConfig,
     PrepareConfig,
+    SplitConfig,
     SynthesizeConfig,
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "EvaluateConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SynthesizeConfig", "TrainConfig",
-           "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
+__all__ = ["BenchConfig", "EvaluateConfig", "LeaksConfig", "ListConfig", "PredictConfig", "PrepareConfig", "SplitConfig",
+           "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
