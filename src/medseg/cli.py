@@ -42,6 +42,8 @@ def evaluate(argv: Arguments) -> int:
         print_json(summary)
     else:
         _table("convention", [{"convention": name, **numbers} for name, numbers in summary["protocols"].items()])
+        if summary["leaky"]:
+            print(summary["leaky"])
     return 0
 
 

@@ -82,7 +82,8 @@ def _head(title: str, summary: dict[str, Any]) -> str:
                      "resolution of each mask")
     dice = summary["protocols"].get("per-image-foreground", {}).get("dice")
     notes = "".join(f"<li>{_text(note)}</li>" for note in summary.get("notes", []))
-    return (f"<header><h1>{_text(title)}</h1><p class=facts>{' · '.join(facts)} · {summary['n_images']} images</p>"
+    stamp = f"<p class=leaky>{_text(summary['leaky'])}</p>" if summary.get("leaky") else ""
+    return (f"<header><h1>{_text(title)}</h1><p class=facts>{' · '.join(facts)} · {summary['n_images']} images</p>{stamp}"
             f'<div class=headline><span class=number>{_number(dice)}</span><p>mean Dice of the foreground, each image counting the '
             f"same</p></div>{''.join(f'<p class=small>{line}</p>' for line in lines)}"
             f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>")
@@ -200,6 +201,7 @@ h2{font-size:1.15rem;margin:36px 0 6px;border-top:1px solid var(--line);padding-
 .small{margin:2px 0}
 .headline{display:flex;align-items:baseline;gap:16px;margin:14px 0 8px;flex-wrap:wrap}.number{font-size:3.2rem;font-weight:650;
 letter-spacing:-.02em;font-variant-numeric:tabular-nums}.notes{font-size:.86rem;color:var(--soft);padding-left:18px;margin:8px 0}
+.leaky{border:2px solid var(--b);border-radius:6px;padding:8px 12px;font-weight:600}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th[scope=row],th:first-child,
 td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}th small{display:block;font-weight:400;max-width:36em}

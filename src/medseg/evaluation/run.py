@@ -20,9 +20,11 @@ from medseg.config import EvaluateConfig
 from medseg.console import progress, to_json
 from medseg.data.cache import Form, Store, open_store, read_pair
 from medseg.data.folder import open_dataset
+from medseg.data.groups import leak_stamp, stamp_of
 from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
+from medseg.data.splits import read_split
 from medseg.errors import UserError
 from medseg.evaluation.judge import judge
 from medseg.evaluation.protocols import per_image, summarise
@@ -40,6 +42,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     run = config.run if config.run.is_dir() else config.run.parent
     dataset, items = _items(config, stored, run)
     folder = _out(config, run, dataset)
+    stamp = _stamp(config, stored, run, dataset, items)
     accelerator = pick_accelerator(config.accelerator)
     coding = survey(items, kind=stored["mask_kind"], classes=stored["classes"], workers=config.workers or cores())
     logger.info(coding.text)
@@ -47,15 +50,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         load_network(stored, accelerator), items, coding,
         checkpoint.input_of(stored), folder=folder, device=torch.device(accelerator),
         precision=pick_precision(config.precision, accelerator), batch_size=config.batch_size, threshold=config.threshold,
-        about=describe(stored, checkpoint.find(config.run), dataset, config.split_part),
+        about=describe(stored, checkpoint.find(config.run), dataset, config.split_part, stamp),
         config=stored["config"] | ({"workers": config.workers} if config.workers else {}),
         history=read_csv(run / "metrics.csv"), show=config.progress)
     logger.info(f"report: {folder / 'report.html'}")
     return summary
 
 
-def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str) -> dict[str, Any]:
-    """What is being judged: the head of summary.json."""
+def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, leaky: str) -> dict[str, Any]:
+    """What is being judged: the head of summary.json. `leaky` is the stamp of a split that leaks, or an empty text."""
+    if leaky:
+        logger.warning(f"{part}: {leaky}")
     flat = stored["config"]
     network = stored["network"]
     words = [network["name"]]
@@ -66,7 +71,7 @@ def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str) ->
     chosen = f"best validation {stored['metric']}" if flat["select"] == "best" else "last epoch, no selection"
     return {"data": dataset.name, "split": dataset.split, "part": part, "model": " ".join(words),
             "checkpoint": {"file": file.name, "epoch": stored["epoch"], "selected_by": chosen, "score": stored["score"]},
-            "notes": list(dataset.notes)}
+            "leaky": leaky, "notes": list(dataset.notes)}
 
 
 def judge_part(model: nn.Module, items: Sequence[Item], coding: MaskCoding, given: Input, *, folder: Path,
@@ -145,6 +150,18 @@ def _items(config: EvaluateConfig, stored: dict[str, Any], run: Path) -> tuple[D
         raise UserError(f"--split-part {config.split_part}: {dataset.name} ({dataset.split}) has no such part; it has "
                         + ", ".join(f"{name} ({len(part)})" for name, part in dataset.parts.items()))
     return dataset, list(items)
+
+
+def _stamp(config: EvaluateConfig, stored: dict[str, Any], run: Path, dataset: Dataset, items: Sequence[Item]) -> str:
+    """The leak stamp: by the run's own split, or, where another split of its data is judged, by the images that it saw."""
+    if config.data is None and config.split is None:
+        return stamp_of(dataset, config.split_part)
+    if config.split_part not in ("validation", "test") or not (run / "splits").is_dir() or (
+            config.data not in (None, stored["config"]["data"])):
+        return ""
+    lists = read_split(run / "splits")
+    seen = {name for part in ("train", "validation") for name in lists.get(part, ())}
+    return leak_stamp(items, [item for part in dataset.parts.values() for item in part if item.name in seen])
 
 
 def _unchanged(dataset: Dataset, run: Path) -> Dataset:

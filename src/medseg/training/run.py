@@ -23,6 +23,7 @@ from medseg.config import TrainConfig, dump, flatten
 from medseg.console import log_to_file, to_json
 from medseg.data.batches import TrainBatches
 from medseg.data.geometry import fit_mask
+from medseg.data.groups import stamp_of
 from medseg.data.splits import write_split
 from medseg.errors import UserError
 from medseg.evaluation.judge import Judged, judge
@@ -169,7 +170,8 @@ class Session:
                     summaries[part] = judge_part(
                         model, items, parts.coding, parts.given, folder=self.run / "report" / part, device=self.fabric.device,
                         precision=self.precision, batch_size=self._val_batch_size(), config=flatten(config), history=history,
-                        about=describe(stored, checkpoint.find(self.run), parts.dataset, part), show=config.output.progress)
+                        about=describe(stored, checkpoint.find(self.run), parts.dataset, part, stamp_of(parts.dataset, part)),
+                        show=config.output.progress)
                 except UserError as error:  # the test part is first opened here
                     raise UserError(f"{error}. The training is complete: then run medseg evaluate {self.run} --split-part {part}"
                                     ) from None
