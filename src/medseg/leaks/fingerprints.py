@@ -2,7 +2,7 @@
 
 The features are SIFT (Lowe, Int. J. Comput. Vision 60, 2004) of the green channel, where vessels and folds show best, after
 local equalisation of contrast. Unlike the paper: weaker features are kept, since mucosa has few strong ones, and none at the
-black frame of an endoscope, which is the same in every video.
+black frame of an endoscope or at text written into the frame, which are alike in all videos of one processor.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ LONG_SIDE = 384  # pixels at which features are sought
 FEATURES = 600
 DARK = 25  # of 255: below it a pixel belongs to the frame of the endoscope
 FRAME_MARGIN = 8  # pixels around that frame without features
+OVERLAY = 60  # how much brighter than their surroundings, in all channels, the strokes of written text are, of 255
+STROKE = 13  # pixels: wider bright areas are no text
+OVERLAY_MARGIN = 4  # pixels around text without features
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,26 @@ def local_features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inside = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     inside = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     inside = cv2.erode(inside, np.ones((2 * FRAME_MARGIN + 1,) * 2, np.uint8))[1:-1, 1:-1]
-    green = cv2.createCLAHE(3.0, (8, 8)).apply(np.ascontiguousarray(image[..., 1]))
+    bright = overlay(image)
+    inside[cv2.dilate(bright, np.ones((2 * OVERLAY_MARGIN + 1,) * 2, np.uint8)) > 0] = 0
+    green = np.ascontiguousarray(image[..., 1])
+    without = cv2.morphologyEx(green, cv2.MORPH_OPEN, np.ones((STROKE, STROKE), np.uint8))
+    green = cv2.createCLAHE(3.0, (8, 8)).apply(np.where(bright > 0, without, green))
     sift = cv2.SIFT_create(nfeatures=FEATURES, contrastThreshold=0.02, edgeThreshold=15)
     found, descriptors = sift.detectAndCompute(green, np.ascontiguousarray(inside))
     if descriptors is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8)
     return np.array([each.pt for each in found], np.float32), descriptors.astype(np.uint8)
+
+
+def overlay(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W], 1 at thin white structures: the names and dates that a processor writes into frames, and small highlights.
+
+    Without this, two frames of different patients agree in their letters.
+    """
+    grey = image.min(axis=2)
+    thin = cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, np.ones((STROKE, STROKE), np.uint8))
+    return cv2.dilate((thin > OVERLAY).astype(np.uint8), np.ones((5, 5), np.uint8))
 
 
 def _colours(image: np.ndarray) -> np.ndarray:
