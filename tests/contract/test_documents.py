@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")])
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 CONFIGS = {"evaluate": schema.EvaluateConfig, "predict": schema.PredictConfig, "models": schema.ListConfig,
-           "data list": schema.ListConfig, "data prepare": schema.PrepareConfig, "data synthesize": schema.SynthesizeConfig}
+           "data list": schema.ListConfig, "data prepare": schema.PrepareConfig, "data synthesize": schema.SynthesizeConfig,
+           "data leaks": schema.LeaksConfig, "data split": schema.SplitConfig}
 
 
 def commands(path):

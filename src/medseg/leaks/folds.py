@@ -42,8 +42,8 @@ def split(config: SplitConfig) -> dict[str, Any]:
         items = _auto_groups(items, workers, config.progress)
     grouped = config.scheme == "grouped-kfold"
     if grouped and not any(item.group for item in items):
-        raise UserError(f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of name,group), or --groups "
-                        "auto to keep together what looks the same")
+        raise UserError(f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of name,group), or "
+                        "--groups auto to keep together what looks the same")
     alone = sum(item.group is None for item in items)
     units = [item.group if grouped and item.group else f" {item.name}" for item in items]  # no group starts with a blank
     shares = foreground(items, workers)
@@ -61,8 +61,8 @@ def split(config: SplitConfig) -> dict[str, Any]:
         stamps.append(leak_stamp(parts["test"], [item for part in ("train", "validation") for item in parts.get(part, ())]))
         rows.append(_row(fold, parts["test"], shares[folds == fold]))
     source = {"auto": "auto: clusters of images that show the same scene", "known": "known"}.get(config.groups, config.groups)
-    notes = [f"groups are clusters by appearance: {len({item.group for item in items})} of {len(items)} images; sequences or "
-             "patients may still be divided, a table of them is better"] if config.groups == "auto" else []
+    notes = [f"groups are clusters by appearance: {len({item.group for item in items})} for {len(items)} images; sequences "
+             "or patients may still be divided between parts, a table of them is better"] if config.groups == "auto" else []
     notes += [f"{alone} of {len(items)} images have no group and stand alone"] if grouped and alone else []
     notes += [f"fold {fold}: {stamp}" for fold, stamp in enumerate(stamps, 1) if stamp]
     result = {"data": dataset.name, "scheme": name, "groups": source, "seed": config.seed, "folds": rows, "notes": notes,
