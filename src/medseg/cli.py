@@ -164,8 +164,9 @@ def models(argv: Arguments) -> int:
 
 
 def data(argv: Arguments) -> int:
-    """List known data sets, prepare one as distributed, synthesize one, or check one for faults."""
-    verbs = {"list": data_list, "prepare": data_prepare, "synthesize": data_synthesize, "check": data_check}
+    """List known data sets, prepare or synthesize one, check it for faults, find leaks between parts, divide it into folds."""
+    verbs = {"list": data_list, "prepare": data_prepare, "synthesize": data_synthesize, "check": data_check, "leaks": data_leaks,
+             "split": data_split}
     return _dispatch("medseg data", verbs, argv)
 
 
@@ -238,6 +239,36 @@ def data_check(argv: Arguments) -> int:
         if report["found"]:
             _table(f"faults of {report['data']} (docs/data-check.md has a section for each code)", report["found"])
     return 1 if report["found"] else 0
+
+
+def data_leaks(argv: Arguments) -> int:
+    """Find copies, views of the same scene, and sequences or patients within and between parts; 1 if parts leak."""
+    from medseg.config import LeaksConfig, parse
+
+    config = parse(LeaksConfig, argv, prog="medseg data leaks", about=_about(data_leaks))
+    from medseg.leaks.run import find_leaks, rows
+
+    result = find_leaks(config)
+    if config.json:
+        print_json(result)
+    else:
+        _table(f"{result['data']} ({result['split']}): {result['images']} images", rows(result))
+    return 1 if result["leaks"] else 0
+
+
+def data_split(argv: Arguments) -> int:
+    """Divide a data set into folds that keep video sequences or patients together."""
+    from medseg.config import SplitConfig, parse
+
+    config = parse(SplitConfig, argv, prog="medseg data split", about=_about(data_split))
+    from medseg.leaks.folds import split
+
+    result = split(config)
+    if config.json:
+        print_json(result)
+    else:
+        _table(f"{result['data']}: {result['scheme']}", result["folds"])
+    return 0
 
 
 def bench(argv: Arguments) -> int:

@@ -12,7 +12,7 @@ LAYERS = [
     {"errors"},
     {"config", "files", "console", "hardware"},
     {"data", "models", "losses", "metrics"},
-    {"checkpoint", "augment", "doctor", "statistics"},
+    {"checkpoint", "augment", "doctor", "leaks", "statistics"},
     {"prediction"},
     {"evaluation"},
     {"comparison"},

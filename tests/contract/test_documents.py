@@ -15,7 +15,7 @@ CONFIGS = {"evaluate": schema.EvaluateConfig, "predict": schema.PredictConfig, "
            "calibrate": schema.CalibrateConfig,
            "lint": schema.LintConfig, "search": schema.SearchConfig, "models": schema.ListConfig, "bench": schema.BenchConfig,
            "data list": schema.ListConfig, "data prepare": schema.PrepareConfig, "data synthesize": schema.SynthesizeConfig,
-           "data check": schema.CheckConfig}
+           "data check": schema.CheckConfig, "data leaks": schema.LeaksConfig, "data split": schema.SplitConfig}
 
 
 def commands(path):

@@ -7,15 +7,17 @@ from medseg.config.schema import (
     CheckConfig,
     CompareConfig,
     EvaluateConfig,
+    LeaksConfig,
     LintConfig,
     ListConfig,
     PredictConfig,
     PrepareConfig,
     SearchConfig,
+    SplitConfig,
     SynthesizeConfig,
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "CalibrateConfig", "CheckConfig", "CompareConfig", "EvaluateConfig", "LintConfig", "ListConfig",
-           "PredictConfig", "PrepareConfig", "SearchConfig", "SynthesizeConfig", "TrainConfig", "arguments", "dump", "flatten",
-           "make", "parse", "read_yaml"]
+__all__ = ["BenchConfig", "CalibrateConfig", "CheckConfig", "CompareConfig", "EvaluateConfig", "LeaksConfig", "LintConfig",
+           "ListConfig", "PredictConfig", "PrepareConfig", "SearchConfig", "SplitConfig", "SynthesizeConfig", "TrainConfig",
+           "arguments", "dump", "flatten", "make", "parse", "read_yaml"]

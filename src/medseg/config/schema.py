@@ -347,6 +347,42 @@ class CheckConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeaksConfig:
+    """Find images that stand in two parts of a split: copies, the same scene, the same video sequence or patient."""
+
+    data: str = option(help="data set: a known name ('medseg data list') or a folder", positional=True, metavar="NAME|PATH")
+    data_root: Path = option(Path("data"), "where known data sets lie", metavar="DIR")
+    split: str | None = option(None, "the split to examine (default: the parts on disk, or all images together)",
+                               metavar="NAME|DIR")
+    against: tuple[str, ...] = option((), "other data sets, each taken as one more part", metavar="NAME|PATH")
+    groups: str = option("known", "sequences or patients: known (groups.csv, the catalog), none, or a CSV of name,group",
+                         metavar="known|none|FILE")
+    out: Path | None = option(None, "folder of the results (default: leaks/DATA-SPLIT)", metavar="DIR")
+    workers: int = option(0, "threads that read images; 0 is one a core", at_least=0)
+    overwrite: bool = option(False, "replace results that --out already holds")
+    json: bool = option(False, "print leaks.json to standard output")
+    progress: bool = option(True, "progress bar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Divide a data set into folds that keep video sequences or patients together, as text lists."""
+
+    data: str = option(help="data set: a known name ('medseg data list') or a folder", positional=True, metavar="NAME|PATH")
+    data_root: Path = option(Path("data"), "where known data sets lie", metavar="DIR")
+    scheme: str = option("grouped-kfold", "grouped-kfold keeps groups together; random-kfold does not, and leaks where there "
+                                          "are groups", choices=("grouped-kfold", "random-kfold"))
+    folds: int = option(5, "number of folds", at_least=2, at_most=100)
+    groups: str = option("known", "what stays together: known (groups.csv, the catalog), a CSV of name,group, or auto: clusters "
+                                  "of images that show the same scene", metavar="known|auto|FILE")
+    seed: int = option(0, "seed; the same seed gives the same folds", at_least=0, at_most=2**31 - 1)
+    out: Path | None = option(None, "new folder of the folds (default: folds/DATA-SCHEME)", metavar="DIR")
+    workers: int = option(0, "threads that read images; 0 is one a core", at_least=0)
+    json: bool = option(False, "print split.json to standard output")
+    progress: bool = option(True, "progress bar")
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchConfig:
     """Measure how fast this machine works, against the plain way of doing the same."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from medseg.data.catalog import CATALOG, Entry, sequence_of
 from medseg.data.decode import IMAGE_SUFFIXES
+from medseg.data.groups import read_groups
 from medseg.data.sample import Dataset, Item
 from medseg.data.splits import PARTS, random_split, read_split, shipped, shipped_folder, unknown_scheme
 from medseg.errors import UserError, nearest
@@ -171,7 +171,12 @@ def divide(root: Path, name: str, entry: Entry | None, items: Sequence[Item], no
     listed = sum(map(len, lists.values()))
     if listed < len(items):
         notes.append(f"{len(items) - listed} of {len(items)} images are in no list of {scheme} and left out")
-    parts = {part: tuple(with_group(by_name[each], entry) for each in lists[part]) for part in PARTS if lists.get(part)}
+    groups = _groups(Path(split)) if split and Path(split).is_dir() else {}  # as `medseg data split` writes beside the lists
+    parts = {part: tuple(with_group(replace(by_name[each], group=groups.get(each, by_name[each].group)), entry)
+                         for each in lists[part]) for part in PARTS if lists.get(part)}
+    if groups:  # those that the lists were made by
+        parts = {part: tuple(replace(item, group=groups.get(item.name, item.group)) for item in found)
+                 for part, found in parts.items()}
     return Dataset(name, scheme, parts, tuple(notes))
 
 
@@ -202,13 +207,7 @@ def _dataset_of(scheme: str, names: Iterable[str]) -> str | None:
 
 def _groups(root: Path) -> dict[str, str]:
     file = root / "groups.csv"
-    if not file.exists():
-        return {}
-    with open(file, newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    if rows and not {"name", "group"} <= rows[0].keys():
-        raise UserError(f"{file}: expected the columns name and group, found {', '.join(rows[0])}")
-    return {row["name"]: row["group"] for row in rows}
+    return read_groups(file) if file.exists() else {}
 
 
 def _about(root: Path) -> dict:

@@ -178,7 +178,8 @@ class Session:
                     summaries[part] = judge_part(
                         model, items, parts.coding, parts.given, folder=self.run / "report" / part, device=self.fabric.device,
                         precision=self.precision, batch_size=self._val_batch_size(), config=flatten(config), history=history,
-                        about=describe(stored, checkpoint.find(self.run), parts.dataset, part), show=config.output.progress)
+                        about=describe(stored, checkpoint.find(self.run), parts.dataset, part),
+                        show=config.output.progress)
                 except UserError as error:  # the test part is first opened here
                     raise UserError(f"{error}. The training is complete: then run medseg evaluate {self.run} --split-part {part}"
                                     ) from None

@@ -1,0 +1,116 @@
+"""`medseg data leaks`: what ties the parts of a split together, as counts, a table of pairs and a page with pictures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+import medseg
+from medseg.config import LeaksConfig
+from medseg.console import progress, to_json
+from medseg.data.folder import DEFAULT_SPLIT, open_dataset
+from medseg.data.groups import choose_groups
+from medseg.data.sample import Dataset, Item
+from medseg.data.splits import PARTS
+from medseg.errors import UserError
+from medseg.files import write_csv, write_text
+from medseg.hardware import cores
+from medseg.leaks.evidence import Images, between, gather, pair_rows, within
+from medseg.leaks.fingerprints import fingerprints
+from medseg.leaks.matching import exact_pairs, near_pairs
+from medseg.leaks.page import write_page
+
+FILES = ("leaks.json", "pairs.csv", "leaks.html")
+
+
+def find_leaks(config: LeaksConfig) -> dict[str, Any]:
+    """Examine a split; write leaks.json, pairs.csv and leaks.html; return the content of leaks.json.
+
+    `leaks` in it is whether any image has a partner of any kind in another part.
+    """
+    dataset = choose_groups(undivided(open_dataset(config.data, data_root=config.data_root, split=config.split), config.split),
+                            config.groups)
+    images = _images(dataset, config)
+    folder = _out(config, dataset)
+    with progress("read", show=config.progress) as advance:
+        prints = fingerprints(images.items, workers=config.workers or cores(), progress=advance)
+    with progress("compare", show=config.progress) as advance:
+        near = near_pairs(prints, parts=images.parts, progress=advance)
+    found = gather(images, exact_pairs(prints), near)
+    table = pair_rows(images, found)
+    parts = between(images, found)
+    grouped = [item.group for item in images.items if item.group]
+    result = {"data": dataset.name, "split": dataset.split, "images": len(images.items),
+              "parts": {name: images.parts.count(name) for name in images.names}, "groups": len(set(grouped)),
+              "notes": [*dataset.notes, *_group_notes(len(grouped), images)], "between": parts, "within": within(images, found),
+              "pairs": {kind: len(getattr(found, kind)) for kind in ("exact", "near", "neighbour")},
+              "leaks": any(row["any"] for row in parts), "medseg": medseg.__version__}
+    for row in table:
+        del row["pair"]
+    write_csv(folder / "pairs.csv", table)
+    write_text(folder / "leaks.json", to_json(result))
+    write_page(folder / "leaks.html", result, images, found)
+    for note in result["notes"]:
+        logger.info(note)
+    logger.info(f"pictures of the pairs: {folder / 'leaks.html'}")
+    return result
+
+
+def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lines of the table on screen: each part by itself, then each two parts."""
+    alone = [{"part": row["part"], "in": "itself", "images": row["images"], "exact": row["exact"], "near": row["near"],
+              "neighbour": None, "group": None, "any": None} for row in result["within"]]
+    return alone + result["between"]
+
+
+def undivided(dataset: Dataset, split: str | None) -> Dataset:
+    """The data set as one part, "all", where nobody asked for the random split that is the default of training."""
+    if split is not None or not dataset.split.startswith(DEFAULT_SPLIT):
+        return dataset
+    items = tuple(item for part in dataset.parts.values() for item in part)
+    return replace(dataset, split="undivided", parts={"all": items},
+                   notes=tuple(note for note in dataset.notes if not note.startswith("no --split given")))
+
+
+def _images(dataset: Dataset, config: LeaksConfig) -> Images:
+    """The parts in the order train, validation, test, then each data set of --against as a part of its name."""
+    items: list[Item] = []
+    parts: list[str] = []
+    for part in (*PARTS, "all"):
+        items += dataset.parts.get(part, ())
+        parts += [part] * len(dataset.parts.get(part, ()))
+    for data in config.against:
+        other = open_dataset(data, data_root=config.data_root)
+        if other.name in parts:
+            raise UserError(f"--against {data}: another part is called {other.name} already; rename the folder")
+        # groups of two data sets are different ones, whatever they are called
+        more = [replace(item, group=item.group and f"{other.name}/{item.group}") for part in other.parts.values() for item in part]
+        items += more
+        parts += [other.name] * len(more)
+    return Images(tuple(items), tuple(parts))
+
+
+def _group_notes(grouped: int, images: Images) -> list[str]:
+    if not grouped:
+        return ["no sequences or patients are known: only appearance was compared; a groups.csv (name,group) in the folder, or "
+                "--groups FILE, tells them"]
+    missing = len(images.items) - grouped
+    return [f"{missing} of {len(images.items)} images have no known group"] if missing else []
+
+
+def _out(config: LeaksConfig, dataset: Dataset) -> Path:
+    """The folder of the results; in one that the user names, none are replaced without --overwrite."""
+    name = "-".join(re.sub(r"[^\w.-]+", "_", word) for word in (dataset.name, dataset.split))
+    folder = config.out or Path("leaks") / name
+    taken = [each for each in FILES if (folder / each).exists()]
+    if config.out and taken and not config.overwrite:
+        raise UserError(f"--out {folder}: holds {taken[0]} already; choose another folder or give --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {folder}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+    return folder
