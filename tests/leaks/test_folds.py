@@ -145,3 +145,14 @@ def test_a_run_on_a_leaking_split_is_stamped_everywhere(videos, tmp_path, capsys
     seen = tmp_path / "runFalse"
     assert main(["evaluate", str(seen), "--accelerator", "cpu"]) == 0
     assert "LEAKY" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_folds_are_those_that_cross_validation_trains_on(videos, tmp_path, capsys):
+    folders = run(videos, tmp_path, capsys, "--folds", "3")[1]
+    assert main(["train", "--data", str(videos), "--model", "unet", "--base-channels", "4", "--size", "32", "--epochs", "1",
+                 "--batch-size", "4", "--accelerator", "cpu", "--precision", "fp32", "--threads", "1", "--no-tensorboard",
+                 "--no-progress", "--split", str(folders[0].parent), "--folds", "all", "--out", str(tmp_path / "cv")]) == 0
+    summary = json.loads((tmp_path / "cv" / "report" / "test" / "summary.json").read_text())
+    assert summary["n_images"] == sum(len((folder / "test.txt").read_text().split()) for folder in folders)
+    assert summary["stamp"]["verdict"] == "grouped" and (tmp_path / "cv" / "fold-3" / "config.yaml").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from medseg.files import new_folder, write_csv, write_text
 from medseg.training import engine
 from medseg.training import run as single
 from medseg.training.runtime import world_of
+
+FOLD = re.compile(r"fold-?(\d+)$")  # fold-1, or grouped-kfold-5-seed0-fold1
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -62,14 +65,15 @@ def _of_folds(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
     if config.data.split is None:
         raise UserError("--folds all: give the folder that holds fold-1, fold-2, ... as --split")
     folder = Path(config.data.split)
-    folds = sorted((path for path in folder.glob("fold-*") if path.is_dir()), key=lambda path: natural(path.name))
+    folds = sorted((path for path in folder.glob("*fold*") if path.is_dir() and FOLD.search(path.name)),
+                   key=lambda path: natural(path.name))
     if len(folds) < 2:
         raise UserError(f"--split {folder}: holds {len(folds)} folders named fold-1, fold-2, ...; --folds all needs at least two, "
-                        "each with train.txt and test.txt")
+                        "each with train.txt and test.txt, as 'medseg data split' writes them")
     for fold in folds:
         if not (fold / "test.txt").exists():
             raise UserError(f"{fold}: holds no test.txt; a fold without test images cannot be judged")
-        yield fold.name.removeprefix("fold-"), replace(config, data=replace(config.data, split=str(fold), folds=None))
+        yield FOLD.search(fold.name)[1], replace(config, data=replace(config.data, split=str(fold), folds=None))
 
 
 def _train_one(config: TrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
