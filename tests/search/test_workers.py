@@ -96,7 +96,8 @@ def test_workers_of_one_command_and_the_winner_is_retrained_once(dataset, tmp_pa
     result = json.loads(out)
     assert (result["finished"], result["failed"]) == (4, 0)
     assert result["retrained"]["best"]["test"] is not None
-    assert len(list((tmp_path / "study" / "trials").iterdir())) == result["finished"] + result["tried_again_or_surplus"]
+    folders = len(list((tmp_path / "study" / "trials").iterdir()))  # a surplus trial may be freed before its training begins
+    assert result["finished"] <= folders <= result["finished"] + result["tried_again_or_surplus"]
 
 
 @pytest.mark.slow
