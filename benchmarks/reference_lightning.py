@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import segmentation_models_pytorch as smp
 import torch
-from lightning import LightningModule, Trainer
 from reference_loop import Folder, training_transform
 from torch.utils.data import DataLoader
 
 from medseg.bench.turns import Reading, Work
+from medseg.models.encoders import library
+
+smp = library()  # before lightning, which imports torchvision: that fails beside a CPU build of torch unless mended first
+from lightning import LightningModule, Trainer  # noqa: E402
 
 
 class Segmentation(LightningModule):

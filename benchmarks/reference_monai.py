@@ -40,7 +40,7 @@ def epoch(pairs: list[tuple[Path, Path]], network: dict, size: int, batch_size: 
         RandAxisFlipd(KEYS, prob=0.5), RandAdjustContrastd("image", prob=0.5)])
     data = CacheDataset([{"image": str(image), "mask": str(mask)} for image, mask in pairs], transform, num_workers=threads,
                         progress=False)
-    loader = DataLoader(data, batch_size, shuffle=True, num_workers=0, drop_last=True)
+    loader = DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=0, drop_last=True)
     model = create_model(**network, encoder_weights=None).to(device).train()
     optimizer, loss_of = torch.optim.Adam(model.parameters(), lr=1e-3), DiceCELoss(to_onehot_y=True, softmax=True)
 

@@ -1,4 +1,4 @@
-"""Whole epochs and validation of medseg against the reference loop, in turns, on the same images.
+"""Whole epochs, validation and feeding of medseg against the reference loop, in turns, on the same images.
 
     python benchmarks/training.py --data DIR/Kvasir-SEG --images 64 --out benchmarks/results/training-cpu.json
 """
@@ -9,11 +9,13 @@ import argparse
 import json
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 
 import reference_loop
 import torch
 
+from medseg.augment.batch import augment, sample
 from medseg.bench.run import machine
 from medseg.bench.turns import Reading, Work, in_turns
 from medseg.config import TrainConfig, make
@@ -23,7 +25,7 @@ from medseg.data.folder import open_dataset
 from medseg.data.masks import survey
 from medseg.evaluation.judge import judge
 from medseg.hardware import pick_accelerator, threads
-from medseg.models import create_model, network_arguments
+from medseg.models import create_model, multiply_adds, network_arguments
 from medseg.models.fold import fold_batch_norm
 from medseg.training import engine
 from medseg.training.objectives import make_objective
@@ -48,8 +50,11 @@ def items_of(data: str, images: int) -> list:
     return items[:images]
 
 
-def our_epoch(config: TrainConfig, images: int, cache: Path) -> Work:
-    """One epoch of medseg's training loop a turn; the cache is made in the warm-up, as in the first epoch of a run."""
+def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -> Work:
+    """One epoch of medseg's training loop a turn; the cache is made in the warm-up, as in the first epoch of a run.
+
+    `mode` is that of torch.compile; "reduce-overhead" replays CUDA graphs.
+    """
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
     items = items_of(config.data.data, images)
@@ -58,8 +63,8 @@ def our_epoch(config: TrainConfig, images: int, cache: Path) -> Work:
     network = create_model(**network_arguments(config, 2), encoder_weights=None)
     network = network.to(fabric.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(network, config.optim, fused=True)
-    if config.hardware.compile:
-        network.compile()
+    if mode:
+        network.compile(mode=mode)
     model, optimizer = fabric.setup(network, optimizer)
     batches = TrainBatches(store, batch_size=config.training.batch_size, seed=0, device=fabric.device)
     state = State()
@@ -94,18 +99,38 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
     return turn
 
 
-def reference(name: str, pairs: list, network: dict, size: int, batch_size: int, log: Path, device: str) -> tuple:
+def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
+    """One epoch of augmented batches a turn, the cache warm: 352 pixels in the cache, `--size` in the batch."""
+    fabric, _ = make_fabric(config.hardware)
+    items = items_of(config.data.data, images)
+    store = open_store(items, survey(items), Form((352, 352)), folder=cache)
+    batches = TrainBatches(store, batch_size=config.training.batch_size, seed=0, device=fabric.device)
+    mean, std = make_input(config).constants(fabric.device)
+    epochs = count()
+
+    def turn() -> Reading:
+        started, epoch = time.perf_counter(), next(epochs)
+        for batch in batches.epoch(epoch):
+            augment(batch.image, batch.mask, sample(config.augment, 0, epoch, batch.keys), config.augment, size=config.data.size,
+                    mean=mean, std=std)
+        wait_for(fabric.device)
+        return Reading(batches.steps * batches.batch_size, time.perf_counter() - started)
+
+    return turn
+
+
+def reference(name: str, arguments: tuple) -> tuple:
     """The maker of a reference's epochs, and its arguments; each imports what it needs only."""
-    rest = (size, batch_size, log, device, threads())
     if name == "lightning":
         import reference_lightning
 
+        pairs, network, *rest = arguments
         return reference_lightning.epoch, (pairs, network["encoder"], *rest)
     if name == "monai":
         import reference_monai
 
-        return reference_monai.epoch, (pairs, network, *rest)
-    return reference_loop.epoch, (pairs, network, *rest)
+        return reference_monai.epoch, arguments
+    return reference_loop.epoch, arguments
 
 
 def main() -> None:
@@ -119,8 +144,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reference", default="loop", choices=("loop", "lightning", "monai"),
                         help="lightning trains its own U-Net on resnet18: use it with --networks smp-unet-resnet18")
-    parser.add_argument("--validation", action="store_true", help="validation in place of training")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--what", default="training", choices=("training", "validation", "feeding"))
+    parser.add_argument("--threads", type=int, default=0, help="threads, and loader processes of the reference; 0 is all cores")
+    parser.add_argument("--apart", action="store_true", help="a new process for each turn, where both do not fit into memory")
+    parser.add_argument("--compile", choices=("default", "reduce-overhead", "max-autotune-no-cudagraphs"),
+                        help="compile the network of our side; reduce-overhead replays CUDA graphs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     accelerator = pick_accelerator()
@@ -130,16 +158,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in given.networks:
             config = make(TrainConfig, {"data": given.data, "size": given.size, "batch_size": given.batch_size, "loss": "ce",
-                                        "optimizer": "adam", "scale": (0.5, 2.0), "compile": given.compile,
-                                        "resize": "native-crop" if given.validation else "square", **NETWORKS[name]})
+                                        "optimizer": "adam", "scale": (0.5, 2.0),
+                                        "resize": "native-crop" if given.what == "validation" else "square",
+                                        "threads": given.threads, **NETWORKS[name]})
             network = network_arguments(config, 2)
-            if given.validation:
-                plain = (reference_loop.validation, (pairs, network, accelerator, threads()))
-                ours = (our_validation, (config, given.images, Path(folder) / "cache"))
+            used, ours = threads(wanted=given.threads), (config, given.images, Path(folder) / "cache")
+            if given.what == "validation":
+                plain, ours = (reference_loop.validation, (pairs, network, accelerator, used)), (our_validation, ours)
+            elif given.what == "feeding":
+                plain, ours = (reference_loop.feeding, (pairs, given.size, given.batch_size, used)), (our_feeding, ours)
             else:
-                plain = reference(given.reference, pairs, network, given.size, given.batch_size, Path(folder) / name, accelerator)
-                ours = (our_epoch, (config, given.images, Path(folder) / "cache"))
-            found = in_turns({"reference": plain, "medseg": ours}, seconds=0, rounds=given.rounds)
+                plain = reference(given.reference, (pairs, network, given.size, given.batch_size, Path(folder) / name, accelerator,
+                                                    used))
+                ours = our_epoch, (*ours, given.compile)
+            found = in_turns({"reference": plain, "medseg": ours}, seconds=0, rounds=given.rounds, apart=given.apart)
+            if given.what == "training":
+                found["flop_per_image"] = 6 * multiply_adds(create_model(**network, encoder_weights=None).eval(), given.size)
             found["speedup"] = round(found["medseg"]["images_per_second"] / found["reference"]["images_per_second"], 2)
             found["memory_ratio"] = round(found["medseg"]["peak_memory_mib"] / found["reference"]["peak_memory_mib"], 2)
             results["networks"][name] = found

@@ -32,37 +32,59 @@ Work = Callable[[], Reading]
 Maker = Callable[..., Work]
 
 
-def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rounds: int = 3) -> dict[str, dict[str, Any]]:
+def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rounds: int = 3,
+             apart: bool = False) -> dict[str, dict[str, Any]]:
     """Run `maker(*arguments)` of each variant in its process, once to warm up, then in turns for `seconds`.
 
-    At least `rounds` turns each. Returns {variant: {"images_per_second" (median), "turns", "stages" (median share of the
-    turn), "peak_memory_mib", "warm_up_seconds"}}. Raises the `UserError` of a variant.
+    At least `rounds` turns each. With `apart` each turn has a new process, which warms up anew: for variants that do not fit
+    into memory together. Returns {variant: {"images_per_second" (median), "turns", "stages" (median share of the turn),
+    "peak_memory_mib", "warm_up_seconds" (median)}}. Raises the `UserError` of a variant.
     """
-    context = multiprocessing.get_context("spawn")
+    readings: dict[str, list[Reading]] = {name: [] for name in variants}
+    warm_up: dict[str, list[float]] = {name: [] for name in variants}
+    memory: dict[str, float] = dict.fromkeys(variants, 0.0)
     children: dict[str, tuple[Any, Connection]] = {}
     try:
-        readings: dict[str, list[Reading]] = {}
-        warm_up = {}
-        for name, (maker, arguments) in variants.items():
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_child, args=(theirs, maker, arguments))
-            process.start()
-            theirs.close()
-            children[name] = process, ours
-            started = time.perf_counter()
-            _ask(ours, "run", name)
-            warm_up[name], readings[name] = time.perf_counter() - started, []
+        if not apart:
+            for name, work in variants.items():
+                children[name] = _start(work)
+                warm_up[name].append(_timed(children[name][1], name))
         until = time.perf_counter() + seconds
         while time.perf_counter() < until or min(map(len, readings.values())) < rounds:
-            for name, (_, pipe) in children.items():
-                readings[name].append(_ask(pipe, "run", name))
-        return {name: _summary(readings[name]) | {"peak_memory_mib": _ask(pipe, "memory", name),
-                                                  "warm_up_seconds": round(warm_up[name], 2)}
-                for name, (_, pipe) in children.items()}
+            for name, work in variants.items():
+                if apart:
+                    children[name] = _start(work)
+                    warm_up[name].append(_timed(children[name][1], name))
+                readings[name].append(_ask(children[name][1], "run", name))
+                memory[name] = max(memory[name], _ask(children[name][1], "memory", name))
+                if apart:
+                    _end(*children.pop(name))
     finally:
-        for process, pipe in children.values():
-            pipe.close()  # the child ends by itself
-            process.join(timeout=10)
+        for child in children.values():
+            _end(*child)
+    return {name: _summary(readings[name]) | {"peak_memory_mib": memory[name],
+                                              "warm_up_seconds": round(statistics.median(warm_up[name]), 2)}
+            for name in variants}
+
+
+def _start(work: tuple[Maker, tuple]) -> tuple[Any, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_child, args=(theirs, *work))
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _end(process: Any, pipe: Connection) -> None:
+    pipe.close()  # the child ends by itself
+    process.join(timeout=10)
+
+
+def _timed(pipe: Connection, name: str) -> float:
+    started = time.perf_counter()
+    _ask(pipe, "run", name)
+    return time.perf_counter() - started
 
 
 def _summary(readings: list[Reading]) -> dict[str, Any]:
