@@ -2,6 +2,7 @@
 
 import pytest
 
+from medseg import hardware
 from medseg.errors import UserError
 from medseg.hardware import cores, pick_accelerator, pick_precision, threads
 
@@ -31,3 +32,18 @@ def test_what_is_not_there_is_refused(monkeypatch):
         pick_precision("fp16", "cpu")
     assert pick_precision("auto", "cpu") in ("bf16", "fp32")
     assert pick_precision("fp32", "cuda") == "fp32"
+
+
+@pytest.mark.parametrize(("amx", "avx512_bf16", "vendor", "expected"), [
+    (True, True, "GenuineIntel", "bf16"), (False, True, "GenuineIntel", "fp32"), (False, True, "AuthenticAMD", "bf16"),
+    (False, False, "AuthenticAMD", "fp32"), (None, None, "", "fp32")])
+def test_bf16_on_cpus_that_multiply_it_faster(monkeypatch, amx, avx512_bf16, vendor, expected):
+    import torch
+
+    monkeypatch.setattr(hardware, "_cpu_vendor", lambda: vendor)
+    for name, there in (("_is_amx_tile_supported", amx), ("_is_avx512_bf16_supported", avx512_bf16)):
+        if there is None:
+            monkeypatch.delattr(torch.cpu, name, raising=False)  # an older PyTorch
+        else:
+            monkeypatch.setattr(torch.cpu, name, lambda there=there: there, raising=False)
+    assert pick_precision("auto", "cpu") == expected

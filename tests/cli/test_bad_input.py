@@ -152,6 +152,7 @@ def test_a_batch_larger_than_the_data_set_is_cut_and_said(dataset, tmp_path, cap
     ({"auxiliary": True}, "no auxiliary heads; those with: unetpp"),
     ({"val_start": 9}, "--val-start 9"),
     ({"split": "random-80-10"}, "random-80-10"),
+    ({"workers": 100_000}, "--workers: got 100000, expected a whole number of at least 0 of at most 256"),
     ({"accelerator": "tpu"}, "--accelerator: got 'tpu'"),
 ], ids=lambda value: next(iter(value)) if isinstance(value, dict) else "")
 def test_wrong_options(refused, flat, options, words):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -81,6 +82,18 @@ def test_a_cache_folder_that_cannot_be_used_is_a_user_error(items, coding, tmp_p
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="--cache-dir"):
         open_store(items, coding, FORM, folder=tmp_path / "file")
+
+
+def test_a_set_that_does_not_fit_on_the_disk_is_refused_before_decoding(items, coding, tmp_path, monkeypatch):
+    needed = len(items) * 32 * 40 * 4
+    for free, fits in ((needed - 1, False), (needed, True)):
+        monkeypatch.setattr("medseg.data.cache.shutil.disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        if fits:
+            assert len(open_store(items, coding, FORM, folder=tmp_path / "cache")) == len(items)
+        else:
+            with pytest.raises(UserError, match=r"0.0 GiB are free; make room there"):
+                open_store(items, coding, FORM, folder=tmp_path / "cache")
+            assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
 def test_processes_that_ask_at_once_share_one_entry(tmp_path):

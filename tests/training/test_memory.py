@@ -7,8 +7,9 @@ from torch import nn
 import medseg
 from medseg.config import TrainConfig, make
 from medseg.errors import UserError
+from medseg.models import create_model
 from medseg.training import memory
-from medseg.training.memory import fitting_batch_size, kept_bytes
+from medseg.training.memory import check_batch_size, fitting_batch_size, kept_bytes
 
 
 def test_kept_bytes_of_a_known_network():
@@ -28,6 +29,23 @@ def test_less_memory_gives_smaller_batches(monkeypatch):
     assert found[0] == memory.LARGEST and found == sorted(found, reverse=True) and found[-1] == 1 and len(set(found)) > 2
     monkeypatch.setattr(memory, "_main_memory", lambda: 64 * 2**30)
     assert fitting_batch_size(config, 2, 3) == 3 * memory.LARGEST
+
+
+def test_a_batch_beyond_memory_is_refused_before_it_kills_the_process(fast, monkeypatch, tmp_path):
+    model = create_model("unet", base_channels=4).train()
+    config = make(TrainConfig, {"data": "x", "size": 96, "batch_size": 8})
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = 8 * kept_bytes(model.eval(), torch.zeros(1, 3, 96, 96), "fp32")
+    monkeypatch.setattr(memory, "_main_memory", lambda: 1.01 * whole)
+    check_batch_size(config, model.train(), "fp32")
+    assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    monkeypatch.setattr(memory, "_main_memory", lambda: 0.99 * whole)
+    with pytest.raises(UserError, match=r"--batch-size 8: keeps about .* use --batch-size 5 with --accumulate 2"):
+        check_batch_size(config, model, "fp32")
+    monkeypatch.setattr(memory, "_main_memory", lambda: 2**20)
+    with pytest.raises(UserError, match="--batch-size"):
+        medseg.train(**fast | {"accelerator": "cpu"})
+    assert not (tmp_path / "run").exists()
 
 
 def test_auto_is_resolved_in_the_run(fast, tmp_path):

@@ -38,7 +38,7 @@ class Data:
                             choices=MASK_KINDS)
     bit_depth: int = option(16, "significant bits of 16-bit images", at_least=8, at_most=16)
     cache_dir: Path | None = option(None, "where decoded images are kept (default: ~/.cache/medseg)", metavar="DIR")
-    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0, at_most=256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ class EvaluateConfig:
     batch_size: int = option(8, "images a step", at_least=1)
     accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
     precision: str = option("auto", "arithmetic", choices=PRECISIONS)
-    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0, at_most=256)
     overwrite: bool = option(False, "replace results that --out already holds")
     progress: bool = option(True, "progress bar")
 
@@ -280,7 +280,7 @@ class CalibrateConfig:
     batch_size: int = option(8, "images a step", at_least=1)
     accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
     precision: str = option("auto", "arithmetic", choices=PRECISIONS)
-    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that decode images; 0 is one a core", at_least=0, at_most=256)
     json: bool = option(False, "print the result as one JSON document")
     progress: bool = option(True, "progress bar")
 
@@ -299,7 +299,7 @@ class PredictConfig:
     batch_size: int = option(8, "images a step", at_least=1)
     accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
     precision: str = option("auto", "arithmetic", choices=PRECISIONS)
-    workers: int = option(0, "threads that read and write images; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that read and write images; 0 is one a core", at_least=0, at_most=256)
     overwrite: bool = option(False, "replace results that --out already holds")
     json: bool = option(False, "print what was written as one JSON document")
     progress: bool = option(True, "progress bar")
@@ -342,7 +342,7 @@ class CheckConfig:
     fix: Path | None = option(None, "write a repaired copy to this new folder", metavar="DIR")
     list: bool = option(False, "print one line for each finding, not one for each code")
     json: bool = option(False, "print everything as one JSON document")
-    workers: int = option(0, "threads that read files; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that read files; 0 is one a core", at_least=0, at_most=256)
     progress: bool = option(True, "progress bar")
 
 
@@ -358,7 +358,7 @@ class LeaksConfig:
     groups: str = option("known", "sequences or patients: known (groups.csv, the catalog), none, or a CSV of name,group",
                          metavar="known|none|FILE")
     out: Path | None = option(None, "folder of the results (default: leaks/DATA-SPLIT)", metavar="DIR")
-    workers: int = option(0, "threads that read images; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that read images; 0 is one a core", at_least=0, at_most=256)
     overwrite: bool = option(False, "replace results that --out already holds")
     json: bool = option(False, "print leaks.json to standard output")
     progress: bool = option(True, "progress bar")
@@ -377,7 +377,7 @@ class SplitConfig:
                                   "of images that show the same scene", metavar="known|auto|FILE")
     seed: int = option(0, "seed; the same seed gives the same folds", at_least=0, at_most=2**31 - 1)
     out: Path | None = option(None, "new folder of the folds (default: folds/DATA-SCHEME)", metavar="DIR")
-    workers: int = option(0, "threads that read images; 0 is one a core", at_least=0)
+    workers: int = option(0, "threads that read images; 0 is one a core", at_least=0, at_most=256)
     json: bool = option(False, "print split.json to standard output")
     progress: bool = option(True, "progress bar")
 

@@ -136,6 +136,7 @@ def open_store(items: Sequence[Item], coding: MaskCoding, form: Form, *, folder:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / f"{key}.lock", "", wait=True):
             if not (entry / "index.json").exists():
+                _check_room(folder, len(items), form)
                 half = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
                 try:
                     _write(half, items, coding, form, workers, progress)
@@ -147,6 +148,18 @@ def open_store(items: Sequence[Item], coding: MaskCoding, form: Form, *, folder:
                         "another with --cache-dir") from None
     os.utime(entry)  # so that the oldest entry is the least used one
     return Store(entry, names)
+
+
+def _check_room(folder: Path, images: int, form: Form) -> None:
+    """`UserError` where the entry cannot fit, before hours of decoding; sizes that only the files know are not counted."""
+    if form.resize == "native-crop":
+        return
+    height, width = form.size
+    needed = images * height * width * (form.channels + (not form.native_masks))
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"cache folder {folder}: {images} images of {height}x{width} need {needed / 2**30:.1f} GiB, "
+                        f"{free / 2**30:.1f} GiB are free; make room there, give another with --cache-dir or lower --size")
 
 
 def read_pair(item: Item, coding: MaskCoding, *, channels: int, bit_depth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
-"""`--batch-size auto`: as many images a step as memory holds, by what one image leaves behind for the backward pass."""
+"""How many images a step memory holds, by what one image leaves behind for the backward pass: `--batch-size auto`, and the
+refusal of a batch that cannot work."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ from loguru import logger
 from torch import Tensor
 
 from medseg.config import TrainConfig
+from medseg.errors import UserError
 from medseg.hardware import autocast, pick_accelerator, pick_precision
 from medseg.models import create_model, network_arguments
+from medseg.models.blocks import SegmentationNetwork
+from medseg.training.runtime import world_of
 
 LARGEST = 32  # images a process: more steps teach more than larger ones, long before memory ends
 SHARE = 0.7  # of memory; the rest is for the forward pass in between, fragmentation and everybody else
@@ -36,6 +40,26 @@ def fitting_batch_size(config: TrainConfig, classes: int, world: int) -> int:
     logger.info(f"--batch-size auto: {size * world} ({each / 2**20:.0f} MiB an image, {total / 2**30:.1f} GiB for each of "
                 f"{world} process{'es' if world > 1 else ''})")
     return size * world
+
+
+def check_batch_size(config: TrainConfig, model: SegmentationNetwork, precision: str) -> None:
+    """`UserError` for a batch that this machine's main memory cannot hold: the system would end the process without a word.
+
+    What is kept is counted on one small image and grows with the pixels (attention with more, so it is never counted too
+    high). A GPU says by itself that its memory is full.
+    """
+    batch_size, channels = config.training.batch_size // world_of(config.hardware)[1], config.data.channels  # on this machine
+    small, full = (torch.zeros(1, channels, *size) for size in ((64, 64), config.data.size))
+    pixels = model.fit(full)[0, 0].numel() / model.fit(small)[0, 0].numel()
+    training = model.training
+    each = pixels * kept_bytes(model.eval(), small.contiguous(memory_format=torch.channels_last), precision)  # no new statistics
+    model.train(training)
+    total = _main_memory()
+    if batch_size * each > total:
+        fitting = max(1, int(SHARE * total / each))
+        raise UserError(f"--batch-size {batch_size}: keeps about {batch_size * each / 2**30:.0f} GiB for the backward pass, this "
+                        f"machine has {total / 2**30:.0f} GiB; use --batch-size {fitting} with --accumulate "
+                        f"{-(-batch_size // fitting)}, or a smaller --size")
 
 
 def kept_bytes(model: torch.nn.Module, image: Tensor, precision: str) -> int:

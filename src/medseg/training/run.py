@@ -35,6 +35,7 @@ from medseg.models import create_model, network_arguments
 from medseg.models.fold import fold_batch_norm
 from medseg.prediction.inference import load_network
 from medseg.training import engine
+from medseg.training.memory import check_batch_size
 from medseg.training.objectives import Objective, make_objective
 from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
@@ -67,6 +68,8 @@ def train(config: TrainConfig, *, dataset: Dataset | None = None,
     model = create_model(**network, encoder_weights=pretrained)
     if config.model.init is not None and not stored:
         checkpoint.load_weights(model, checkpoint.load(config.model.init)["weights"], f"--init {config.model.init}")
+    if fabric.device.type == "cpu":
+        check_batch_size(config, model, precision)
     run = _run_folder(config, parts) if is_first_process() else None
     with _kept(run):
         try:
