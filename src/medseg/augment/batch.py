@@ -89,12 +89,22 @@ def warp_matrices(p: Parameters, source: tuple[int, int], size: tuple[int, int],
     return matrix
 
 
+def sampling_grid(matrix: Tensor, size: tuple[int, int]) -> Tensor:
+    """float [B, H, W, 2]: what `affine_grid` gives without align_corners, which multiplies matrices for a sum of two terms."""
+    y, x = ((2 * torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 1) / side - 1 for side in size)
+    grid = torch.empty((len(matrix), *size, 2), device=matrix.device, dtype=matrix.dtype)
+    for axis in (0, 1):
+        by_x, by_y, shift = matrix[:, axis].unbind(1)
+        torch.add((by_y[:, None] * y + shift[:, None])[:, :, None], (by_x[:, None] * x)[:, None, :], out=grid[..., axis])
+    return grid
+
+
 def warp(image: Tensor, mask: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Image float [B, C, h, w] (bilinear) and mask uint8 [B, h, w] (nearest) through one grid, mirrored at the border.
 
     Returns image float [B, C, H, W] and mask uint8 [B, H, W]. Mirroring keeps every pixel labelled.
     """
-    grid = F.affine_grid(matrix, [len(image), 1, *size], align_corners=False)
+    grid = sampling_grid(matrix, size)
     image = F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     mask = F.grid_sample(mask[:, None].to(grid.dtype), grid, mode="nearest", padding_mode="reflection", align_corners=False)
     return image, mask[:, 0].to(torch.uint8)
