@@ -146,7 +146,7 @@ def test_cached_answers_are_those_of_an_image_without_augmentation(items, tmp_pa
     for i in range(5):
         image = as_student(picture(64, 64, i))
         expected = together([one.look(image, STUDENT)[0] for one in both])[0]
-        torch.testing.assert_close(torch.from_numpy(np.array(cached[i])).float(), expected, atol=5e-3, rtol=5e-3)
+        torch.testing.assert_close(torch.from_numpy(np.array(cached[i])).float(), expected, atol=1e-3, rtol=0)
 
 
 def test_the_cache_is_kept_by_content(items, tmp_path, monkeypatch):
