@@ -15,7 +15,7 @@ LAYERS = [
     {"checkpoint", "augment", "doctor", "leaks", "statistics"},
     {"prediction"},
     {"evaluation"},
-    {"comparison"},
+    {"comparison", "distill"},
     {"training"},
     {"search"},
     {"bench"},

@@ -171,6 +171,16 @@ def augment(image: Tensor, mask: Tensor, p: Parameters, strength: Augment, *, si
     return colour(pixels, put(colour_matrices(p, image.shape[3])), put(p.contrast), put(p.brightness), mean, std), mask
 
 
+def follow(maps: Tensor, p: Parameters, strength: Augment, *, source: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Float maps [B, K, h, w] through the warp that `augment` puts images of `source` height and width through: [B, K, H, W].
+
+    Bilinear and mirrored at the border, as the images are; the maps may have any resolution.
+    """
+    matrix = torch.from_numpy(warp_matrices(p, source, size, strength.translate)).to(maps.device, non_blocking=True)
+    grid = F.affine_grid(matrix, [len(maps), 1, *size], align_corners=False)
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 [B, H, W, C] as float32 [B, C, H, W] with `mean` and `std` [C] of values in 0..1."""
     pixels = image.permute(0, 3, 1, 2).to(torch.float32)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -57,8 +58,12 @@ def flatten(config: Any) -> dict[str, Any]:
     flat = {}
     for spec in specs(type(config)):
         value = getattr(getattr(config, spec.section) if spec.section else config, spec.name)
-        flat[spec.name] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        flat[spec.name] = [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)
     return flat
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 def dump(config: Any) -> str:
@@ -153,4 +158,6 @@ def _add(group: Any, spec: Spec) -> None:
         keywords["metavar"] = {int: "N", float: "X", Path: "PATH"}.get(spec.bare, "X" if spec.many else "TEXT")
     if spec.many:
         keywords["nargs"] = "+"
+        if Path in typing.get_args(spec.bare):  # --teacher A --teacher B is --teacher A B
+            keywords["action"] = "extend"
     group.add_argument(spec.flag, **keywords)

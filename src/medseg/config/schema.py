@@ -74,6 +74,19 @@ class Loss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distill:
+    """What a trained network, the teacher, adds to the loss."""
+
+    teacher: tuple[Path, ...] | None = option(None, "run or checkpoint to learn from; several, or the flag again, are an ensemble",
+                                              metavar="RUN|PATH")
+    kd: str = option("kl", "weighted sum of kl, mse, cwd, dist, boundary, attention, cwd-features, such as kl+0.5*cwd")
+    kd_temperature: float = option(4.0, "what logits are divided by in kl, cwd, dist, boundary and cwd-features", above=0)
+    kd_weight: float = option(1.0, "weight of the sum beside the loss", at_least=0)
+    kd_cache: bool = option(False, "ask the teacher once for each image, before augmentation, and move its answer as the mask is "
+                                   "moved; not for attention and cwd-features")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Augment:
     """Strength of each random change of a training image; 0 turns it off."""
 
@@ -171,6 +184,7 @@ class TrainConfig:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
+    distill: Distill = field(default_factory=Distill)
     augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
     training: Training = field(default_factory=Training)
@@ -216,6 +230,7 @@ class SearchConfig:
     data: SearchData = field(default_factory=SearchData)
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
+    distill: Distill = field(default_factory=Distill)
     augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
     training: Training = field(default_factory=Training)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medseg.errors import UserError, choose
+from medseg.errors import UserError
 from medseg.losses.boundary import boundary
 from medseg.losses.common import class_weights_of, working
+from medseg.losses.expression import parse_sum
 from medseg.losses.lovasz import lovasz
 from medseg.losses.pixel import bce, ce, focal, ohem
 from medseg.losses.region import dice, focal_tversky, jaccard, tversky
@@ -35,22 +36,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 
 
 def parse_loss(expression: str) -> list[tuple[float, str]]:
-    """`"0.5*focal+tversky"` to [(0.5, "focal"), (1.0, "tversky")].
-
-    Raises `UserError` for an unknown or repeated term and for a weight that is not a number above 0.
-    """
-    terms: list[tuple[float, str]] = []
-    for text in expression.split("+"):
-        head, star, tail = (word.strip() for word in text.partition("*"))
-        name = tail if star else head
-        if not name:
-            raise UserError(f"--loss {expression!r}: a term is missing; expected a sum such as ce+dice or "
-                            "0.5*focal+tversky")
-        choose("loss", name, LOSSES)
-        if name in (known for _, known in terms):
-            raise UserError(f"--loss {expression!r}: {name} appears twice; give it once, with a weight such as 2*{name}")
-        terms.append((_weight(head, expression) if star else 1.0, name))
-    return terms
+    """`"0.5*focal+tversky"` to [(0.5, "focal"), (1.0, "tversky")]; errors as in `parse_sum`."""
+    return parse_sum(expression, LOSSES, flag="--loss", what="loss", example="ce+dice or 0.5*focal+tversky")
 
 
 def hybrid_loss(expression: str = "ce+dice", *, class_weights: Sequence[float] | None = None, ignore_index: int = 255,
@@ -90,17 +77,6 @@ def hybrid_loss(expression: str = "ce+dice", *, class_weights: Sequence[float] |
 # the options of `hybrid_loss` that each term takes
 OPTIONS = {name: tuple(inspect.signature(term).parameters.keys() & inspect.signature(hybrid_loss).parameters.keys())
            for name, term in LOSSES.items()}
-
-
-def _weight(text: str, expression: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight < math.inf:
-        raise UserError(f"--loss {expression!r}: the weight {text!r} is not a number above 0; expected a term such as "
-                        "0.5*focal")
-    return weight
 
 
 def _check_options(expression: str, terms: list[tuple[float, str]], options: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -85,12 +87,18 @@ class SegmentationNetwork(nn.Module):
 
     def multiscale(self, x: Tensor) -> dict[str, Tensor]:
         """The logits of every head, each [B, K, H, W]: "main" and those of the auxiliary heads."""
-        fitted = self.fit(x)
-        return {name: self.restore(y, x) for name, y in self.heads(self.stages(fitted), fitted).items()}
+        return self.observe(x, ())[0]
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """The feature maps by name; they cover the padded image."""
         return self.stages(self.fit(x))
+
+    def observe(self, x: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What `multiscale` gives and the feature maps of these names, in one pass."""
+        fitted = self.fit(x)
+        stages = self.stages(fitted)
+        heads = {name: self.restore(y, x) for name, y in self.heads(stages, fitted).items()}
+        return heads, {name: stages[name] for name in names}
 
     def fit(self, x: Tensor) -> Tensor:
         """Images at a size that the network takes."""

@@ -20,10 +20,10 @@ from medseg.errors import UserError, choose, nearest
 from medseg.losses import LOSSES, parse_loss
 from medseg.training.parts import check
 
-SECTIONS = ("data", "model", "loss", "augment", "optim", "training")
+SECTIONS = ("data", "model", "loss", "distill", "augment", "optim", "training")
 FREE_DATA = ("size", "resize")  # the rest of `data` says which images: trials would not be comparable
-FIXED = ("init", "ignore_index", "epochs", "time_budget", "val_interval", "val_start", "val_batch_size", "patience", "select",
-         "metric", "seed", "seeds")  # these decide how a trial is judged and how long it takes
+FIXED = ("init", "teacher", "ignore_index", "epochs", "time_budget", "val_interval", "val_start", "val_batch_size", "patience",
+         "select", "metric", "seed", "seeds")  # these decide how a trial is judged and how long it takes
 
 # that of the original toolkit's optuna_search.py, whose offsets of the scale became factors, and a weight
 DEFAULT: dict[str, Any] = {

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from medseg.augment.batch import augment, neutral, sample
+from medseg.augment.batch import Parameters, augment, neutral, sample
 from medseg.checkpoint import Input
 from medseg.config import TrainConfig
 from medseg.config.schema import Training
@@ -40,7 +40,8 @@ class Loop:
 
     after_step(state, report) is for progress; validate(epoch) returns metrics; after_epoch(state, row, improved) keeps
     files; save(state) keeps where the training stands. `stop` says whether somebody asked to end. `stage(name)` is entered
-    around each stage of a step: for profilers.
+    around each stage of a step: for profilers. `recall`, where there is one, gives the objective its fourth argument: what is
+    known of a batch's images, moved as they are.
     """
 
     config: TrainConfig
@@ -57,6 +58,7 @@ class Loop:
     save: Callable[[State], None]
     stop: Callable[[], bool]
     stage: Callable[[str], AbstractContextManager] = lambda name: nullcontext()
+    recall: Callable[[Batch, Parameters], Tensor] | None = None
     constants: tuple[Tensor, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -156,9 +158,10 @@ def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tens
         image, mask = augment(batch.image, batch.mask, parameters, config.augment, size=loop.given.size,
                               mean=loop.constants[0], std=loop.constants[1])
         image = image.contiguous(memory_format=torch.channels_last)
+        known = (loop.recall(batch, parameters),) if loop.recall else ()
     with loop.fabric.no_backward_sync(loop.model, enabled=not update):
         with loop.stage("forward and loss"):
-            loss, terms = loop.objective(loop.model, image, mask)
+            loss, terms = loop.objective(loop.model, image, mask, *known)
         with loop.stage("backward"):
             loop.fabric.backward(loss / config.optim.accumulate)
     if update:

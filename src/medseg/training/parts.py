@@ -14,6 +14,7 @@ from medseg.data.cache import Form, Store, open_store
 from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
+from medseg.distill import check as check_distillation
 from medseg.errors import UserError
 from medseg.hardware import cores
 from medseg.losses import parse_loss
@@ -38,6 +39,7 @@ def check(config: TrainConfig) -> None:
     """`UserError` for options that do not go together."""
     model, augment, training = config.model, config.augment, config.training
     parse_loss(config.loss.loss)
+    check_distillation(config.distill, config.data.resize)
     if model.model == "smp" and model.base_channels is not None:
         raise UserError("--base-channels: an smp network has its encoder's widths; choose another --encoder instead")
     if model.model != "smp":

@@ -11,7 +11,7 @@ from medseg.config import TrainConfig, flatten, make, read_yaml
 from medseg.errors import UserError
 
 MAY_CHANGE = frozenset({
-    "resume", "out", "data", "data_root", "cache_dir", "workers", "threads", "epochs", "time_budget", "patience",
+    "resume", "out", "data", "data_root", "teacher", "cache_dir", "workers", "threads", "epochs", "time_budget", "patience",
     "val_interval", "val_start", "val_batch_size", "accelerator", "devices", "num_nodes", "tensorboard", "pictures",
     "log_every", "progress", "profile"})
 

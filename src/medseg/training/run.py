@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from medseg.data.batches import TrainBatches
 from medseg.data.geometry import fit_mask
 from medseg.data.sample import Dataset
 from medseg.data.splits import write_split
+from medseg.distill.teacher import Teacher
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline
 from medseg.evaluation.judge import Judged, judge
@@ -41,8 +42,9 @@ from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.profile import Profile
 from medseg.training.resume import load_last, same_images
-from medseg.training.runtime import agree, is_first_process, make_fabric, synchronise_batch_norm
+from medseg.training.runtime import agree, explained, is_first_process, make_fabric, synchronise_batch_norm
 from medseg.training.state import State
+from medseg.training.teaching import Teaching, find_teachers, make_teaching
 from medseg.training.watch import Watch, draw
 
 
@@ -62,6 +64,7 @@ def train(config: TrainConfig, *, dataset: Dataset | None = None,
     fabric, precision = make_fabric(config.hardware)
     parts = load_parts(config, world=fabric.world_size, dataset=dataset)
     config = parts.config
+    teachers = find_teachers(config, parts, fabric.device.type, stored)
     network = network_arguments(config, parts.coding.classes)
     torch.manual_seed(config.training.seed)
     pretrained = config.model.encoder_weights if network["name"] == "smp" and not stored else None
@@ -74,27 +77,15 @@ def train(config: TrainConfig, *, dataset: Dataset | None = None,
     with _kept(run):
         try:
             session = Session(config, fabric, precision, parts, network, objective, run, give_up)
-            session.fit(model, stored)
+            session.fit(model, stored, teachers)
             summaries = session.judge_all() if run else {}
         except engine.Interrupted:
             raise engine.Interrupted(str(run)) from None  # what to resume
         except RuntimeError as error:
-            raise _explained(error, config) from None
+            raise explained(error, config) from None
     if dist.is_initialized():
         dist.destroy_process_group()
     return {"run": str(run), "summaries": summaries}
-
-
-def _explained(error: RuntimeError, config: TrainConfig) -> Exception:
-    """What to do about an error of PyTorch, where that is known; else the error itself."""
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-        size = "x".join(map(str, config.data.size))
-        return UserError(f"out of memory with --batch-size {config.training.batch_size} and --size {size}: lower --batch-size "
-                         "(and raise --accumulate to keep the gradient the same), --size or --base-channels")
-    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-        return UserError(f"--compile: PyTorch could not compile the network ({str(error).strip().splitlines()[0]}); leave "
-                         "--compile out, the results are the same")
-    return error
 
 
 @dataclass
@@ -110,8 +101,8 @@ class Session:
     run: Path | None  # None but in the first process
     give_up: Callable[[dict[str, Any]], bool] | None = None
 
-    def fit(self, model: nn.Module, stored: dict[str, Any] | None) -> None:
-        """Train `model`, or go on from `stored`, to the end."""
+    def fit(self, model: nn.Module, stored: dict[str, Any] | None, teachers: Sequence[Teacher] = ()) -> None:
+        """Train `model`, or go on from `stored`, to the end; with `teachers` it learns from them too."""
         config, fabric, parts = self.config, self.fabric, self.parts
         fabric.launch()
         state = State(**stored["training"]["state"]) if stored else State()
@@ -120,13 +111,16 @@ class Session:
             model = synchronise_batch_norm(model, fabric.device.type)
         average = MovingAverage(model, config.optim.ema) if config.optim.ema else None
         optimizer = make_optimizer(model, config.optim, fused=fabric.device.type != "mps")
+        teaching = make_teaching(config, parts, teachers, model, fabric.device)
+        if teaching:
+            teaching.join(optimizer, config.optim)
         if stored:
-            self._restore(stored, model, optimizer, average)
+            self._restore(stored, model, optimizer, average, teaching)
         if config.hardware.compile:
             model.compile()
         wrapped, optimizer = fabric.setup(model, optimizer)
-        if config.model.auxiliary:
-            wrapped.mark_forward_method("multiscale")
+        if teaching:
+            teaching.share(fabric)
         training = config.training
         batches = TrainBatches(
             parts.train, batch_size=training.batch_size, seed=training.seed, device=fabric.device, rank=fabric.global_rank,
@@ -145,7 +139,7 @@ class Session:
         def save(state: State) -> None:
             if self.run:
                 checkpoint.save(self.run / "last.pt", self._checkpoint(judged_model, state) | {
-                    "training": self._training_state(state, model, optimizer, average)})
+                    "training": self._training_state(state, model, optimizer, average, teaching)})
 
         def after_epoch(state: State, row: dict[str, Any], improved: bool) -> None:
             if self.run:
@@ -160,7 +154,8 @@ class Session:
         with _stop_on_signals() as stop, profile or nullcontext():
             try:
                 engine.run(engine.Loop(
-                    config, fabric, wrapped, optimizer, self.objective, batches, parts.given, average, validate,
+                    config, fabric, wrapped, optimizer, teaching.around(self.objective) if teaching else self.objective, batches,
+                    parts.given, average, validate, recall=teaching.recall if teaching else None,
                     after_step=watch.step if watch else lambda state, terms: None, after_epoch=after_epoch, save=save,
                     stop=stop, stage=profile.stage if profile else lambda name: nullcontext()), state)
             finally:
@@ -220,16 +215,21 @@ class Session:
                 "epoch": state.epoch, "score": state.best, "metric": self.config.training.metric,
                 "medseg": medseg.__version__, "config": flatten(self.config)}
 
-    def _training_state(self, state: State, model: nn.Module, optimizer: Any, average: MovingAverage | None) -> dict[str, Any]:
+    def _training_state(self, state: State, model: nn.Module, optimizer: Any, average: MovingAverage | None,
+                        teaching: Teaching | None) -> dict[str, Any]:
         return {"state": state.plain(), "optimizer": optimizer.state_dict(),
                 "scaler": self.fabric.strategy.precision.state_dict(),
-                "raw": model.state_dict() if average else None, "average_updates": average.updates if average else 0}
+                "raw": model.state_dict() if average else None, "average_updates": average.updates if average else 0,
+                **({"distill": teaching.state()} if teaching else {})}
 
-    def _restore(self, stored: dict[str, Any], model: nn.Module, optimizer: Any, average: MovingAverage | None) -> None:
+    def _restore(self, stored: dict[str, Any], model: nn.Module, optimizer: Any, average: MovingAverage | None,
+                 teaching: Teaching | None) -> None:
         kept = stored["training"]
         checkpoint.load_weights(model, kept["raw"] or stored["weights"], "last.pt")
         optimizer.load_state_dict(kept["optimizer"])
         self.fabric.strategy.precision.load_state_dict(kept["scaler"])
+        if teaching:
+            teaching.restore(kept["distill"])
         if average:
             checkpoint.load_weights(average.model, stored["weights"], "last.pt")
             average.updates = kept["average_updates"]

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from medseg.config import TrainConfig
 from medseg.config.schema import Hardware
 from medseg.errors import UserError
 from medseg.hardware import keep_freed_memory, pick_accelerator, pick_precision, threads
@@ -110,3 +111,15 @@ def agree(fabric: Fabric, stop: bool, elapsed: float) -> tuple[bool, float]:
         return stop, elapsed
     both = fabric.all_reduce(torch.tensor([float(stop), elapsed], device=fabric.device), reduce_op="max")
     return bool(both[0] > 0), float(both[1])
+
+
+def explained(error: RuntimeError, config: TrainConfig) -> Exception:
+    """What to do about an error of PyTorch, where that is known; else the error itself."""
+    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        size = "x".join(map(str, config.data.size))
+        return UserError(f"out of memory with --batch-size {config.training.batch_size} and --size {size}: lower --batch-size "
+                         "(and raise --accumulate to keep the gradient the same), --size or --base-channels")
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return UserError(f"--compile: PyTorch could not compile the network ({str(error).strip().splitlines()[0]}); leave "
+                         "--compile out, the results are the same")
+    return error
