@@ -42,6 +42,8 @@ def test_a_batch_beyond_memory_is_refused_before_it_kills_the_process(fast, monk
     monkeypatch.setattr(memory, "_main_memory", lambda: 0.99 * whole)
     with pytest.raises(UserError, match=r"--batch-size 8: keeps about .* use --batch-size 5 with --accumulate 2"):
         check_batch_size(config, model, "fp32")
+    monkeypatch.setattr(memory, "_main_memory", lambda: 0.75 * whole)
+    check_batch_size(config, model, "bf16")  # whatever the weights cast to bf16 take, it is not taken for each image
     monkeypatch.setattr(memory, "_main_memory", lambda: 2**20)
     with pytest.raises(UserError, match="--batch-size"):
         medseg.train(**fast | {"accelerator": "cpu"})

@@ -45,15 +45,17 @@ def fitting_batch_size(config: TrainConfig, classes: int, world: int) -> int:
 def check_batch_size(config: TrainConfig, model: SegmentationNetwork, precision: str) -> None:
     """`UserError` for a batch that this machine's main memory cannot hold: the system would end the process without a word.
 
-    What is kept is counted on one small image and grows with the pixels (attention with more, so it is never counted too
-    high). A GPU says by itself that its memory is full.
+    What a pixel leaves behind is the difference of two small images, so that weights cast to bf16 do not count for each image.
+    It grows with the pixels (attention with more, so it is never counted too high). A GPU says by itself that its memory is full.
     """
     batch_size, channels = config.training.batch_size // world_of(config.hardware)[1], config.data.channels  # on this machine
-    small, full = (torch.zeros(1, channels, *size) for size in ((64, 64), config.data.size))
-    pixels = model.fit(full)[0, 0].numel() / model.fit(small)[0, 0].numel()
+    images = [torch.zeros(1, channels, side, side).contiguous(memory_format=torch.channels_last) for side in (64, 128)]
     training = model.training
-    each = pixels * kept_bytes(model.eval(), small.contiguous(memory_format=torch.channels_last), precision)  # no new statistics
+    model.eval()  # no new statistics
+    kept = [kept_bytes(model, image, precision) for image in images]
+    pixels = [model.fit(image)[0, 0].numel() for image in (*images, torch.zeros(1, channels, *config.data.size))]
     model.train(training)
+    each = pixels[2] * (kept[1] - kept[0]) / max(1, pixels[1] - pixels[0])  # 0 for a network that resizes all images to one size
     total = _main_memory()
     if batch_size * each > total:
         fitting = max(1, int(SHARE * total / each))
