@@ -85,6 +85,61 @@ def run_rows(out: Path) -> dict[str, Any]:
     return rows
 
 
+class Parts:
+    """The parts of the measurement, each a command with a log of its own, cut where the time ends."""
+
+    def __init__(self, data: str, out: Path, *, minutes: float, images: int, size: int) -> None:
+        self.data, self.out, self.images, self.size = data, out, images, size
+        self.until = time.monotonic() + 60 * minutes
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.until - time.monotonic()
+
+    def call(self, name: str, *command: object, limit: float) -> None:
+        """Run python with this command for at most `limit` seconds, its output in OUT/NAME.log."""
+        limit = min(limit, self.left())
+        if limit < 20:
+            print(f"{name}: left out, no time", flush=True)
+            return
+        with open(self.out / f"{name}.log", "w", encoding="utf-8") as log:
+            try:
+                code = subprocess.run([sys.executable, *map(str, command)], stdout=log, stderr=subprocess.STDOUT, timeout=limit,
+                                      check=False).returncode
+            except subprocess.TimeoutExpired:
+                code = "out of time"
+        print(f"{name}: {code}, {self.left():.0f} s left", flush=True)
+
+    def against(self, name: str, *options: object, limit: float) -> None:
+        """`training.py` with its result in OUT/NAME.json."""
+        self.call(name, HERE / "training.py", "--data", self.data, "--images", self.images, "--size", self.size, *options, "--out",
+                  self.out / f"{name}.json", limit=limit)
+
+    def speeds(self) -> None:
+        """Everything that is measured against another way of doing it."""
+        self.against("training", limit=240)
+        for mode in ("default", "reduce-overhead"):
+            self.against(f"training-{mode}", "--networks", "unet-32", "smp-unet-resnet18", "--compile", mode, limit=180)
+        self.against("validation", "--networks", "unet-32", "--what", "validation", limit=120)
+        self.against("feeding", "--networks", "unet-32", "--what", "feeding", limit=60)
+        for what in ("predict", "latency"):
+            self.call(f"bench-{what}", "-m", "medseg", "bench", what, "--size", self.size, "--batch-size", min(32, self.images),
+                      "--json", limit=60)
+        for other in ("lightning", "monai"):
+            self.against(f"training-{other}", "--networks", "smp-unet-resnet18", "--reference", other, limit=90)
+        self.call("means", HERE / "means.py", "--out", self.out / "means.json", limit=90)
+
+    def runs(self, encoder_weights: str) -> None:
+        """Both trainings, which share what is left."""
+        for number, (name, options) in enumerate(RUNS.items()):
+            minutes = max(0.5, (self.left() / (len(RUNS) - number) - 30) / 60)  # judging takes the half minute
+            weights = ("--encoder-weights", encoder_weights) if name == "lite0" else ()
+            self.call(f"train-{name}", "-m", "medseg", "train", "--data", "kvasir-seg", "--data-root", Path(self.data).parent,
+                      "--split", "effisegnet-800-100-100", "--size", self.size + 32, "--batch-size", 16, "--epochs", 300,
+                      "--time-budget", f"{minutes:.1f}min", "--no-progress", *options, *weights, "--out",
+                      self.out / "runs" / name, limit=3600)
+
+
 def main() -> None:
     """Run the parts that fit into the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,47 +151,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=320)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-
-    def left() -> float:
-        return 60 * given.minutes - (time.monotonic() - started)
-
-    def call(name: str, *command: object, limit: float) -> None:
-        limit = min(limit, left())
-        if limit < 20:
-            print(f"{name}: left out, no time", flush=True)
-            return
-        with open(given.out / f"{name}.log", "w", encoding="utf-8") as log:
-            try:
-                code = subprocess.run([sys.executable, *map(str, command)], stdout=log, stderr=subprocess.STDOUT, timeout=limit,
-                                      check=False).returncode
-            except subprocess.TimeoutExpired:
-                code = "out of time"
-        print(f"{name}: {code}, {left():.0f} s left", flush=True)
-
+    parts = Parts(given.data, given.out, minutes=given.minutes, images=given.images, size=given.size)
     rates = roofline()
     (given.out / "roofline.json").write_text(json.dumps(rates, indent=2) + "\n", encoding="utf-8")
-
-    def against(name: str, *options: object, limit: float) -> None:
-        call(name, HERE / "training.py", "--data", given.data, "--images", given.images, "--size", given.size, *options, "--out",
-             given.out / f"{name}.json", limit=limit)
-
-    against("training", limit=240)
-    for mode in ("default", "reduce-overhead"):
-        against(f"training-{mode}", "--networks", "unet-32", "smp-unet-resnet18", "--compile", mode, limit=180)
-    against("validation", "--networks", "unet-32", "--what", "validation", limit=120)
-    against("feeding", "--networks", "unet-32", "--what", "feeding", limit=60)
-    for what in ("predict", "latency"):
-        call(f"bench-{what}", "-m", "medseg", "bench", what, "--size", given.size, "--batch-size", min(32, given.images), "--json",
-             limit=60)
-    for other in ("lightning", "monai"):
-        against(f"training-{other}", "--networks", "smp-unet-resnet18", "--reference", other, limit=90)
-    for number, (name, options) in enumerate(RUNS.items()):
-        minutes = max(0.5, (left() / (len(RUNS) - number) - 30) / 60)  # judging takes the half minute
-        weights = ("--encoder-weights", given.encoder_weights) if name == "lite0" else ()
-        call(f"train-{name}", "-m", "medseg", "train", "--data", "kvasir-seg", "--data-root", Path(given.data).parent, "--split",
-             "effisegnet-800-100-100", "--size", given.size + 32, "--batch-size", 16, "--epochs", 300, "--time-budget",
-             f"{minutes:.1f}min", "--no-progress", *options, *weights, "--out", given.out / "runs" / name, limit=3600)
+    parts.speeds()
+    parts.runs(given.encoder_weights)
     summary = {"training": training_rows(given.out, rates), "runs": run_rows(given.out), "roofline": rates}
     (given.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=2))
