@@ -119,36 +119,55 @@ def plot(path: Path, series: dict, x_label: str, y_label: str) -> None:
     path.write_text(svg.replace("</title>", f"</title>{STYLE}", 1) + "\n", encoding="utf-8")
 
 
+def plots(folder: Path, found: dict[str, list]) -> None:
+    """A chart for each relation."""
+    rows = found["images"]
+    plot(folder / "images.svg", {
+        "build the cache": [(row["images"] / 1000, row["build_s"]) for row in rows],
+        "feed an epoch": [(row["images"] / 1000, row["epoch_s"]) for row in rows]}, "thousand images", "seconds")
+    plot(folder / "memory.svg", {
+        "memory of its own": [(row["images"] / 1000, row["own_memory_mib"]) for row in rows],
+        "resident, with mapped pages of the cache": [(row["images"] / 1000, row["memory_mib"]) for row in rows],
+        "cache on disk": [(row["images"] / 1000, row["cache_mib"]) for row in rows]}, "thousand images", "MiB")
+    plot(folder / "size.svg", {"milliseconds an image": [(row["size"] ** 2 / 1000, 1000 / row["images_per_second"])
+                                                        for row in found["size"]]}, "thousand pixels", "ms")
+    plot(folder / "batch.svg", {"peak memory": [(row["batch_size"], row["memory_mib"]) for row in found["batch"]]},
+         "batch size", "MiB")
+    plot(folder / "batch-time.svg", {"milliseconds an image": [(row["batch_size"], 1000 / row["images_per_second"])
+                                                              for row in found["batch"]]}, "batch size", "ms")
+    plot(folder / "processes.svg", {
+        "training": [(row["processes"], row["images_per_second"]) for row in found["processes"]],
+        "one process, twice": [(count, count * found["processes"][0]["images_per_second"]) for count in (1, 2)]},
+         "processes of one thread", "images/s")
+
+
 def main() -> None:
     """Measure, write tables and plots."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--parts", nargs="+", default=["images", "size", "batch", "processes"],
+                        choices=("images", "size", "batch", "processes"), help="measure these anew, and keep the others of --out")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list] = {"images": [], "size": [], "batch": [], "processes": []}
+    table = given.out / "scaling.json"
+    found: dict[str, list] = json.loads(table.read_text()) if table.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
-        for count in given.counts:
-            simple_scenes(Path(folder) / str(count), count, 96)
-            found["images"].append(alone("feeding", Path(folder) / str(count), 64))
-            print(found["images"][-1], flush=True)
-        found["size"] = [alone("step", size, 4) for size in (64, 128, 192, 256, 352)]
-        found["batch"] = [alone("step", 128, batch) for batch in (1, 2, 4, 8, 16)]
-        simple_scenes(Path(folder) / "few", 200, 128)
-        found["processes"] = [alone("processes", Path(folder) / "few", count) for count in (1, 2)]
-    (given.out / "scaling.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    rows = found["images"]
-    plot(given.out / "images.svg", {
-        "build the cache": [(row["images"] / 1000, row["build_s"]) for row in rows],
-        "feed an epoch": [(row["images"] / 1000, row["epoch_s"]) for row in rows]}, "thousand images", "seconds")
-    plot(given.out / "memory.svg", {
-        "memory of its own": [(row["images"] / 1000, row["own_memory_mib"]) for row in rows],
-        "resident, with mapped pages of the cache": [(row["images"] / 1000, row["memory_mib"]) for row in rows],
-        "cache on disk": [(row["images"] / 1000, row["cache_mib"]) for row in rows]}, "thousand images", "MiB")
-    plot(given.out / "size.svg", {"milliseconds an image": [(row["size"] ** 2 / 1000, 1000 / row["images_per_second"])
-                                                           for row in found["size"]]}, "thousand pixels", "ms")
-    plot(given.out / "batch.svg", {"peak memory": [(row["batch_size"], row["memory_mib"]) for row in found["batch"]]},
-         "batch size", "MiB")
+        if "images" in given.parts:
+            found["images"] = []
+            for count in given.counts:
+                simple_scenes(Path(folder) / str(count), count, 96)
+                found["images"].append(alone("feeding", Path(folder) / str(count), 64))
+                print(found["images"][-1], flush=True)
+        if "size" in given.parts:
+            found["size"] = [alone("step", size, 4) for size in (64, 128, 192, 256, 352)]
+        if "batch" in given.parts:
+            found["batch"] = [alone("step", 128, batch) for batch in (1, 2, 4, 8, 16)]
+        if "processes" in given.parts:
+            simple_scenes(Path(folder) / "few", 200, 128)
+            found["processes"] = [alone("processes", Path(folder) / "few", count) for count in (1, 2)]
+    table.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    plots(given.out, found)
 
 
 if __name__ == "__main__":

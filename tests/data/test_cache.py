@@ -18,6 +18,7 @@ from medseg.data.cache import Form, open_store, read_pair
 from medseg.data.folder import open_dataset
 from medseg.data.geometry import fit_image, fit_mask
 from medseg.data.masks import survey
+from medseg.data.randomness import order
 from medseg.errors import UserError
 
 FORM = Form((32, 40))
@@ -126,6 +127,14 @@ def test_an_epoch_resumes_at_any_step(items, coding, tmp_path):
                            device=torch.device("cpu"))
     names = [batch.names for batch in batches.epoch(5)]
     assert [batch.names for batch in batches.epoch(5, start=2)] == names[2:]
+
+
+def test_an_epoch_is_sorted_once_and_not_in_each_step(items, coding, tmp_path, monkeypatch):
+    sorts = []
+    monkeypatch.setattr("medseg.data.batches.order", lambda *given: sorts.append(given) or order(*given))
+    batches = TrainBatches(open_store(items, coding, FORM, folder=tmp_path / "cache"), batch_size=2, seed=0,
+                           device=torch.device("cpu"))
+    assert len(list(batches.epoch(0))) == 3 and len(sorts) == 1
 
 
 @pytest.mark.parametrize("resize", ["square", "native-crop"])

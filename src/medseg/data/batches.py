@@ -48,16 +48,17 @@ class TrainBatches:
         if device.type == "cuda" and store.uniform and store.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]:
             self._resident = tuple(torch.from_numpy(np.array(array)).to(device) for array in store.arrays())
 
-    def indices(self, epoch: int, step: int) -> np.ndarray:
-        """The images of this process in a step, as positions in the store."""
-        batch = order(self.seed, epoch, self.keys)[step * self.batch_size : (step + 1) * self.batch_size]
-        share = len(batch) // self.world
-        return batch[self.rank * share : (self.rank + 1) * share]
+    def indices(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
+        """The images of this process in each step from `start` on, as positions in the store."""
+        images = order(self.seed, epoch, self.keys)  # once: sorting in each step would make an epoch's cost quadratic
+        for step in range(start, self.steps):
+            batch = images[step * self.batch_size : (step + 1) * self.batch_size]
+            share = len(batch) // self.world
+            yield batch[self.rank * share : (self.rank + 1) * share]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on."""
-        for step in range(start, self.steps):
-            index = self.indices(epoch, step)
+        for index in self.indices(epoch, start):
             image, mask = self._gather(index, epoch)
             yield Batch(image, mask, [self.store.names[i] for i in index], self.keys[index], index)
 
