@@ -10,7 +10,7 @@ from torch import nn
 
 from medseg.config import TrainConfig
 from medseg.errors import UserError, choose
-from medseg.models.blocks import SegmentationNetwork
+from medseg.models.blocks import SegmentationNetwork, guard_dilated
 from medseg.models.ducknet import DUCKNet
 from medseg.models.encoders import normalisation
 from medseg.models.resunet import ResUNet
@@ -70,9 +70,12 @@ def create_model(name: str = "unet", *, in_channels: int = 3, classes: int = 2, 
     if name == "smp":
         if base_channels is not None:
             raise UserError("--base-channels: an smp network has its encoder's widths; choose another --encoder instead")
-        return SMP(in_channels=in_channels, classes=classes, encoder=encoder, decoder=decoder, encoder_weights=encoder_weights)
-    options: dict[str, Any] = {"auxiliary": True} if auxiliary else {}
-    return entry.build(in_channels=in_channels, classes=classes, base_channels=base_channels or entry.base_channels, **options)
+        model = SMP(in_channels=in_channels, classes=classes, encoder=encoder, decoder=decoder, encoder_weights=encoder_weights)
+    else:
+        options: dict[str, Any] = {"auxiliary": True} if auxiliary else {}
+        model = entry.build(in_channels=in_channels, classes=classes, base_channels=base_channels or entry.base_channels, **options)
+    guard_dilated(model)
+    return model
 
 
 def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:

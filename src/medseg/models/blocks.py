@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,6 +49,28 @@ class PatientBatchNorm(nn.BatchNorm2d):
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
+
+
+class DilatedConv2d(nn.Conv2d):
+    """A dilated convolution that a CPU trains in float32 also where the rest is bfloat16; in every other case a `Conv2d`.
+
+    PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its buffers in the gradient of such weights, unless channels come in
+    multiples of 16: infinite, wrong, or the process dies (docs/log.md, 2026-11-24).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
+
+
+def guard_dilated(model: nn.Module) -> None:
+    """Turn the convolutions that bfloat16 training on a CPU would harm into `DilatedConv2d`, with the same parameters."""
+    for module in model.modules():
+        channels = (module.in_channels, module.out_channels, module.groups) if type(module) is nn.Conv2d else ()
+        if channels and max(module.dilation) > 1 and (channels[0] % 16 or channels[1] % 16 or channels[2] > 1):
+            module.__class__ = DilatedConv2d
 
 
 def resize(x: Tensor, like: Tensor, mode: str = "bilinear") -> Tensor:
