@@ -220,6 +220,8 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
     assert again["gain"] == pytest.approx(gain, abs=1e-9) and again["interval"][0] <= gain <= again["interval"][1]
     page = (folder / "search.html").read_text()
     assert all(word in page for word in ("History", "Slices", "Parallel coordinates", "All 3 trials", "hflip"))
+    history = page.partition("History")[2].partition("</section>")[0]
+    assert history.count("<circle") == result["completed"]
     assert "<script" not in page and "src=" not in page.replace("xmlns", "")
 
     longer = search(make(SearchConfig, given | {"trials": 4}))  # goes on
@@ -383,16 +385,20 @@ def test_workers_share_the_cores_and_the_winner_has_them_all(dataset, tmp_path, 
     assert processes._config(job_of(dataset, tmp_path, workers=3, threads=5)).hardware.threads == 5
 
 
-def test_a_database_that_fails_is_told_of_in_a_line():
+@pytest.mark.parametrize("last", [optuna.exceptions.StorageInternalError, UnboundLocalError])
+def test_a_database_that_fails_is_told_of_in_a_line(last):
+    """Optuna's own error, or the one that it makes of it at the end of a trial."""
     from sqlalchemy.exc import OperationalError
 
     with pytest.raises(UserError, match=r"--storage sqlite:///x.db: the database failed \(it is\); .* goes on") as told, \
             storage_errors("sqlite:///x.db"):
         try:
             raise OperationalError("SELECT", {}, Exception("it is\nand more"))
-        except OperationalError as error:
-            raise optuna.exceptions.StorageInternalError("long") from error
+        except OperationalError:
+            raise last("long")  # noqa: B904
     assert "\n" not in str(told.value)
+    with pytest.raises(UnboundLocalError), storage_errors("sqlite:///x.db"):
+        raise UnboundLocalError("a mistake of ours")
 
 
 def test_the_dashboard_takes_a_free_port_of_this_machine_alone(dataset, tmp_path, monkeypatch):

@@ -87,8 +87,12 @@ def storage_errors(url: str) -> Iterator[None]:
 
     try:
         yield
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        cause = error.__cause__ or error
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, UnboundLocalError) as error:  # the last by Optuna
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SQLAlchemyError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
         reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
         raise UserError(f"--storage {hidden(url)}: the database failed ({reason}); when it runs again, the same command goes on "
                         "with the study") from None
