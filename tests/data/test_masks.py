@@ -92,15 +92,19 @@ def test_binary_masks_for_more_classes_are_refused(items):
         survey(items(blob(255)), classes=3)
 
 
-def test_a_second_look_at_the_same_files_reads_none_of_them(items, monkeypatch):
-    three = items(blob(255), blob(255), blob(255))
+def test_a_second_look_at_the_same_files_reads_none_of_them(tmp_path, monkeypatch):
+    paths = [tmp_path / f"m{i}.bmp" for i in range(3)]
+    for path in paths:
+        cv2.imwrite(str(path), blob(255))
+    three, size = [Item(path.stem, path, path) for path in paths], paths[0].stat().st_size
     found = survey(three)
     with monkeypatch.context() as patch:
         patch.setattr("medseg.data.masks.np.bincount", None)
         assert survey(three[::-1]) is found
     with sealed(three), pytest.raises(UserError, match="is a test image"):
         survey(three)
-    cv2.imwrite(str(three[0].mask), np.full((2, 2), 254, np.uint8))
+    cv2.imwrite(str(paths[0]), blob(254))
+    assert paths[0].stat().st_size == size  # only its time tells
     assert "1 of them with values between" in survey(three).text
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from medseg.data.cache import content
 from medseg.data.decode import read_image
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
-from medseg.data.sealed import sealed
+from medseg.data.sealed import check_run, sealed
 from medseg.errors import UserError
 from medseg.evaluation.rows import read_rows
 from medseg.files import read_csv, write_csv, write_text
@@ -174,12 +175,12 @@ def test_while_a_study_runs_no_trial_of_it_is_judged_on_test(dataset, tmp_path):
 
     run = tmp_path / "study" / "trials" / "0000"
     medseg.train(**FAST | {"data": str(dataset), "out": str(run), "epochs": 1})
-    code = ("import sys, time\nfrom pathlib import Path\nfrom medseg.data.sealed import searching\n"
-            "with searching(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)")
-    others = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "study")], stdout=subprocess.PIPE, text=True)
-              for _ in range(2)]  # any number of workers
+    code = ("import sys\nfrom pathlib import Path\nfrom medseg.data.sealed import searching\n"
+            "with searching(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()")
+    others = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "study")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True) for _ in range(2)]  # any number of workers
     try:
-        assert [other.stdout.readline() for other in others] == ["held\n"] * 2
+        assert all(select.select([other.stdout], [], [], 60)[0] for other in others)  # neither waits for the other
         for part in ("test", "all"):
             with pytest.raises(UserError, match="belongs to a search that is running"):
                 medseg.evaluate(run=run, split_part=part)
@@ -296,6 +297,23 @@ def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, m
     assert (found.failed, found.pruned, found.completed, found.freed, found.running) == (1, 1, 1, 1, 0)
     again = job.study.get_trials()[2]
     assert again.params == stopped.params and again.params
+
+
+def test_between_two_trials_too_the_test_part_is_out_of_reach(dataset, tmp_path, monkeypatch):
+    job = job_of(dataset, tmp_path)
+    monkeypatch.setattr(worker, "objective", lambda *_: 0.5)
+    said = []
+
+    def after_trial():
+        for look in (lambda: content(job.dataset.parts["test"]), lambda: check_run(job.folder / "trials" / "0000")):
+            with pytest.raises(UserError) as error:
+                look()
+            said.append(str(error.value))
+
+    assert work(job, after_trial) == 3
+    assert len(said) == 6 and all("judges on validation alone" in each for each in said)
+    content(job.dataset.parts["test"])
+    check_run(job.folder / "trials" / "0000")
 
 
 def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
