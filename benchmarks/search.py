@@ -3,7 +3,7 @@
     python benchmarks/search.py --data-root DIR --out benchmarks/results/search-cpu.json
 
 Calls `medseg search` on effisegnet-800-100-100, as a user would: U-Net with 8 channels at 64 pixels, 15 epochs. The space is
-that of medseg with augmentation that may be weaker, for a training this short, and lower learning rates, which Adam wants. The
+like that of medseg, with focal for ohem, augmentation that may be weaker and lower learning rates, which Adam wants. The
 result holds the validation and test Dice of winner and default, both trained for the same number of epochs, the gain with its
 interval, and the share of time that pruning saved. Called again with the same --runs it goes on.
 
