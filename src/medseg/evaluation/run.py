@@ -23,6 +23,7 @@ from medseg.data.folder import list_images, open_dataset
 from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
+from medseg.data.sealed import check_run
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline, protocol_intervals
 from medseg.evaluation.judge import Judged, judge
@@ -48,6 +49,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise UserError(f"--references: {config.run} is a run and brings its own data; name another set by --data")
     stored = checkpoint.load(config.run)
     run = config.run if config.run.is_dir() else config.run.parent
+    if config.split_part in ("test", "all"):
+        check_run(run)
     dataset, items = dataset_and_items(config, stored, run)
     folder = out_folder(config, run, dataset)
     accelerator = pick_accelerator(config.accelerator)
