@@ -44,7 +44,7 @@ def test_a_run_and_its_own_probability_maps_agree(run, dataset, tmp_path):
     assert [row["name"] for row in rows] == [row["name"] for row in folder_rows]
     for name in NAMES:
         for key, value in ours["protocols"][name].items():
-            near = 1e-3 if name in ("pranet", "uacanet", "polyp-pvt-soft") else 1e-9  # 16 bits move some pixels a level
+            near = 5e-3 if name in ("pranet", "uacanet", "polyp-pvt-soft") else 1e-9  # 16 bits move some pixels a level
             assert folder["protocols"][name][key] == pytest.approx(value, abs=near, nan_ok=True), (name, key)
     assert folder["distances"] == ours["distances"] and folder["lesions"] == ours["lesions"]
     assert folder["calibration"]["all"]["ece"] == pytest.approx(ours["calibration"]["all"]["ece"], abs=1e-4)

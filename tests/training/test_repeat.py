@@ -11,7 +11,7 @@ import medseg
 from conftest import FAST, write_part
 from medseg.cli import main
 from medseg.errors import UserError
-from medseg.evaluation.intervals import protocol_intervals
+from medseg.evaluation.intervals import summary_intervals
 from medseg.evaluation.protocols import per_image as rows_of
 from medseg.evaluation.protocols import summarise
 from medseg.evaluation.repeats import merge_folds, merge_seeds
@@ -93,7 +93,7 @@ def test_seeds_are_averaged_image_by_image(classes):
     one = {"0": rows_of(counts, names)}
     summary_of = lambda counts: {"classes": classes, "n_images": 20, **summarise(counts, names)}  # noqa: E731
     _, alone = merge_seeds(one, {"0": summary_of(counts)})
-    interval = protocol_intervals(counts, [None] * 20)["protocols"]["per-image-foreground"]["dice"]
+    interval = summary_intervals(counts, [None] * 20)["protocols"]["per-image-foreground"]["dice"]
     assert alone["intervals"]["protocols"]["per-image-foreground"]["dice"] == pytest.approx(interval)
     twice, same = merge_seeds(one | {"1": one["0"]}, {"0": summary_of(counts), "1": summary_of(counts)})
     for convention, metrics in alone["protocols"].items():

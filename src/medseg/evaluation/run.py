@@ -24,10 +24,10 @@ from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
 from medseg.errors import UserError
-from medseg.evaluation.intervals import headline, protocol_intervals
+from medseg.evaluation.intervals import headline, left_tail, summary_intervals
 from medseg.evaluation.judge import Judged, judge
 from medseg.evaluation.lesions import by_size
-from medseg.evaluation.measure import measure_image, row_of, summarise_measured
+from medseg.evaluation.measure import measure_image, quantities, row_of, summarise_measured
 from medseg.evaluation.protocols import per_image, summarise
 from medseg.evaluation.report import Picture, pick, worst_shown, write_report
 from medseg.evaluation.stamp import split_stamp
@@ -143,7 +143,8 @@ def write_results(folder: Path, items: Sequence[Item], coding: MaskCoding, judge
     further = summarise_measured(measured) if measured else {"protocols": {}}
     summary = {**about, "n_images": len(items), "classes": coding.classes, "masks": coding.text, **basic, **further,
                "protocols": basic["protocols"] | further["protocols"], "by_size": by_size(rows),
-               "intervals": protocol_intervals(judged.counts, groups),
+               "left_tail": left_tail(rows),
+               "intervals": summary_intervals(judged.counts, groups, rows, quantities(measured) if measured else None),
                "seconds": round(time.perf_counter() - started, 2), "medseg": medseg.__version__}
     pictures = draw(rows)
     folder.mkdir(parents=True, exist_ok=True)
