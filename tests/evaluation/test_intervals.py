@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from medseg.evaluation.intervals import UNBOUNDED, ends_of, headline, left_tail,
 from medseg.evaluation.lesions import by_size
 from medseg.evaluation.measure import measure_image, quantities, summarise_measured
 from medseg.evaluation.protocols import PROTOCOLS, per_image, summarise
-from medseg.evaluation.stamp import split_stamp
+from medseg.evaluation.stamp import split_stamp, stamp_of_seen
 from medseg.statistics import bootstrap
 
 
@@ -153,9 +154,9 @@ def dataset(**parts: str) -> Dataset:
 
 @pytest.mark.parametrize(("parts", "part", "verdict", "words"), [
     ({"train": "aab", "validation": "cc", "test": "dde"}, "test", "grouped", "none of the 2 groups"),
-    ({"train": "aab", "validation": "cc", "test": "ade-"}, "test", "LEAKY", "1 of 4 test images come from 1 groups"),
+    ({"train": "aab", "validation": "cc", "test": "ade-"}, "test", "LEAKY", "1 of 4 test images come from 1 group (s"),
     ({"train": "aab", "validation": "cc", "test": "dc"}, "test", "LEAKY", "1 of 2"),
-    ({"train": "aab", "validation": "bc", "test": "d"}, "validation", "LEAKY", "that train have"),
+    ({"train": "aab", "validation": "bc", "test": "d"}, "validation", "LEAKY", "with images in train"),
     ({"train": "aab", "test": "d-"}, "test", "unknown", "cannot be ruled out"),
     ({"train": "---", "test": "--"}, "test", "unknown", "mine"),
     ({"train": "aab", "test": "d"}, "all", "seen", "training"),
@@ -163,6 +164,17 @@ def dataset(**parts: str) -> Dataset:
 ])
 def test_stamps(parts, part, verdict, words) -> None:
     stamp = split_stamp(dataset(**parts), part)
+    assert stamp["verdict"] == verdict and words in stamp["text"]
+
+
+@pytest.mark.parametrize(("seen", "part", "verdict", "words"), [
+    (["train2"], "test", "grouped", "none of the 2 groups"),
+    (["train2", "test1"], "test", "LEAKY", "1 of 3 images are among those that this run was trained or chosen on"),
+    (["train0"], "test", "LEAKY", "2 of 3 test images come from 1 group (s"),
+    (["gone"], "test", "unknown", "cannot be ruled out"),
+    (["train0"], "all", "seen", "1 of 6 images")])
+def test_stamps_of_a_run_on_another_split_of_its_data(seen, part, verdict, words) -> None:
+    stamp = stamp_of_seen(dataset(train="aab", test="aca"), part, seen)
     assert stamp["verdict"] == verdict and words in stamp["text"]
 
 
@@ -193,4 +205,6 @@ def test_a_training_on_groups_says_so_everywhere(dataset, fast) -> None:
     assert "Software: medseg" in page and "unet" in page and "the loss ce+dice, seed 0" in page
 
     elsewhere = medseg.evaluate(result["run"], data=str(dataset), split_part="test", accelerator="cpu")
-    assert elsewhere["stamp"]["verdict"] == "other"
+    assert elsewhere["stamp"]["verdict"] == "grouped"  # the same folder, by its own name
+    moved = Path(shutil.copytree(dataset, dataset.parent / "elsewhere"))
+    assert medseg.evaluate(result["run"], data=str(moved), accelerator="cpu")["stamp"]["verdict"] == "other"

@@ -53,7 +53,8 @@ def summarise(table: np.ndarray) -> dict[str, float]:
 def quantities(tables: Sequence[np.ndarray]) -> dict[str, Sums]:
     """Numerators and denominators of ECE and Brier score, from the `bins` of each image.
 
-    A bin of the whole set is too sure or not sure enough; its images count against it in that direction, so that the sum is the ECE.
+    A bin of the whole set is too sure or not sure enough; each image counts in the direction of its bin, so that the sum is the
+    ECE of the set.
     """
     each = np.array(tables)
     side = np.sign(each[..., 1].sum(axis=0) - each[..., 2].sum(axis=0))

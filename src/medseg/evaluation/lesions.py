@@ -93,7 +93,8 @@ def size_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Sum
     """Numerators and denominators of the two means of each line of `by_size`, by its size and their names."""
     dice = np.array([row["dice"] for row in rows], float)
     values = {"dice": dice, "below_half": np.where(np.isnan(dice), math.nan, dice < 0.5)}
-    return {(name, key): of_mean(np.where(at, each, math.nan)) for name, at in _strata(rows).items() for key, each in values.items()}
+    return {(name, key): of_mean(np.where(at, each, math.nan)) for name, at in _strata(rows).items()
+            for key, each in values.items()}
 
 
 def _strata(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from medseg.checkpoint import Input
 from medseg.config import EvaluateConfig
 from medseg.console import progress, to_json
 from medseg.data.cache import Form, Store, open_store, read_pair
-from medseg.data.folder import list_images, open_dataset
+from medseg.data.folder import list_maps, locate, open_dataset
 from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
@@ -30,7 +30,7 @@ from medseg.evaluation.lesions import by_size
 from medseg.evaluation.measure import measure_image, quantities, row_of, summarise_measured
 from medseg.evaluation.protocols import per_image, summarise
 from medseg.evaluation.report import Picture, pick, worst_shown, write_report
-from medseg.evaluation.stamp import split_stamp
+from medseg.evaluation.stamp import split_stamp, stamp_of_seen
 from medseg.files import read_csv, write_csv, write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.prediction.inference import load_network
@@ -58,7 +58,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         checkpoint.input_of(stored), folder=folder, device=torch.device(accelerator),
         precision=pick_precision(config.precision, accelerator), batch_size=config.batch_size, threshold=config.threshold,
         about=describe(stored, checkpoint.find(config.run), dataset, config.split_part,
-                       own=config.data is None and config.split is None),
+                       stamp=_stamp(config, stored, run, dataset)),
         config=stored["config"] | ({"workers": config.workers} if config.workers else {}),
         history=read_csv(run / "metrics.csv"), show=config.progress, temperature=stored.get("temperature", 1.0),
         measuring=measuring(config))
@@ -71,7 +71,7 @@ def is_predictions(path: Path) -> bool:
     """Whether the path is a folder of images, or of `medseg predict`'s results, and not a run."""
     if not path.is_dir() or any((path / name).exists() for name in ("best.pt", "last.pt", "config.yaml")):
         return False
-    return any((path / name).is_dir() for name in ("probabilities", "masks")) or bool(list_images(path))
+    return any((path / name).is_dir() for name in ("probabilities", "masks")) or bool(list_maps(path))
 
 
 def measuring(config: EvaluateConfig) -> dict[str, Any] | None:
@@ -79,11 +79,32 @@ def measuring(config: EvaluateConfig) -> dict[str, Any] | None:
     return {"spacing": config.spacing, "tolerance": config.tolerance} if config.protocols == "all" else None
 
 
-def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *, own: bool = True) -> dict[str, Any]:
-    """What is being judged: the head of summary.json. `own` says that the run was trained on a part of this data set."""
-    stamp = split_stamp(dataset, part) if own else {
-        "verdict": "other", "text": f"trained on {stored['config']['data']}, judged on {dataset.name}: whether images are in both "
-                                    "is not known"}
+def _stamp(config: EvaluateConfig, stored: dict[str, Any], run: Path, dataset: Dataset) -> dict[str, Any]:
+    """The stamp of the run's own split, or of another data set or split that it is judged on."""
+    flat = stored["config"]
+    if config.data is None and config.split is None:
+        return split_stamp(dataset, config.split_part)
+    lists = [run / "splits" / f"{part}.txt" for part in ("train", "validation")]
+    seen = [name for file in lists if file.exists() for name in file.read_text(encoding="utf-8").splitlines()]
+    if seen and _same_set(config.data or flat["data"], flat["data"], config.data_root or Path(flat["data_root"])):
+        return stamp_of_seen(dataset, config.split_part, seen)
+    return {"verdict": "other", "text": f"trained on {flat['data']}, judged on {dataset.name}: whether images are in both is not "
+                                        "known"}
+
+
+def _same_set(data: str, trained: str, root: Path) -> bool:
+    """Whether both names stand for one folder, or for one set of the catalog."""
+    try:
+        (here, entry), (there, other) = locate(data, root), locate(trained, root)
+    except UserError:  # the data of the training are no longer there
+        return False
+    return here.resolve() == there.resolve() or (entry is not None and entry is other)
+
+
+def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *,
+             stamp: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What is being judged: the head of summary.json. `stamp` is that of the run's own split unless given."""
+    stamp = stamp or split_stamp(dataset, part)
     flat = stored["config"]
     network = stored["network"]
     words = [network["name"]]

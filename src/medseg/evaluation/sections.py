@@ -10,10 +10,15 @@ STAMPS = {"LEAKY": "LEAKY", "grouped": "Split by groups", "unknown": "Groups unk
           "other": "Another data set"}
 
 
-def interval_text(summary: dict[str, Any], convention: str, name: str) -> str:
-    """The interval of one number of summary.json, or an empty text."""
-    ends = summary.get("intervals", {}).get("protocols", {}).get(convention, {}).get(name)
-    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends and all(end is not None and math.isfinite(end) for end in ends) else ""
+def interval_text(summary: dict[str, Any], *path: str) -> str:
+    """The interval of the number at this path of summary.json, or an empty text."""
+    found: Any = summary.get("intervals") or {}
+    for step in path:
+        found = found.get(step, {})
+    if not found or not all(end is not None and math.isfinite(end) for end in found):
+        return ""
+    digits = 3 if max(found) < 10 else 1  # distances are tens of pixels
+    return f"{found[0]:.{digits}f} to {found[1]:.{digits}f}"
 
 
 def interval_note(summary: dict[str, Any]) -> str:
