@@ -32,7 +32,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     top = "".join(f"<th scope=col>{_text(cell)}</th>" for cell in head)
     lines = "".join(f"<tr><th scope=row>{_text(first)}</th>{''.join(f'<td>{_cell(cell)}</td>' for cell in rest)}</tr>"
                     for first, *rest in rows)
-    return f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+    return f"<div class=scroll><table class=narrow><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def _saliency(summary: dict[str, Any]) -> str:
@@ -96,7 +96,7 @@ def _cell(value: Any) -> str:
 def _number(value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else _text(value)
+    return f"{value:.{4 if abs(value) < 10 else 1}f}" if isinstance(value, float) else _text(value)
 
 
 def _text(value: Any) -> str:
