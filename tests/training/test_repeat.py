@@ -15,6 +15,7 @@ from medseg.evaluation.intervals import summary_intervals
 from medseg.evaluation.protocols import per_image as rows_of
 from medseg.evaluation.protocols import summarise
 from medseg.evaluation.repeats import merge_folds, merge_seeds
+from medseg.evaluation.redraw import redraw
 from medseg.evaluation.rows import read_rows
 from medseg.statistics.bootstrap import mean_interval
 from medseg.training import engine, repeat
@@ -62,6 +63,11 @@ def test_folds_judge_every_image_once(folds, capsys):
     page = (run / "report" / "test" / "report.html").read_text()
     assert all(words in page for words in ("Each fold", "repeated for folds 1, 2, 3", "All test parts of the folds"))
     assert "No curves" not in page
+    assert page.count("<img ") == 2 * min(18, 24) and "Worst images" in page and "By lesion size" in page  # one network each
+    assert "Left tail" in page and summary["left_tail"]["images"] == sum(row["dice"] < 0.5 for row in rows.values())
+    for picture in sum(redraw(run, "test", list(rows.values())).values(), []):  # the masks that the numbers are of
+        hits = (picture.truth == 1) & (picture.prediction == 1)
+        assert (hits.sum(), (picture.prediction == 1).sum()) == (picture.row["tp"], picture.row["tp"] + picture.row["fp"])
     stored = json.loads((run / "report" / "test" / "summary.json").read_text())
     assert stored["protocols"] == summary["protocols"]
     assert main(["compare", str(run), str(run / "report" / "test"), "--out", str(run / "c")]) == 2  # the same results

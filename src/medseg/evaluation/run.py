@@ -181,16 +181,19 @@ def _pictures(model: nn.Module, items: Sequence[Item], store: Store, coding: Mas
               options: dict[str, Any]) -> dict[str, list[Picture]]:
     """The best, median and worst images at their own size: decoded and predicted again, they are few."""
     chosen = pick(rows, worst=worst_shown(rows))
+    drawn = draw_images(model, items, store, coding, given, [name for group in chosen.values() for name in group], options)
+    row_of_name = {row["name"]: row for row in rows}
+    return {group: [Picture(name, *drawn[name], row_of_name[name]) for name in names] for group, names in chosen.items()}
+
+
+def draw_images(model: nn.Module, items: Sequence[Item], store: Store, coding: MaskCoding, given: Input, names: Sequence[str],
+                options: dict[str, Any]) -> dict[str, tuple]:
+    """By name: the image uint8 [H, W, 3], its truth and its predicted class map uint8 [H, W]; `store` holds the items."""
     at = {item.name: i for i, item in enumerate(items)}
-    keep = {at[name] for group in chosen.values() for name in group}
-    masks = judge(model, store.subset(sorted(keep)), given, batch_size=4, keep=range(len(keep)), **options).masks
-    predicted = dict(zip(sorted(keep), (masks[i] for i in range(len(keep))), strict=True))
-
-    def picture(name: str) -> Picture:
-        image, truth = read_pair(items[at[name]], coding, channels=3, bit_depth=given.bit_depth)
-        return Picture(name, image, truth, predicted[at[name]], rows[at[name]])
-
-    return {group: [picture(name) for name in group_names] for group, group_names in chosen.items()}
+    keep = sorted(at[name] for name in names)
+    masks = judge(model, store.subset(keep), given, batch_size=4, keep=range(len(keep)), **options).masks
+    return {items[i].name: (*read_pair(items[i], coding, channels=3, bit_depth=given.bit_depth), masks[place])
+            for place, i in enumerate(keep)}
 
 
 def environment() -> dict[str, Any]:

@@ -58,6 +58,7 @@ def repeats_section(summary: dict[str, Any]) -> str:
                     for name, count, dice, iou in columns)
     spread = ", ".join(f"{title} {numbers[key]['mean']:.4f} ± {numbers[key]['sd']:.4f}"
                        for key, title in (("dice", "Dice"), ("iou", "IoU")))
+    drawn = " The pictures show the masks of the first seed." if kind == "seed" else ""
     return (f"<section><h2>Each {kind}</h2><p>Mean and standard deviation over {len(repeats['names'])} trainings: {spread}. Per "
-            "image, foreground.</p><div class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th>"
+            f"image, foreground.{drawn}</p><div class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th>"
             f"<th scope=col>Dice</th><th scope=col>IoU</th></tr></thead><tbody>{lines}</tbody></table></div></section>")
