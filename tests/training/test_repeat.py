@@ -14,8 +14,8 @@ from medseg.errors import UserError
 from medseg.evaluation.intervals import summary_intervals
 from medseg.evaluation.protocols import per_image as rows_of
 from medseg.evaluation.protocols import summarise
-from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.redraw import redraw
+from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.rows import read_rows
 from medseg.statistics.bootstrap import mean_interval
 from medseg.training import engine, repeat
@@ -65,7 +65,8 @@ def test_folds_judge_every_image_once(folds, capsys):
     assert "No curves" not in page
     assert page.count("<img ") == 2 * min(18, 24) and "Worst images" in page and "By lesion size" in page  # one network each
     assert "Left tail" in page and summary["left_tail"]["images"] == sum(row["dice"] < 0.5 for row in rows.values())
-    for picture in sum(redraw(run, "test", list(rows.values())).values(), []):  # the masks that the numbers are of
+    pictures = redraw(run, "test", list(rows.values()))
+    for picture in (each for group in pictures.values() for each in group):  # the masks that the numbers are of
         hits = (picture.truth == 1) & (picture.prediction == 1)
         assert (hits.sum(), (picture.prediction == 1).sum()) == (picture.row["tp"], picture.row["tp"] + picture.row["fp"])
     stored = json.loads((run / "report" / "test" / "summary.json").read_text())
