@@ -244,6 +244,7 @@ td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-wid
 th small{display:block;font-weight:400;max-width:36em}td small{display:block}
 .narrow{width:auto;min-width:min(100%,600px)}
 .stamp{font-weight:650;color:var(--ink);border:1px solid;border-radius:4px;padding:0 6px;margin-right:6px}
+.stamp.leaky{color:var(--b)}
 .pairs td{text-align:left;white-space:normal;overflow-wrap:anywhere}.charts{display:grid;gap:16px;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}svg{width:100%;height:auto;max-width:640px;display:block}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}.tick,.label,.keys{fill:var(--soft);font:11px system-ui,sans-serif}

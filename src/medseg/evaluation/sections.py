@@ -42,7 +42,8 @@ def stamp_lines(summary: dict[str, Any]) -> list[str]:
     if not stamp:
         return []
     label = STAMPS.get(stamp["verdict"], stamp["verdict"])
-    return [f"<span class=stamp>{html.escape(label)}</span> {html.escape(stamp['text'])}"]
+    kind = ' class="stamp leaky"' if stamp["verdict"] == "LEAKY" else " class=stamp"
+    return [f"<span{kind}>{html.escape(label)}</span> {html.escape(stamp['text'])}"]
 
 
 def repeats_section(summary: dict[str, Any]) -> str:
