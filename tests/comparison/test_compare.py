@@ -188,7 +188,7 @@ def test_distances_of_another_spacing_are_refused(tmp_path, capsys):
 
 
 def test_a_forest_plot_puts_values_where_they_belong():
-    chart = ET.fromstring(forest([("<b>", 0.2, 0.1, 0.4), ("only a point", -0.1, math.nan, math.nan)], label="x & y", zero=True))
+    chart = ET.fromstring(forest([("<b>", 0.2, 0.1, 0.4), ("only a point", -0.1, math.nan, math.nan)], label="x & y", zero=True))[0]
     bar = next(each for each in chart if each.get("class") == "bar")
     line = next(each for each in chart if each.get("class") == "line c0")
     zero = next(each for each in chart if each.get("class") == "mark")

@@ -81,8 +81,8 @@ def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> str:
                     f"{value:.4f}</title></rect>")
     body.append(f'<text class="label" text-anchor="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{height - 6}">'
                 f"{html.escape(label)}</text>")
-    return (f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(label)}</title>'
-            + "".join(body) + "</svg>")
+    return (f'<div class="scroll"><svg class="wide" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">'
+            f"<title>{html.escape(label)}</title>{''.join(body)}</svg></div>")
 
 
 def p_text(p: float) -> str:

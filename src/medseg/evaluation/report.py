@@ -242,7 +242,7 @@ letter-spacing:-.02em;font-variant-numeric:tabular-nums}.notes{font-size:.86rem;
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th[scope=row],th:first-child,
 td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:9.5em}
 th small{display:block;font-weight:400;max-width:36em}td small{display:block}
-.narrow{width:auto;min-width:min(100%,600px)}
+.wide{min-width:520px}.narrow{width:auto;min-width:min(100%,600px)}
 .stamp{font-weight:650;color:var(--ink);border:1px solid;border-radius:4px;padding:0 6px;margin-right:6px}
 .stamp.leaky{color:var(--b)}
 .pairs td{text-align:left;white-space:normal;overflow-wrap:anywhere}.charts{display:grid;gap:16px;
