@@ -46,21 +46,14 @@ def evaluate(argv: Arguments) -> int:
 
 
 def _evaluation(summary: dict) -> None:
-    """Print what summary.json holds: narrow tables, for a terminal of 80 columns."""
-    protocols = summary["protocols"]
-    keys = list(protocols["per-image-foreground"])
-    _table("convention", [{"convention": name} | {key: numbers.get(key) for key in keys} for name, numbers in protocols.items()])
-    if "distances" not in summary:
-        return
-    saliency = [key for key in protocols["pranet"] if key not in keys]
-    _table("as the tables of polyp papers", [{"measure": key} | {name: protocols[name][key] for name in ("pranet", "uacanet")}
-                                             for key in saliency])
-    for name in ("distances", "lesions"):
-        _table(name, [{"measure": key, "value": round(value, 4) if value == value else None}
-                      for key, value in summary[name].items() if isinstance(value, (int, float))])
-    print(f"distances: {summary['distances']['policy']}")
-    _table("calibration", [{"pixels": part} | {key: summary["calibration"][part][key] for key in ("ece", "brier")}
-                           for part in ("all", "boundary")])
+    """Print what summary.json holds."""
+    from medseg.evaluation.tables import lines, tables
+
+    for title, rows in tables(summary):
+        if rows:
+            _table(title, rows)
+    for line in lines(summary):
+        print(line)
 
 
 def calibrate(argv: Arguments) -> int:

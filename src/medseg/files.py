@@ -94,8 +94,14 @@ def _umask() -> int:
 
 
 @contextmanager
-def lock(path: Path, message: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold `path` as a lock, which the system frees however the process ends; `UserError(message)` when another has it."""
+def lock(path: Path, message: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold `path` as a lock, which the system frees however the process ends; `UserError(message)` when another has it.
+
+    Any number may hold it `shared`, and nobody else then; Windows has no such locks, and there it keeps nobody out.
+    """
+    if shared and os.name == "nt":
+        yield
+        return
     with open(path, "a+b") as file:
         if os.name == "nt":
             import msvcrt
@@ -104,7 +110,8 @@ def lock(path: Path, message: str, *, wait: bool = False) -> Iterator[None]:
         else:
             import fcntl
 
-            take = lambda: fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))  # noqa: E731
+            kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+            take = lambda: fcntl.flock(file, kind)  # noqa: E731
         try:
             take()
         except OSError:

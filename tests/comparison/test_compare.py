@@ -162,8 +162,33 @@ def test_the_page(three, tmp_path, capsys):
     assert main(["compare", *map(str, three), "--out", str(out), "--overwrite"]) == 0
 
 
+def test_the_page_has_what_a_report_has(tmp_path):
+    """Stamps, every common convention, sizes, the left tail and the methods of a paper."""
+    more = {"part": "test", "stamp": {"verdict": "LEAKY", "text": "all known"},
+            "protocols": {"per-image-foreground": {"dice": 0.7}, "pranet": {"dice": 0.65}},
+            "intervals": {"protocols": {"pranet": {"dice": [0.6, 0.7]}}}, "left_tail": {"share": 0.25, "images": 2},
+            "by_size": [{"size": "small", "images": 8, "dice": 0.7, "below_half": 0.25}]}
+    runs = [run_of(tmp_path / "a", [0.5, 0.9] * 4, **more), run_of(tmp_path / "b", [0.6, 0.8] * 4, **more)]
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "compare.html").read_text()
+    for words in ("LEAKY</span> all known", "Dice in every convention", "0.600 to 0.700", "small (8 images)", "share below .5",
+                  "of the test part of set (split: s)", "numpy"):
+        assert words in text
+    assert text.count("LEAKY</span>") == 2
+
+
+def test_distances_of_another_spacing_are_refused(tmp_path, capsys):
+    runs = [run_of(tmp_path / str(i), [0.5] * 4, distances={"spacing": [1, i], "tolerance": 2}) for i in (1, 2)]
+    for run in runs:
+        rows = read_rows(run / "report" / "test" / "per_image.csv")
+        write_csv(run / "report" / "test" / "per_image.csv", [row | {"hd95": 3.0} for row in rows])
+    assert main(["compare", *map(str, runs), "--metric", "hd95", "--out", str(tmp_path / "o")]) == 2
+    assert "different protocols: spacing: [1, 1] and [1, 2]" in capsys.readouterr().err
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "o")]) == 0
+
+
 def test_a_forest_plot_puts_values_where_they_belong():
-    chart = ET.fromstring(forest([("<b>", 0.2, 0.1, 0.4), ("only a point", -0.1, math.nan, math.nan)], label="x & y", zero=True))
+    chart = ET.fromstring(forest([("<b>", 0.2, 0.1, 0.4), ("only a point", -0.1, math.nan, math.nan)], label="x & y", zero=True))[0]
     bar = next(each for each in chart if each.get("class") == "bar")
     line = next(each for each in chart if each.get("class") == "line c0")
     zero = next(each for each in chart if each.get("class") == "mark")

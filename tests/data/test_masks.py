@@ -6,6 +6,7 @@ import pytest
 
 from medseg.data.masks import decode_mask, survey
 from medseg.data.sample import Item
+from medseg.data.sealed import sealed
 from medseg.errors import UserError
 
 
@@ -89,6 +90,22 @@ def test_an_index_beyond_the_classes_names_file_and_value(items):
 def test_binary_masks_for_more_classes_are_refused(items):
     with pytest.raises(UserError, match="--classes 3: the masks hold 0, 255, which is 2 classes"):
         survey(items(blob(255)), classes=3)
+
+
+def test_a_second_look_at_the_same_files_reads_none_of_them(tmp_path, monkeypatch):
+    paths = [tmp_path / f"m{i}.bmp" for i in range(3)]
+    for path in paths:
+        cv2.imwrite(str(path), blob(255))
+    three, size = [Item(path.stem, path, path) for path in paths], paths[0].stat().st_size
+    found = survey(three)
+    with monkeypatch.context() as patch:
+        patch.setattr("medseg.data.masks.np.bincount", None)
+        assert survey(three[::-1]) is found
+    with sealed(three), pytest.raises(UserError, match="is a test image"):
+        survey(three)
+    cv2.imwrite(str(paths[0]), blob(254))
+    assert paths[0].stat().st_size == size  # only its time tells
+    assert "1 of them with values between" in survey(three).text
 
 
 def test_the_real_sets(real):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,9 +16,11 @@ import medseg
 from medseg.data.folder import open_dataset
 from medseg.data.groups import groups_of
 from medseg.data.sample import Dataset, Item
-from medseg.evaluation.intervals import headline, protocol_intervals
-from medseg.evaluation.protocols import PROTOCOLS, summarise
-from medseg.evaluation.stamp import split_stamp
+from medseg.evaluation.intervals import UNBOUNDED, ends_of, headline, left_tail, summary_intervals
+from medseg.evaluation.lesions import by_size
+from medseg.evaluation.measure import measure_image, quantities, summarise_measured
+from medseg.evaluation.protocols import PROTOCOLS, per_image, summarise
+from medseg.evaluation.stamp import split_stamp, stamp_of_seen
 from medseg.statistics import bootstrap
 
 
@@ -38,11 +43,11 @@ def test_each_interval_is_centred_on_its_number(classes, absent, monkeypatch) ->
     def spy(quantities, groups=None, **options):
         for name, (above, below) in quantities.items():
             above, below = (each.reshape(len(counts), -1) for each in (above, below))
-            seen[name] = float(bootstrap._ratio(np.ones((1, len(counts))), above, below)[0][0])
+            seen[name[1:]] = float(bootstrap._ratio(np.ones((1, len(counts))), above, below)[0][0])
         return bootstrap.intervals(quantities, groups, **options)
 
     monkeypatch.setattr("medseg.evaluation.intervals.intervals", spy)
-    found = protocol_intervals(counts, [None] * len(counts))["protocols"]
+    found = summary_intervals(counts, [None] * len(counts))["protocols"]
     for convention, protocol in PROTOCOLS.items():
         for name, value in protocol(counts).items():
             assert seen[convention, name] == pytest.approx(value), (convention, name)
@@ -50,8 +55,77 @@ def test_each_interval_is_centred_on_its_number(classes, absent, monkeypatch) ->
             assert low <= value <= high and high - low < 0.2
 
 
+def measured_images(count: int = 24) -> list[dict]:
+    """Measurements of soft blobs beside their references: missed, invented, empty and several lesions among them."""
+    rng = np.random.default_rng(1)
+    found = []
+    for i in range(count):
+        truth, shown = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.float32)
+        if i % 6:
+            x, y, radius = rng.integers(15, 65), rng.integers(15, 45), int(rng.integers(3, 14))
+            cv2.circle(truth, (int(x), int(y)), radius, 1, -1)
+            if i % 4:
+                cv2.circle(shown, (int(x) + int(rng.integers(-4, 5)), int(y)), radius, 1.0, -1)
+        if i % 6 in (0, 5) and i % 12:
+            cv2.circle(shown, (70, 50), 4, 1.0, -1)
+        probability = cv2.GaussianBlur(shown, (0, 0), 2) * np.float32(0.9)
+        found.append(measure_image(probability, (probability > 0.5).astype(np.uint8), truth))
+    return found
+
+
+COUNTS = {"missed", "false_alarms", "both_empty", "tolerance", "lesions", "predicted", "matched", "empty_frames",
+          "false_alarm_frames", "pixels", "bins", "probability", "foreground"}
+
+
+def means_of(tree: dict, path: tuple = ()) -> dict[tuple, float]:
+    """The means and ratios of a summary by path: all numbers but counts, settings and the points of the diagram."""
+    found = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= means_of(value, (*path, key))
+        elif isinstance(value, (int, float)) and key not in COUNTS and (*path, key) != ("lesions", "iou"):
+            found[*path, key] = value
+    return found
+
+
+def test_every_mean_of_all_protocols_has_an_interval_centred_on_it() -> None:
+    images = measured_images()
+    numbers, found = means_of(summarise_measured(images)), quantities(images)
+    assert set(found) == set(numbers) and len(numbers) > 40
+    for path, (above, below) in found.items():
+        value = above.sum() / below.sum()
+        assert value == pytest.approx(numbers[path], abs=1e-12, nan_ok=True), path
+    ends = ends_of(found, [None] * len(images))
+    for path, value in numbers.items():
+        low, high = functools.reduce(lambda tree, key: tree[key], path, ends)
+        assert low <= value + 1e-9 and value - 1e-9 <= high and low >= 0, path
+        assert high <= 1 or path[-1] in UNBOUNDED, path
+    assert ends["distances"]["hd95"][1] > 1 and ends["distances"]["hd95"] != ends["distances"]["hd95_detected"]
+
+
+def test_an_interval_needs_two_units_that_count() -> None:
+    """One image of a size, or one group with lesions, says nothing of the spread."""
+    values = np.array([0.4, math.nan, math.nan, math.nan])
+    assert all(map(math.isnan, bootstrap.mean_interval(values)))
+    pooled = {"recall": (np.array([3.0, 2.0, 0, 0]), np.array([4.0, 2.0, 0, 0]))}
+    assert all(map(math.isnan, bootstrap.intervals(pooled, ["a", "a", "b", "c"])["recall"]))
+    low, high = bootstrap.intervals(pooled, ["a", "b", "c", "c"])["recall"]
+    assert low < 5 / 6 < high
+
+
+def test_sizes_and_the_left_tail_have_intervals() -> None:
+    rows = per_image(counts_of(2), list(map(str, range(40))))
+    tail = left_tail(rows)
+    found = summary_intervals(counts_of(2), [None] * 40, rows)
+    assert tail["images"] == sum(row["dice"] < 0.5 for row in rows) > 0 and tail["share"] == tail["images"] / 40
+    assert found["left_tail"]["share"][0] < tail["share"] < found["left_tail"]["share"][1]
+    for line in by_size(rows):
+        low, high = found["by_size"][line["size"]]["dice"]
+        assert line["images"] < 2 or low <= line["dice"] <= high
+
+
 def test_a_set_without_foreground_has_no_pooled_interval() -> None:
-    found = protocol_intervals(np.array([[[100, 0], [0, 0]]] * 5), [None] * 5)["protocols"]
+    found = summary_intervals(np.array([[[100, 0], [0, 0]]] * 5), [None] * 5)["protocols"]
     assert found["per-image-foreground"]["dice"] == [1, 1]
     assert all(map(math.isnan, found["pooled-foreground"]["dice"]))
 
@@ -59,14 +133,14 @@ def test_a_set_without_foreground_has_no_pooled_interval() -> None:
 def test_what_is_said_of_the_groups() -> None:
     counts = counts_of(2)
     videos = [str(i // 4) for i in range(40)]
-    known, unknown, some = (protocol_intervals(counts, groups) for groups in (videos, [None] * 40, videos[:36] + [None] * 4))
+    known, unknown, some = (summary_intervals(counts, groups) for groups in (videos, [None] * 40, videos[:36] + [None] * 4))
     assert (known["unit"], known["n_groups"], known["n_images"]) == ("group", 10, 40)
     assert "fewer than 30" in known["notes"][0]
     assert (unknown["unit"], unknown["n_groups"]) == ("image", None) and "no groups known" in unknown["notes"][0]
     assert some["n_groups"] == 9 and "4 images without a known group" in some["notes"][0]
     summary = summarise(counts, list(map(str, range(40)))) | {"n_images": 40, "intervals": known}
     assert "over 10 groups" in headline(summary) and "over images" in headline(summary | {"intervals": unknown})
-    assert "95 %" not in headline(summary | {"intervals": protocol_intervals(counts[:1], [None])})
+    assert "95 %" not in headline(summary | {"intervals": summary_intervals(counts[:1], [None])})
     assert "95 %" not in headline({key: value for key, value in summary.items() if key != "intervals"})
 
 
@@ -80,9 +154,9 @@ def dataset(**parts: str) -> Dataset:
 
 @pytest.mark.parametrize(("parts", "part", "verdict", "words"), [
     ({"train": "aab", "validation": "cc", "test": "dde"}, "test", "grouped", "none of the 2 groups"),
-    ({"train": "aab", "validation": "cc", "test": "ade-"}, "test", "LEAKY", "1 of 4 test images come from 1 groups"),
+    ({"train": "aab", "validation": "cc", "test": "ade-"}, "test", "LEAKY", "1 of 4 test images come from 1 group (s"),
     ({"train": "aab", "validation": "cc", "test": "dc"}, "test", "LEAKY", "1 of 2"),
-    ({"train": "aab", "validation": "bc", "test": "d"}, "validation", "LEAKY", "that train have"),
+    ({"train": "aab", "validation": "bc", "test": "d"}, "validation", "LEAKY", "with images in train"),
     ({"train": "aab", "test": "d-"}, "test", "unknown", "cannot be ruled out"),
     ({"train": "---", "test": "--"}, "test", "unknown", "mine"),
     ({"train": "aab", "test": "d"}, "all", "seen", "training"),
@@ -90,6 +164,17 @@ def dataset(**parts: str) -> Dataset:
 ])
 def test_stamps(parts, part, verdict, words) -> None:
     stamp = split_stamp(dataset(**parts), part)
+    assert stamp["verdict"] == verdict and words in stamp["text"]
+
+
+@pytest.mark.parametrize(("seen", "part", "verdict", "words"), [
+    (["train2"], "test", "grouped", "none of the 2 groups"),
+    (["train2", "test1"], "test", "LEAKY", "1 of 3 images are among those that this run was trained or chosen on"),
+    (["train0"], "test", "LEAKY", "2 of 3 test images come from 1 group (s"),
+    (["gone"], "test", "unknown", "cannot be ruled out"),
+    (["train0"], "all", "seen", "1 of 6 images")])
+def test_stamps_of_a_run_on_another_split_of_its_data(seen, part, verdict, words) -> None:
+    stamp = stamp_of_seen(dataset(train="aab", test="aca"), part, seen)
     assert stamp["verdict"] == verdict and words in stamp["text"]
 
 
@@ -120,4 +205,6 @@ def test_a_training_on_groups_says_so_everywhere(dataset, fast) -> None:
     assert "Software: medseg" in page and "unet" in page and "the loss ce+dice, seed 0" in page
 
     elsewhere = medseg.evaluate(result["run"], data=str(dataset), split_part="test", accelerator="cpu")
-    assert elsewhere["stamp"]["verdict"] == "other"
+    assert elsewhere["stamp"]["verdict"] == "grouped"  # the same folder, by its own name
+    moved = Path(shutil.copytree(dataset, dataset.parent / "elsewhere"))
+    assert medseg.evaluate(result["run"], data=str(moved), accelerator="cpu")["stamp"]["verdict"] == "other"

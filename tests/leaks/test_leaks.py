@@ -36,7 +36,9 @@ def test_evidence_between_and_within_parts():
     assert found.neighbour == {(0, 1)}  # v2 and v3 follow each other but belong to two groups
     assert between(images, found) == [{"part": "test", "in": "train", "images": 3, "exact": 0, "near": 2, "neighbour": 1,
                                        "group": 2, "any": 3}]
-    assert within(images, found)[0] == {"part": "train", "images": 3, "exact": 2, "near": 0}
+    assert within(images, found) == [
+        {"part": "train", "in": "itself", "images": 3, "exact": 2, "near": 0, "neighbour": 0, "group": 0, "any": 2},
+        {"part": "test", "in": "itself", "images": 3, "exact": 0, "near": 0, "neighbour": 0, "group": 2, "any": 2}]
     assert [(row["name"], row["other"], row["evidence"], row["same_group"]) for row in pair_rows(images, found)] == [
         ("v2", "v3", "near", "no"), ("w4", "w5", "near", ""), ("v1", "v2", "neighbour", "yes"), ("v1", "v3", "exact", "no")]
 
@@ -45,6 +47,7 @@ def test_without_groups_nothing_is_said_of_them():
     images = images_of(("1", "train", None), ("2", "test", None))
     assert between(images, gather(images, [], {})) == [{"part": "test", "in": "train", "images": 1, "exact": 0, "near": 0,
                                                         "neighbour": None, "group": None, "any": 0}]
+    assert within(images, gather(images, [], {}))[1]["group"] is None
 
 
 @pytest.mark.parametrize(("split", "expected"), [("pranet-550-62", 62), ("endoscene-patient-disjoint", 0)])
@@ -122,6 +125,7 @@ def test_a_groups_file_tells_of_shared_patients(tmp_path, capsys):
     assert main([*command, str(tmp_path / "g.csv")]) == 1
     row = json.loads(capsys.readouterr().out)["between"][0]
     assert (row["group"], row["near"], row["any"]) == (1, 0, 1)
+    assert (tmp_path / "o" / "leaks.html").read_text().count("<img ") == 2  # f4 beside f0, though they look nothing alike
     for text, word in (("name,patient\nf0,1\n", "columns name and group"), ("name,group\nother,1\n", "names none of the images")):
         (tmp_path / "g.csv").write_text(text)
         assert main([*command, str(tmp_path / "g.csv")]) == 2

@@ -1,21 +1,29 @@
 """Trials are counted exactly, whatever happens to their workers; the study judges on validation alone."""
 
 import json
+import os
+import select
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import optuna
 import pytest
 
 from conftest import FAST
-from medseg.config import SearchConfig, TrainConfig, arguments, make, read_yaml
+from medseg.config import SearchConfig, TrainConfig, arguments, dump, make, read_yaml
 from medseg.data.cache import content
 from medseg.data.decode import read_image
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
-from medseg.data.sealed import sealed
+from medseg.data.sealed import check_run, sealed
 from medseg.errors import UserError
 from medseg.evaluation.rows import read_rows
-from medseg.files import read_csv
+from medseg.files import read_csv, write_csv, write_text
+from medseg.search import dashboard as dashboards
+from medseg.search import processes, results
 from medseg.search import trial as trials
 from medseg.search import work as worker
 from medseg.search.folds import fold_datasets
@@ -31,6 +39,7 @@ from medseg.search.study import (
     make_sampler,
     open_study,
     outcomes,
+    storage_errors,
     tally,
     too_many,
     try_again,
@@ -45,11 +54,11 @@ def options(dataset, tmp_path, **changes):
                    "trials": 3} | changes
 
 
-def fake(study, state, *, params=None, **attrs):
+def fake(study, state, *, params=None, value=0.5, **attrs):
     """A trial of a given state in the study."""
     params = params or {}
     study.add_trial(optuna.create_trial(
-        state=state, value=0.5 if state == TrialState.COMPLETE else None, params=params,
+        state=state, value=value if state == TrialState.COMPLETE else None, params=params,
         distributions={key: optuna.distributions.FloatDistribution(0, 1) for key in params}, user_attrs=attrs))
     return study.get_trials()[-1]
 
@@ -140,6 +149,10 @@ def test_a_sealed_image_cannot_be_read(dataset):
             read_image(items[0].mask)
         with pytest.raises(UserError, match="is a test image"):
             content(items)  # what a set that is decoded already is found by
+        for made in (os.symlink, os.link):
+            made(items[0].image, dataset / made.__name__)
+            with pytest.raises(UserError, match="is a test image"):
+                read_image(dataset / made.__name__)
     assert read_image(items[0].image).ndim == 3
 
 
@@ -154,6 +167,29 @@ def test_while_a_trial_runs_the_test_part_is_out_of_reach(dataset, tmp_path, mon
     monkeypatch.setattr(trials, "train", lambda config, **_: medseg.train(config=config))
     with pytest.raises(UserError, match="is a test image"):
         trials.objective(config, whole, 0, None)
+
+
+def test_while_a_study_runs_no_trial_of_it_is_judged_on_test(dataset, tmp_path):
+    """By another process: `medseg evaluate` on the folder of a trial."""
+    import medseg
+
+    run = tmp_path / "study" / "trials" / "0000"
+    medseg.train(**FAST | {"data": str(dataset), "out": str(run), "epochs": 1})
+    code = ("import sys\nfrom pathlib import Path\nfrom medseg.data.sealed import searching\n"
+            "with searching(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()")
+    others = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "study")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               text=True) for _ in range(2)]  # any number of workers
+    try:
+        assert all(select.select([other.stdout], [], [], 60)[0] for other in others)  # neither waits for the other
+        for part in ("test", "all"):
+            with pytest.raises(UserError, match="belongs to a search that is running"):
+                medseg.evaluate(run=run, split_part=part)
+        assert medseg.evaluate(run=run, split_part="validation")["n_images"] == 4
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+    assert medseg.evaluate(run=run, split_part="test")["n_images"] == 5
 
 
 def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
@@ -173,6 +209,8 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
     kept = make(TrainConfig, read_yaml(folder / "trials" / f"{best['trial']:04}" / "config.yaml"))
     assert (recipe.optim, recipe.augment, recipe.loss) == (kept.optim, kept.augment, kept.loss)
     assert recipe.optim.lr == best["params"]["lr"]
+    further = make(SearchConfig, arguments(SearchConfig, ["--config", str(folder / "best.yaml")], prog="", about=""))
+    assert further.optim.lr == recipe.optim.lr  # a search may begin where another ended
     # the gain, by hand from the tables of both
     dice = {name: {row["name"]: row["dice"] for row in read_rows(folder / name / "report/test/per_image.csv")}
             for name in ("best", "default")}
@@ -183,6 +221,8 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
     assert again["gain"] == pytest.approx(gain, abs=1e-9) and again["interval"][0] <= gain <= again["interval"][1]
     page = (folder / "search.html").read_text()
     assert all(word in page for word in ("History", "Slices", "Parallel coordinates", "All 3 trials", "hflip"))
+    history = page.partition("History")[2].partition("</section>")[0]
+    assert history.count("<circle") == result["completed"]
     assert "<script" not in page and "src=" not in page.replace("xmlns", "")
 
     longer = search(make(SearchConfig, given | {"trials": 4}))  # goes on
@@ -191,6 +231,34 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
         search(make(SearchConfig, given | {"momentum": 0.8}))
     done = search(make(SearchConfig, given | {"trials": 4}))  # nothing is left to do, and nothing is counted twice
     assert done["trials"] == longer["trials"]
+
+
+def test_a_winner_is_tested_once_and_a_new_one_does_not_take_its_place(dataset, tmp_path, monkeypatch):
+    job = job_of(dataset, tmp_path, epochs=1)
+    fake(job.study, TrialState.COMPLETE, params={"lr": 0.02})
+    trained = []
+    monkeypatch.setattr(results, "train", lambda config: trained.append(config) or pretend(config))
+
+    def pretend(config):
+        folder = config.output.out
+        folder.mkdir(parents=True)
+        write_text(folder / "config.yaml", dump(replace(config, data=replace(config.data, classes=2))))
+        for part in ("validation", "test"):
+            (folder / "report" / part).mkdir(parents=True)
+            summary = {"protocols": {"per-image-foreground": {"dice": config.optim.lr}}}
+            write_text(folder / "report" / part / "summary.json", json.dumps(summary))
+            write_csv(folder / "report" / part / "per_image.csv", [{"name": str(i), "dice": config.optim.lr} for i in range(3)])
+
+    first = results.retrain(job)
+    assert (first["trial"], first["best"]["test"], first["default"]["test"], len(trained)) == (0, 0.02, 0.01, 2)
+    assert results.retrain(job) == first and len(trained) == 2
+    other = replace(job, folder=tmp_path / "another-machine")
+    assert results.retrain(other) == first and len(trained) == 2  # the study knows
+    fake(job.study, TrialState.COMPLETE, params={"lr": 0.05}, value=0.75)
+    second = results.retrain(job)
+    assert (second["trial"], second["best"]["test"], len(trained)) == (1, 0.05, 3)
+    assert second["gain"] == pytest.approx(0.04)
+    assert read_yaml(tmp_path / "study" / "best-earlier" / "config.yaml")["lr"] == 0.02
 
 
 def test_cross_validation_is_the_mean_over_folds(dataset, tmp_path):
@@ -231,14 +299,31 @@ def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, m
     assert again.params == stopped.params and again.params
 
 
+def test_between_two_trials_too_the_test_part_is_out_of_reach(dataset, tmp_path, monkeypatch):
+    job = job_of(dataset, tmp_path)
+    monkeypatch.setattr(worker, "objective", lambda *_: 0.5)
+    said = []
+
+    def after_trial():
+        for look in (lambda: content(job.dataset.parts["test"]), lambda: check_run(job.folder / "trials" / "0000")):
+            with pytest.raises(UserError) as error:
+                look()
+            said.append(str(error.value))
+
+    assert work(job, after_trial) == 3
+    assert len(said) == 6 and all("judges on validation alone" in each for each in said)
+    content(job.dataset.parts["test"])
+    check_run(job.folder / "trials" / "0000")
+
+
 def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
     job = job_of(dataset, tmp_path, epochs=4)
-    asked = []
+    asked, asked_to_stop = [], [2]
 
     def reporter(trial):
-        def report(value, step):
-            asked.append((step, value))
-            return step == 2
+        def report(value, step, seconds):
+            asked.append((step, value, seconds))
+            return step in asked_to_stop
         return report
 
     monkeypatch.setattr(worker, "reporter", reporter)
@@ -246,15 +331,21 @@ def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
     work(job)
     history = read_csv(tmp_path / "study" / "trials" / "0000" / "metrics.csv")
     assert [row["epoch"] for row in history] == [1, 2]
-    assert [step for step, _ in asked] == [1, 2]
-    assert [value for _, value in asked] == pytest.approx([row["val_dice"] for row in history], abs=1e-5)
+    assert [step for step, _, _ in asked] == [1, 2]
+    assert [value for _, value, _ in asked] == pytest.approx([row["val_dice"] for row in history], abs=1e-5)
+    assert [seconds for _, _, seconds in asked] == pytest.approx([row["seconds"] for row in history], rel=1e-4)
     assert tally(job.study).pruned == 1
+
+    asked_to_stop[:] = [4]  # the end: there is nothing left to save
+    work(replace(job, config=replace(job.config, search=replace(job.config.search, trials=2))))
+    assert (tally(job.study).pruned, tally(job.study).completed) == (1, 1)
 
 
 def test_what_pruning_saved():
-    rows = [{"state": "completed", "seconds": 100.0, "steps": 10}, {"state": "pruned", "seconds": 20.0, "steps": 2},
-            {"state": "failed", "seconds": 5.0, "steps": 1}]
-    assert saved_by_pruning(rows, 10) == pytest.approx(1 - 120 / 200)
+    rows = [{"state": "completed", "seconds": 105.0, "steps": 10, "steps_took": None},
+            {"state": "pruned", "seconds": 25.0, "steps": 2, "steps_took": 20.0},  # and 5 to start with, once
+            {"state": "failed", "seconds": 5.0, "steps": 1, "steps_took": None}]
+    assert saved_by_pruning(rows, 10) == pytest.approx(80 / (130 + 80))
     assert saved_by_pruning([], 10) is None
 
 
@@ -292,6 +383,67 @@ def test_wrong_use(dataset, tmp_path, monkeypatch, changes, said):
         search(make(SearchConfig, options(dataset, tmp_path, **changes)))
     assert said in str(error.value) or ("optuna-dashboard" in str(error.value) and changes.get("dashboard"))
     assert not (tmp_path / "study" / "trials").exists()
+
+
+def test_as_many_other_images_are_not_the_same(dataset, tmp_path):
+    job_of(dataset, tmp_path)
+    job_of(dataset.rename(tmp_path / "moved"), tmp_path)  # wherever they lie
+    for kind in ("images", "masks"):
+        folder = tmp_path / "moved" / "validation" / kind
+        next(folder.iterdir()).rename(folder / "another.png")
+    with pytest.raises(UserError, match=r"was begun with validation images = '4, names [0-9a-f]{8}', now it is '4, names"):
+        job_of(tmp_path / "moved", tmp_path)
+
+
+def test_workers_share_the_cores_and_the_winner_has_them_all(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "cores", lambda: 8)
+    job = job_of(dataset, tmp_path, workers=3, threads=0)
+    told = processes._config(job)
+    assert (told.hardware.threads, told.data.workers, job.base.hardware.threads) == (2, 1, 0)
+    assert processes._config(job_of(dataset, tmp_path, workers=3, threads=5)).hardware.threads == 5
+
+
+@pytest.mark.parametrize("last", [optuna.exceptions.StorageInternalError, UnboundLocalError])
+def test_a_database_that_fails_is_told_of_in_a_line(last):
+    """Optuna's own error, or the one that it makes of it at the end of a trial."""
+    from sqlalchemy.exc import OperationalError
+
+    with pytest.raises(UserError, match=r"--storage sqlite:///x.db: the database failed \(it is\); .* goes on") as told, \
+            storage_errors("sqlite:///x.db"):
+        try:
+            raise OperationalError("SELECT", {}, Exception("it is\nand more"))
+        except OperationalError:
+            raise last("long")  # noqa: B904
+    assert "\n" not in str(told.value)
+    with pytest.raises(UnboundLocalError), storage_errors("sqlite:///x.db"):
+        raise UnboundLocalError("a mistake of ours")
+
+
+def test_the_dashboard_takes_a_free_port_of_this_machine_alone(dataset, tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name="mine", storage=url)
+    asked = []
+
+    def run_server(storage, host, port):
+        asked.append((host, port))
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", SimpleNamespace(run_server=run_server))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first = taken.getsockname()[1]
+        monkeypatch.setattr(dashboards, "PORTS", [first, first + 1, first + 2])
+        assert dashboards.dashboard(url, "mine") == {}
+        monkeypatch.setattr(dashboards, "PORTS", [first])
+        with pytest.raises(UserError, match="no free port"):
+            dashboards.dashboard(url, "mine")
+    assert asked[0][0] == "127.0.0.1" and asked[0][1] in (first + 1, first + 2)
+    with pytest.raises(UserError, match="--study mien: not in this storage, did you mean mine"):
+        dashboards.dashboard(url, "mien")
+    monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
+    with pytest.raises(UserError, match="pip install optuna-dashboard"):
+        dashboards.dashboard(url, "mine")
 
 
 def test_a_study_in_use_by_another_space_is_refused(dataset, tmp_path):

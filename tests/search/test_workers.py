@@ -119,6 +119,56 @@ def test_ctrl_c_and_the_same_command_again(dataset, tmp_path):
     assert result["trials"][2]["params"]["lr"] == stopped.params["lr"]  # tried again with its values
 
 
+def alive(pid):
+    """Whether a process runs still; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here to look processes up in")
+def test_sigterm_stops_the_workers_too(dataset, tmp_path):
+    words = [*flags(dataset, tmp_path, trials=4, workers=2, epochs=400), "--out", str(tmp_path / "study")]
+    url = f"sqlite:///{tmp_path}/study/study.db"
+    command = start(words)
+    wait_for(lambda: (tmp_path / "study" / "workers.pid").exists())
+    wait_for(lambda: sum(bool(trial.intermediate_values) for trial in trials_of(url)) == 2)
+    command.terminate()
+    said = command.communicate(timeout=60)[1]
+    assert command.returncode == 130 and "the same command goes on" in said, said
+    assert not any(alive(pid) for pid in (tmp_path / "study" / "workers.pid").read_text().split())
+    states = [trial.state.name for trial in trials_of(url)]
+    assert (states.count("RUNNING"), states.count("WAITING")) == (0, 2)  # both are there to be tried again
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here to look processes up in")
+def test_the_processes_of_a_trial_end_with_their_worker(dataset, tmp_path):
+    worker = start([*flags(dataset, tmp_path, trials=1, devices=2, epochs=2000), "--out", str(tmp_path / "study")])
+    url = f"sqlite:///{tmp_path}/study/study.db"
+    wait_for(lambda: (tmp_path / "study" / "study.db").exists())
+    wait_for(lambda: any(trial.intermediate_values for trial in trials_of(url)))
+
+    def ranks():
+        """By the request that all of them were given."""
+        mark = f"MEDSEG_TRIAL={tmp_path}".encode()
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                if folder.name.isdigit() and mark in (folder / "environ").read_bytes() and alive(folder.name):
+                    found.append(folder.name)
+            except OSError:
+                pass
+        return found
+
+    assert len(ranks()) == 2
+    worker.kill()
+    worker.communicate()
+    wait_for(lambda: not ranks(), 60)
+
+
 @pytest.mark.slow
 def test_a_trial_over_two_devices_and_both_agree_to_stop(dataset, tmp_path):
     """Earlier trials that were perfect from the start make the pruner give up: no process is left waiting for the other."""

@@ -11,9 +11,10 @@ import medseg
 from conftest import FAST, write_part
 from medseg.cli import main
 from medseg.errors import UserError
-from medseg.evaluation.intervals import protocol_intervals
+from medseg.evaluation.intervals import summary_intervals
 from medseg.evaluation.protocols import per_image as rows_of
 from medseg.evaluation.protocols import summarise
+from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.rows import read_rows
 from medseg.statistics.bootstrap import mean_interval
@@ -62,6 +63,12 @@ def test_folds_judge_every_image_once(folds, capsys):
     page = (run / "report" / "test" / "report.html").read_text()
     assert all(words in page for words in ("Each fold", "repeated for folds 1, 2, 3", "All test parts of the folds"))
     assert "No curves" not in page
+    assert page.count("<img ") == 2 * min(18, 24) and "Worst images" in page and "By lesion size" in page  # one network each
+    assert "Left tail" in page and summary["left_tail"]["images"] == sum(row["dice"] < 0.5 for row in rows.values())
+    pictures = redraw(run, "test", list(rows.values()))
+    for picture in (each for group in pictures.values() for each in group):  # the masks that the numbers are of
+        hits = (picture.truth == 1) & (picture.prediction == 1)
+        assert (hits.sum(), (picture.prediction == 1).sum()) == (picture.row["tp"], picture.row["tp"] + picture.row["fp"])
     stored = json.loads((run / "report" / "test" / "summary.json").read_text())
     assert stored["protocols"] == summary["protocols"]
     assert main(["compare", str(run), str(run / "report" / "test"), "--out", str(run / "c")]) == 2  # the same results
@@ -93,7 +100,7 @@ def test_seeds_are_averaged_image_by_image(classes):
     one = {"0": rows_of(counts, names)}
     summary_of = lambda counts: {"classes": classes, "n_images": 20, **summarise(counts, names)}  # noqa: E731
     _, alone = merge_seeds(one, {"0": summary_of(counts)})
-    interval = protocol_intervals(counts, [None] * 20)["protocols"]["per-image-foreground"]["dice"]
+    interval = summary_intervals(counts, [None] * 20)["protocols"]["per-image-foreground"]["dice"]
     assert alone["intervals"]["protocols"]["per-image-foreground"]["dice"] == pytest.approx(interval)
     twice, same = merge_seeds(one | {"1": one["0"]}, {"0": summary_of(counts), "1": summary_of(counts)})
     for convention, metrics in alone["protocols"].items():

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medseg.evaluation.breakdown import table
 from medseg.evaluation.charts import ticks
 from medseg.evaluation.report import page
+from medseg.evaluation.sections import interval_text, stamp_lines
 from medseg.files import write_text
 
 WIDTH, LEFT, RIGHT, ROW, FOOT = 640, 210, 16, 26, 44
@@ -19,7 +21,8 @@ Row = tuple[str, float, float, float]
 def write_page(path: Path, document: dict[str, Any]) -> None:
     """The page of a comparison as `compare` returns it."""
     title = f"{document['metric'].capitalize()} of {len(document['runs'])} runs on the same {document['n_images']} images"
-    body = [_head(title, document), _means(document), _differences(document),
+    body = [_head(title, document), _means(document), _differences(document), _conventions(document["runs"]),
+            _sizes(document["runs"]),
             f"<section><h2>Methods, ready for a paper</h2><p>{html.escape(methods(document))}</p></section>"]
     write_text(path, page(title, body, document["medseg"]))
 
@@ -29,13 +32,22 @@ def methods(document: dict[str, Any]) -> str:
     made = document["intervals"]
     grouped = made["unit"] == "group"
     over = f"{made['n_groups']} groups (sequences or patients)" if grouped else "images"
-    return (f"Models were compared on the same {document['n_images']} images by the mean difference of their {document['metric']}, "
-            f"paired by image. Intervals are at {100 * made['level']:g} %, by the studentised bootstrap over {over}, each for one "
-            f"pair alone. P values are of a two-sided permutation test that exchanges the models within whole "
+    return (f"Models were compared on the same {document['n_images']} images{_of(document['runs'])} by the mean difference of "
+            f"their {document['metric']}, paired by image; Dice and IoU are of the foreground, of each image at the native "
+            f"resolution of its mask. Intervals are at {100 * made['level']:g} %, by the studentised bootstrap over {over}, each "
+            f"for one pair alone. P values are of a two-sided permutation test that exchanges the models within whole "
             f"{'groups' if grouped else 'images'} and of Wilcoxon's signed-rank test on "
             f"{'the mean difference of each group' if grouped else 'the differences'}, both corrected for {len(document['pairs'])} "
             f"pair{'s' * (len(document['pairs']) != 1)} by Holm's method. Models that share a letter cannot be told apart by the "
-            f"permutation test at {100 * document['level']:g} %. Software: medseg {document['medseg']}.")
+            f"permutation test at {100 * document['level']:g} %. Software: medseg {document['medseg']}, Python "
+            f"{document['python']}, numpy {document['numpy']}.")
+
+
+def _of(runs: Sequence[dict[str, Any]]) -> str:
+    """The data, part and split of the runs, each once, in words."""
+    sets = dict.fromkeys(f" of the {run['part']} part of {run['data']} (split: {run['split']})" for run in runs
+                         if run["data"] and run["part"])
+    return " and".join(sets)
 
 
 def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> str:
@@ -69,8 +81,8 @@ def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> str:
                     f"{value:.4f}</title></rect>")
     body.append(f'<text class="label" text-anchor="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{height - 6}">'
                 f"{html.escape(label)}</text>")
-    return (f'<svg viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg"><title>{html.escape(label)}</title>'
-            + "".join(body) + "</svg>")
+    return (f'<div class="scroll"><svg class="wide" viewBox="0 0 {WIDTH} {height}" role="img" xmlns="http://www.w3.org/2000/svg">'
+            f"<title>{html.escape(label)}</title>{''.join(body)}</svg></div>")
 
 
 def p_text(p: float) -> str:
@@ -84,8 +96,10 @@ def _head(title: str, document: dict[str, Any]) -> str:
     left_out = [f"{document['left_out']} images are left out, since {document['metric']} is undefined in some run"] \
         if document["left_out"] else []
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*left_out, *document["notes"]))
+    stamps = "".join(f"<p class=small>{html.escape(run['name'])}: {line}</p>" for run in document["runs"]
+                     for line in stamp_lines(run))
     return (f"<header><h1>{html.escape(title)}</h1><p class=facts>{html.escape(facts)}</p><p>{different} of "
-            f"{len(document['pairs'])} pairs differ (permutation test, Holm, {100 * document['level']:g} %).</p>"
+            f"{len(document['pairs'])} pairs differ (permutation test, Holm, {100 * document['level']:g} %).</p>{stamps}"
             f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>")
 
 
@@ -115,6 +129,30 @@ def _differences(document: dict[str, Any]) -> str:
             "<th scope=col>95 % interval</th><th scope=col>Images better / equal / worse</th>"
             "<th scope=col>p, permutation</th><th scope=col>p, Wilcoxon</th>"
             f"<th scope=col>Different</th></tr></thead><tbody>{lines}</tbody></table></div></section>")
+
+
+def _conventions(runs: Sequence[dict[str, Any]]) -> str:
+    """The Dice of each run in every convention that all of them have."""
+    names = [name for name in runs[0]["protocols"] or {} if all(name in (run["protocols"] or {}) for run in runs)]
+    if not names:
+        return ""
+    rows = [(name, *((run["protocols"][name].get("dice"), interval_text(run, "protocols", name, "dice")) for run in runs))
+            for name in names]
+    return ("<section><h2>Dice in every convention</h2><p>Different quantities: compare along a line, never down a column. In "
+            f"small figures 95 % intervals.</p>{table(('Convention', *(run['name'] for run in runs)), rows)}</section>")
+
+
+def _sizes(runs: Sequence[dict[str, Any]]) -> str:
+    """The mean Dice of each run by lesion size, and its left tail."""
+    if not all(run["by_size"] and run["left_tail"] for run in runs):
+        return ""
+    rows = [(f"{line['size']} ({line['images']} images)",
+             *((run["by_size"][i]["dice"], interval_text(run, "by_size", line["size"], "dice")) for run in runs))
+            for i, line in enumerate(runs[0]["by_size"])]
+    rows.append(("share below .5", *((run["left_tail"]["share"], interval_text(run, "left_tail", "share")) for run in runs)))
+    return ("<section><h2>By lesion size, and the left tail</h2><p>Mean Dice of the images by the share that is lesion (small "
+            "below 2 %, large from 10 % on), and the share of all images with a Dice below one half.</p>"
+            f"{table(('Size', *(run['name'] for run in runs)), rows)}</section>")
 
 
 def _ends(ends: Sequence[float], sign: str = "") -> str:

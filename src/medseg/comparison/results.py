@@ -12,6 +12,7 @@ from medseg.errors import UserError, choose
 from medseg.evaluation.rows import TEXT, read_rows
 
 PIXELS = ("tp", "fp", "fn", "tn")
+DISTANCES = ("hd95", "assd", "surface_dice")  # what depends on the size of a pixel and the tolerance
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,15 @@ def check_alike(results: Sequence[Results], metric: str) -> list[str]:
     """Refuse what cannot be compared, by `UserError`; return notes on what a reader should know.
 
     Refused: other images, other reference masks (another resolution or other ignored pixels shows there too), another number
-    of classes, another rule for empty masks, other groups, and a metric that a run lacks.
+    of classes, another rule for empty masks, other groups, for distances another spacing or tolerance, and a metric that a
+    run lacks.
     """
     first = results[0]
     columns = [key for key in next(iter(first.rows.values())) if key not in (*TEXT, *PIXELS)]
     choose("--metric", metric, columns)
     for other in results[1:]:
         _same_images(first, other)
-        _same_protocol(first, other)
+        _same_protocol(first, other, metric)
         _same_masks(first, other)
         if metric not in next(iter(other.rows.values())):
             raise UserError(f"{other.name}: has no {metric} for each image, {first.name} has; judge both with this medseg")
@@ -66,8 +68,10 @@ def _same_images(first: Results, other: Results) -> None:
                         "same part of the same data with medseg evaluate --data")
 
 
-def _same_protocol(first: Results, other: Results) -> None:
+def _same_protocol(first: Results, other: Results, metric: str) -> None:
     rules = {"classes": lambda s: s.get("classes"), "rule for empty masks": lambda s: (s.get("empty_masks") or {}).get("policy")}
+    if metric in DISTANCES:
+        rules |= {key: lambda s, key=key: (s.get("distances") or {}).get(key) for key in ("spacing", "tolerance")}
     for what, get in rules.items():
         a, b = get(first.summary), get(other.summary)
         if a != b:

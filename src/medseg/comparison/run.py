@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from medseg.statistics.bootstrap import group_index, intervals, of_mean
 from medseg.statistics.paired import holm, letters, permutation_test, wilcoxon
 
 LEVEL = 0.05
+ABOUT = ("model", "data", "split", "part", "stamp", "protocols", "intervals", "by_size", "left_tail")
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     document = {"metric": config.metric, **judge_pairs(results, config.metric)}
     folder = _out(config)
     document["notes"] += notes
-    document |= {"out": str(folder), "medseg": medseg.__version__}
+    document |= {"out": str(folder), "medseg": medseg.__version__, "python": platform.python_version(), "numpy": np.__version__}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "compare.json", to_json(document))
     write_page(folder / "compare.html", document)
@@ -43,7 +45,7 @@ def judge_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
     """Means, paired differences, tests and letters of runs on the same images.
 
     {"intervals": how they were made, "n_images", "left_out": images without a defined value in some run, "notes",
-     "runs": [{"name", "model", "data", "split", "mean", "interval", "letters"}], best first,
+     "runs": [{"name", "mean", "interval", "letters", and `ABOUT` of its summary}], best first,
      "pairs": [{"a", "b", "difference": mean of a - b, "interval", "a_better", "b_better", "equal": images,
                 "p_permutation", "p_wilcoxon", "p_permutation_holm", "p_wilcoxon_holm", "different"}]}.
     Groups are those of the first run that knows them. A pair is different where the corrected permutation test says so at 5 %.
@@ -67,9 +69,8 @@ def judge_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
     different = {pair for pair, test in zip(pairs, tests, strict=True) if test["different"]}
     shown = letters(len(order), different)
     made = about(groups)
-    runs = [{"name": results[j].name, "model": results[j].summary.get("model"), "data": results[j].summary.get("data"),
-             "split": results[j].summary.get("split"), "mean": float(table[i].mean()), "interval": list(means[i]),
-             "letters": shown[i]} for i, j in enumerate(order)]
+    runs = [{"name": results[j].name, "mean": float(table[i].mean()), "interval": list(means[i]), "letters": shown[i],
+             **{key: results[j].summary.get(key) for key in ABOUT}} for i, j in enumerate(order)]
     return {"n_images": int(whole.sum()), "left_out": int((~whole).sum()), "intervals": made, "level": LEVEL, "runs": runs,
             "pairs": [{"a": runs[a]["name"], "b": runs[b]["name"], "difference": float((table[a] - table[b]).mean()),
                        "interval": list(differences[a, b]), **test} for (a, b), test in zip(pairs, tests, strict=True)],

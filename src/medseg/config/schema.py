@@ -217,9 +217,9 @@ class Search:
 class SearchData(Data):
     """Which images; two options mean something else than in training."""
 
-    folds: int = option(0, "judge a trial by cross-validation with this many folds over train and validation, groups kept "
+    folds: int | None = option(0, "judge a trial by cross-validation with this many folds over train and validation, groups kept "
                            "together; 0 judges on the validation part", at_least=0)
-    workers: int = option(1, "processes that share the study on this machine", at_least=1)
+    workers: int = option(1, "processes that share the study on this machine; 0, as in the recipe of a training, is 1", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,17 +65,46 @@ def read_mask(path: Path) -> np.ndarray:
     return _narrow(path, values)
 
 
-def read_map(path: Path) -> np.ndarray:
-    """float32 [H, W] in 0 to 1: a probability map or mask of any tool, 8 or 16 bits over their full range, or floats.
+def read_map(path: Path, *, zero_one: bool = False) -> np.ndarray:
+    """float32 [H, W] in 0 to 1: a probability map or mask of any tool, 8 or 16 bits over their full range, or floats as they are.
 
-    Of colours the first channel counts. Raises `DecodeError` naming the file.
+    With `zero_one` integers are a mask of 0 and 1. Of colours the first channel counts. Raises `DecodeError` naming the file.
     """
-    path = Path(path)
+    values = _map_values(Path(path))
+    if values.dtype.kind == "f":
+        if not (np.isfinite(values).all() and values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
+            raise DecodeError(f"{path}: holds floats from {values.min():g} to {values.max():g}; expected probabilities from 0 to 1")
+        return values.astype(np.float32)
+    return values.astype(np.float32) / (1 if zero_one else np.iinfo(values.dtype).max)
+
+
+def is_zero_one(path: Path) -> bool:
+    """Whether a map or mask holds integers, and none above 1."""
+    values = _map_values(Path(path))
+    return values.dtype.kind != "f" and int(values.max(initial=0)) <= 1
+
+
+def _map_values(path: Path) -> np.ndarray:
+    """uint8, uint16 or float [H, W], as the file holds them."""
     data = _bytes(path)
-    values = None if _has_palette(data) else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is not None and values.dtype == np.uint16:
-        return (values if values.ndim == 2 else values[..., 0]).astype(np.float32) / 65535
-    return read_image(path, channels=3)[..., 0].astype(np.float32) / 255
+    if path.suffix.lower() == ".npy":
+        return _with_numpy(path, data)
+    values = None if _has_palette(data) else _with_opencv(path, data, cv2.IMREAD_UNCHANGED)
+    if values is not None and (values.dtype == np.uint16 or values.dtype.kind == "f"):
+        return values if values.ndim == 2 else values[..., 0]
+    return read_image(path, channels=3)[..., 0]
+
+
+def _with_numpy(path: Path, data: bytes) -> np.ndarray:
+    try:
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+    except ValueError as error:
+        raise DecodeError(f"{path}: cannot be read as an array ({' '.join(str(error).split())[:100]})") from None
+    values = values.squeeze()
+    if values.ndim != 2 or not (values.dtype.kind == "f" or values.dtype in (bool, np.uint8, np.uint16)):
+        raise DecodeError(f"{path}: an array {list(values.shape)} of {values.dtype}; expected one of height and width, of floats "
+                          "from 0 to 1, booleans, or 8 or 16 bits")
+    return values.astype(np.uint8) if values.dtype == bool else values
 
 
 def _bytes(path: Path) -> bytes:

@@ -86,6 +86,12 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: natural(path.name))
 
 
+def list_maps(folder: Path) -> list[Path]:
+    """The image files of a folder, and its arrays (.npy), in natural order: predictions of any tool."""
+    arrays = [path for path in folder.glob("*.npy") if not path.name.startswith(".")]
+    return sorted([*list_images(folder), *arrays], key=lambda path: natural(path.name))
+
+
 def natural(name: str) -> list[tuple[int, int | str]]:
     """A sort key that puts 2 before 10."""
     return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in re.split(r"(\d+)", name) if part]

@@ -22,6 +22,12 @@ def read_groups(file: Path) -> dict[str, str]:
     return {row["name"]: row["group"] for row in rows if row["group"]}
 
 
+def groups_beside(folder: Path) -> dict[str, str]:
+    """The groups.csv in a folder of masks or beside it; empty where there is none."""
+    file = next((place / "groups.csv" for place in (folder, folder.resolve().parent) if (place / "groups.csv").is_file()), None)
+    return read_groups(file) if file else {}
+
+
 def regroup(dataset: Dataset, groups: Mapping[str, str]) -> Dataset:
     """The data set with these groups in place of the known ones; images that `groups` does not name have none."""
     return replace(dataset, parts={part: tuple(replace(item, group=groups.get(item.name)) for item in items)

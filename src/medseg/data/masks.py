@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +13,13 @@ import numpy as np
 
 from medseg.data.decode import read_mask
 from medseg.data.sample import Item
+from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
 THRESHOLD = 127  # of 0/255 masks; JPEG noise and anti-aliased edges fall on either side of it
 MIDDLE = slice(64, 192)  # values that a 0/255 mask holds at its edges only
 MIDDLE_SHARE = 0.05
+_KNOWN: dict[str, MaskCoding] = {}  # by files
 LARGEST_INDEX = 63  # larger values than this are no class indices, unless classes are declared
 
 
@@ -33,8 +37,30 @@ def survey(items: Sequence[Item], *, kind: str = "auto", classes: int = 0, worke
     """How the masks of a set are coded, from the values of all of them. `kind` and `classes` overrule where given.
 
     Raises `UserError` naming the file for values that fit no coding, a class index beyond `classes`, and for a set without
-    any foreground (a declared kind is taken at its word there).
+    any foreground (a declared kind is taken at its word there). Asked again by this process about the same files, as the trials
+    of a search do, it remembers: to decode all masks takes as long as several epochs of a small training.
     """
+    key = _files_key(items, kind, classes) if read is read_mask else ""
+    coding = _KNOWN.get(key) or _survey(items, kind, classes, workers, read)
+    if key:
+        _KNOWN[key] = coding
+    return coding
+
+
+def _files_key(items: Sequence[Item], kind: str, classes: int) -> str:
+    """Changes with the files, whatever their order."""
+    total = hashlib.blake2b(f"{kind} {classes}".encode(), digest_size=16)
+    for path in sorted(str(item.mask) for item in items):
+        check_open(Path(path))
+        try:
+            found = os.stat(path)
+        except OSError:
+            return ""  # the reader says what is wrong
+        total.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    return total.hexdigest()
+
+
+def _survey(items: Sequence[Item], kind: str, classes: int, workers: int, read: Callable[[Path], np.ndarray]) -> MaskCoding:
     with ThreadPoolExecutor(workers) as pool:
         counts = np.array(list(pool.map(lambda item: np.bincount(read(item.mask).ravel(), minlength=256), items)), np.int64)
     declared = kind != "auto"

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from medseg.evaluation.distances import band_width, outline
+from medseg.statistics.bootstrap import Sums
 
 BINS = 15
 
@@ -47,6 +48,18 @@ def summarise(table: np.ndarray) -> dict[str, float]:
         return {"ece": math.nan, "brier": math.nan, "pixels": 0}
     return {"ece": float(np.abs(table[:, 1] - table[:, 2]).sum() / pixels), "brier": float(table[:, 3].sum() / pixels),
             "pixels": int(pixels)}
+
+
+def quantities(tables: Sequence[np.ndarray]) -> dict[str, Sums]:
+    """Numerators and denominators of ECE and Brier score, from the `bins` of each image.
+
+    A bin of the whole set is too sure or not sure enough; each image counts in the direction of its bin, so that the sum is the
+    ECE of the set.
+    """
+    each = np.array(tables)
+    side = np.sign(each[..., 1].sum(axis=0) - each[..., 2].sum(axis=0))
+    pixels = each[..., 0].sum(axis=1)
+    return {"ece": ((each[..., 1] - each[..., 2]) @ side, pixels), "brier": (each[..., 3].sum(axis=1), pixels)}
 
 
 def diagram(table: np.ndarray) -> list[dict[str, float]]:

@@ -15,17 +15,17 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 36
 
 
 def line_chart(series: dict[str, Points], *, x_label: str, y_label: str, mark: float | None = None, log: bool = False,
-               y_range: tuple[float, float] | None = None) -> str:
+               y_range: tuple[float, float] | None = None, dots: Points = ()) -> str:
     """An SVG with one line a series of (x, y) points; points with NaN are left out. `mark` is a vertical line at that x.
 
-    `log` gives the y axis powers of ten. An empty string when no series has two points.
+    `log` gives the y axis powers of ten; `dots` are points beside the lines. An empty string when no series has two points.
     """
     shown = {name: kept for name, points in series.items()
              if len(kept := [(x, y) for x, y in points if math.isfinite(y) and (not log or y > 0)]) > 1}
     if not shown:
         return ""
-    xs = [x for points in shown.values() for x, _ in points]
-    ys = [math.log10(y) if log else y for points in shown.values() for _, y in points]
+    xs = [x for points in (*shown.values(), dots) for x, _ in points]
+    ys = [math.log10(y) if log else y for points in (*shown.values(), dots) for _, y in points]
     low, high = y_range or _widened(min(ys), max(ys))
     frame = _Frame(min(xs), max(xs), low, high)
     body = [frame.axes(x_label, y_label, log)]
@@ -34,6 +34,8 @@ def line_chart(series: dict[str, Points], *, x_label: str, y_label: str, mark: f
     for i, points in enumerate(shown.values()):
         path = " ".join(f"{frame.x(x):.1f},{frame.y(math.log10(y) if log else y):.1f}" for x, y in points)
         body.append(f'<polyline class="line c{i % 6}" stroke-dasharray="{DASHES[i % 6]}" points="{path}"/>')
+    body += [f'<circle class="bar" r="3" cx="{frame.x(x):.1f}" cy="{frame.y(math.log10(y) if log else y):.1f}"><title>{x:g}: '
+             f"{y:.4g}</title></circle>" for x, y in dots]
     names = "".join(f'<tspan class="key c{i % 6}" dx="{14 if i else 0}">{"━" if i == 0 else "╍"} {html.escape(name)}</tspan>'
                     for i, name in enumerate(shown))
     body.append(f'<text class="keys" x="{LEFT + 6}" y="{TOP + 6}">{names}</text>')

@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from medseg.statistics.bootstrap import Sums, of_mean
+
 POLICY = ("a missed lesion or a false alarm counts with the image diagonal as its distance, and 0 for surface Dice and boundary "
           "IoU; where both masks are empty distances are undefined and left out, and the other two are 1")
 BAND = 0.02  # of the image diagonal, Cheng et al. 2021
@@ -88,6 +90,13 @@ def summarise(images: Sequence[dict[str, float]], prediction_empty: np.ndarray, 
     return out | {"missed": int((prediction_empty & ~truth_empty).sum()),
                   "false_alarms": int((~prediction_empty & truth_empty).sum()),
                   "both_empty": int((prediction_empty & truth_empty).sum()), "policy": POLICY}
+
+
+def quantities(images: Sequence[dict[str, float]], both: np.ndarray) -> dict[str, Sums]:
+    """Numerators and denominators of the means of `summarise`; `both` bool [N] is whether neither mask was empty."""
+    values = {key: np.array([image[key] for image in images]) for key in ("hd95", "assd", "surface_dice", "boundary_iou")}
+    values |= {f"{key}_detected": np.where(both, values[key], math.nan) for key in ("hd95", "assd")}
+    return {key: of_mean(each) for key, each in values.items()}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,17 +1,20 @@
-"""95 % intervals of the three conventions, and what they say about how they were made."""
+"""95 % intervals of every mean and ratio of a summary, and what they say about how they were made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from medseg.evaluation.lesions import size_quantities
 from medseg.evaluation.protocols import image_values
 from medseg.metrics.overlap import parts
 from medseg.statistics.bootstrap import FEW, LEVEL, Sums, group_index, intervals, of_mean
 
 Pixels = np.ndarray
+TAIL = 0.5  # Dice below which an image is in the left tail
+UNBOUNDED = {"hd95", "assd", "hd95_detected", "assd_detected", "false_positives_per_frame"}  # all else lies in 0 to 1
 RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixels]]] = {
     "dice": lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn),
     "iou": lambda tp, fp, fn, tn: (tp, tp + fp + fn),
@@ -21,13 +24,36 @@ RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixel
 }
 
 
-def protocol_intervals(counts: np.ndarray, groups: Sequence[str | None]) -> dict[str, Any]:
+def summary_intervals(counts: np.ndarray, groups: Sequence[str | None], rows: Sequence[dict[str, Any]] = (),
+                      further: Mapping[tuple[str, ...], Sums] | None = None) -> dict[str, Any]:
     """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and the group of each image.
 
     {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is known), "notes",
      "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined or there are fewer than two units.
+    With the rows of per_image.csv there are "by_size" and "left_tail" too; `further` quantities come by their path in the
+    summary.
     """
-    return about(groups) | {"protocols": nested(intervals(quantities(counts), groups))}
+    found = {("protocols", *path): sums for path, sums in quantities(counts).items()} | dict(further or {})
+    return about(groups) | ends_of(found | (row_quantities(rows) if rows else {}), groups)
+
+
+def row_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
+    """The table by lesion size and the left tail, by their path in the summary."""
+    dice = np.array([row["dice"] for row in rows], float)
+    tail = np.where(np.isnan(dice), np.nan, dice < TAIL)
+    return {("by_size", *path): sums for path, sums in size_quantities(rows).items()} | {("left_tail", "share"): of_mean(tail)}
+
+
+def left_tail(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """{"below", "images", "share"}: the images with a Dice below one half, and their share of those that have a Dice."""
+    dice = np.array([row["dice"] for row in rows], float)
+    low, defined = int((dice < TAIL).sum()), int((~np.isnan(dice)).sum())
+    return {"below": TAIL, "images": low, "share": low / defined if defined else np.nan}
+
+
+def ends_of(found: Mapping[tuple[str, ...], Sums], groups: Sequence[str | None]) -> dict[str, Any]:
+    """The intervals of quantities by their path in the summary, as a tree; distances have no upper bound."""
+    return nested(intervals(found, groups, bounds={path: (0.0, np.inf) for path in found if path[-1] in UNBOUNDED}))
 
 
 def quantities(counts: np.ndarray) -> dict[tuple[str, str], Sums]:
@@ -59,11 +85,14 @@ def about(groups: Sequence[str | None]) -> dict[str, Any]:
             "n_images": len(groups), "n_groups": len(set(known)) or None, "notes": notes}
 
 
-def nested(found: dict[tuple[str, str], tuple[float, float]]) -> dict[str, dict[str, list[float]]]:
-    """Intervals by (convention, metric) as a dictionary of dictionaries."""
-    tree: dict[str, dict[str, list[float]]] = {}
-    for (convention, name), ends in found.items():
-        tree.setdefault(convention, {})[name] = list(ends)
+def nested(found: Mapping[tuple[str, ...], tuple[float, float]]) -> dict[str, Any]:
+    """Intervals by path, such as (convention, metric), as dictionaries of dictionaries."""
+    tree: dict[str, Any] = {}
+    for (*path, name), ends in found.items():
+        branch = tree
+        for step in path:
+            branch = branch.setdefault(step, {})
+        branch[name] = list(ends)
     return tree
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+
+from medseg.statistics.bootstrap import Sums, of_mean
 
 SIZES = {"small": (0.0, 0.02), "medium": (0.02, 0.10), "large": (0.10, math.inf)}  # share of the image, from .. below
 
@@ -60,14 +62,47 @@ def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str
             "empty_frames": len(empty), "false_alarm_frames": alarms, "false_alarm_rate": _ratio(alarms, len(empty))}
 
 
+def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
+    """Numerators and denominators, image by image, of each ratio of `summarise`, by its path there."""
+    def counted(get: Callable[[dict[str, Any]], float]) -> np.ndarray:
+        return np.array([get(image) for image in images], np.float64)
+
+    def inside(image: dict[str, Any], size: str) -> np.ndarray:
+        return (image["shares"] >= SIZES[size][0]) & (image["shares"] < SIZES[size][1])
+
+    lesions, predicted = counted(lambda image: len(image["shares"])), counted(lambda image: image["predicted"])
+    matched, empty = counted(lambda image: image["matched"].sum()), (lesions == 0).astype(np.float64)
+    found = {("recall",): (matched, lesions), ("precision",): (matched, predicted),
+             ("touched_recall",): (counted(lambda image: image["touched"].sum()), lesions),
+             ("false_positives_per_frame",): (predicted - matched, np.ones(len(images))),
+             ("false_alarm_rate",): (empty * (predicted > 0), empty)}
+    for size in SIZES:
+        found["by_size", size, "recall"] = (counted(lambda image, size=size: image["matched"][inside(image, size)].sum()),
+                                            counted(lambda image, size=size: inside(image, size).sum()))
+    return found
+
+
 def by_size(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of per_image.csv by the share of the image that is lesion: size, images, mean Dice, share below .5."""
-    shares = np.array([(row["tp"] + row["fn"]) / max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"]) for row in rows])
     dice = np.array([row["dice"] for row in rows], float)
+    return [{"size": name, "images": int(at.sum()), "dice": float(dice[at].mean()), "below_half": float((dice[at] < 0.5).mean())}
+            for name, at in _strata(rows).items()]
+
+
+def size_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Sums]:
+    """Numerators and denominators of the two means of each line of `by_size`, by its size and their names."""
+    dice = np.array([row["dice"] for row in rows], float)
+    values = {"dice": dice, "below_half": np.where(np.isnan(dice), math.nan, dice < 0.5)}
+    return {(name, key): of_mean(np.where(at, each, math.nan)) for name, at in _strata(rows).items()
+            for key, each in values.items()}
+
+
+def _strata(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Which images are of each size that occurs, bool [N]."""
+    shares = np.array([(row["tp"] + row["fn"]) / max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"]) for row in rows])
     groups = {"none": shares == 0} | {name: (shares >= low) & (shares < high) & (shares > 0)
                                       for name, (low, high) in SIZES.items()}
-    return [{"size": name, "images": int(at.sum()), "dice": float(dice[at].mean()), "below_half": float((dice[at] < 0.5).mean())}
-            for name, at in groups.items() if at.any()]
+    return {name: at for name, at in groups.items() if at.any()}
 
 
 def _regions(mask: np.ndarray) -> tuple[int, np.ndarray]:

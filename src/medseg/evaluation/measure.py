@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from medseg.evaluation import calibration, distances, lesions, published
+from medseg.statistics.bootstrap import Sums
 
 
 def measure_image(probability: np.ndarray, prediction: np.ndarray, truth: np.ndarray, *, spacing: Sequence[float] = (1.0, 1.0),
@@ -35,6 +36,18 @@ def row_of(measured: dict[str, Any]) -> dict[str, float]:
             "lesions_predicted": of_lesions["predicted"],
             **{f"dice_{name}": published.image_dice(name, values) for name, values in measured["published"].items()
                if name != "ducknet-352"}}
+
+
+def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
+    """Numerators and denominators of every mean and ratio of `summarise_measured`, by its path in summary.json."""
+    empty = np.array([image["empty"] for image in images])
+    found = {("protocols", name, key): sums for name in published.PUBLISHED
+             for key, sums in published.quantities(name, [image["published"][name] for image in images]).items()}
+    found |= {("distances", key): sums for key, sums in
+              distances.quantities([image["distances"] for image in images], ~empty.any(axis=1)).items()}
+    found |= {("lesions", *path): sums for path, sums in lesions.quantities([image["lesions"] for image in images]).items()}
+    return found | {("calibration", part, key): sums for part, bins in (("all", "bins"), ("boundary", "boundary_bins"))
+                    for key, sums in calibration.quantities([image[bins] for image in images]).items()}
 
 
 def summarise_measured(images: Sequence[dict[str, Any]]) -> dict[str, Any]:

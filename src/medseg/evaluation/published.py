@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from medseg.evaluation.saliency import counts_by_threshold, e_measure, s_measure, weighted_f
+from medseg.statistics.bootstrap import Sums, of_mean
 
 SIDE = 352
 Values = dict[str, Any]
@@ -103,6 +104,24 @@ def summarise(name: str, images: Sequence[Values]) -> dict[str, float]:
     order = ("dice", "iou", "precision", "recall", "max_dice", "max_iou", "weighted_f", "s_measure", "e_measure",
              "max_e_measure", "mae")
     return {key: out[key] for key in order if key in out}
+
+
+def quantities(name: str, images: Sequence[Values]) -> dict[str, Sums]:
+    """Numerators and denominators of each number of `summarise`, for `statistics.bootstrap.intervals`.
+
+    The highest values of a curve are taken at the threshold where the whole set has them: to first order their spread is the
+    same as if each draw chose its own.
+    """
+    if name == "ducknet-352":
+        tp, fp, fn = np.array([image["counts"] for image in images], np.float64).T
+        return {"dice": (2 * tp, 2 * tp + fp + fn), "iou": (tp, tp + fp + fn), "precision": (tp, tp + fp), "recall": (tp, tp + fn)}
+    values = {key: np.array([image[key] for image in images]) for key in images[0] if not key.endswith("_curve")}
+    for key in ("dice", "iou", "e"):
+        if f"{key}_curve" in images[0]:
+            curves = np.array([image[f"{key}_curve"] for image in images])
+            title = "e_measure" if key == "e" else key
+            values |= {title: curves.mean(axis=1), f"max_{title}": curves[:, curves.mean(axis=0).argmax()]}
+    return {key: of_mean(each) for key, each in values.items()}
 
 
 def image_dice(name: str, values: Values) -> float:

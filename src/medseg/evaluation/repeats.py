@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from medseg.errors import UserError
-from medseg.evaluation.intervals import about, nested, quantities
+from medseg.evaluation.intervals import about, ends_of, left_tail, quantities, row_quantities
+from medseg.evaluation.lesions import by_size
 from medseg.evaluation.protocols import summarise
 from medseg.evaluation.rows import TEXT
-from medseg.statistics.bootstrap import intervals, of_mean
+from medseg.statistics.bootstrap import Sums, of_mean
 
 Rows = list[dict[str, Any]]
 COMMON = ("data", "split", "part", "model", "classes", "masks", "parameters", "size", "resize", "threshold", "precision", "medseg")
@@ -42,7 +43,7 @@ def merge_seeds(rows: dict[str, Rows], summaries: dict[str, dict[str, Any]]) -> 
         "n_images": len(names),
         "protocols": {convention: {name: each["mean"] for name, each in metrics.items()}
                       for convention, metrics in repeats["protocols"].items()},
-        "intervals": about(groups) | {"protocols": nested(intervals(joined, groups))},
+        "by_size": by_size(merged), "left_tail": left_tail(merged), "intervals": _intervals(joined, merged, groups),
         **({"empty_masks": {key: value if isinstance(value, str) else _mean([each[key] for each in empty])
                             for key, value in empty[0].items()}} if empty else {}),
         "repeats": repeats}
@@ -68,9 +69,15 @@ def merge_folds(rows: dict[str, Rows], summaries: dict[str, dict[str, Any]]) -> 
         numbers = summarise(_counts(merged), names)
     else:
         numbers = {"protocols": {"per-image-foreground": {key: _mean([row[key] for row in merged]) for key in METRICS}}}
-    found = intervals(_quantities(merged, head["classes"]), groups)
-    return merged, head | {"part": "out-of-fold", "n_images": len(merged), **numbers,
-                           "intervals": about(groups) | {"protocols": nested(found)}, "repeats": _repeats("fold", summaries)}
+    return merged, head | {"part": "out-of-fold", "n_images": len(merged), **numbers, "by_size": by_size(merged),
+                           "left_tail": left_tail(merged),
+                           "intervals": _intervals(_quantities(merged, head["classes"]), merged, groups),
+                           "repeats": _repeats("fold", summaries)}
+
+
+def _intervals(conventions: dict[tuple[str, str], Sums], merged: Rows, groups: list[str | None]) -> dict[str, Any]:
+    found = {("protocols", *path): sums for path, sums in conventions.items()} | row_quantities(merged)
+    return about(groups) | ends_of(found, groups)
 
 
 def _head(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:

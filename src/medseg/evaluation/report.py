@@ -72,7 +72,8 @@ def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
         _head(title, summary), _protocols(summary), *sections(summary), repeats_section(summary),
-        _distribution(scores, len(rows)), "" if summary.get("repeats") else _curves(history, summary), _left_tail(scores),
+        _distribution(scores, len(rows)), "" if summary.get("repeats") else _curves(history, summary),
+        _left_tail(summary, scores, pictures),
         *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
         f"<section><h2>Methods, ready for a paper</h2><p>{_text(methods(summary, config, environment))}</p></section>",
         _details(f"All {len(rows)} images", _table(rows)),
@@ -102,7 +103,7 @@ def _head(title: str, summary: dict[str, Any]) -> str:
                      "resolution of each mask")
     dice = summary["protocols"].get("per-image-foreground", {}).get("dice")
     lines += stamp_lines(summary)
-    interval = interval_text(summary, "per-image-foreground", "dice")
+    interval = interval_text(summary, "protocols", "per-image-foreground", "dice")
     notes = "".join(f"<li>{_text(note)}</li>" for note in (*summary.get("notes", []), *interval_notes(summary)))
     return (f"<header><h1>{_text(title)}</h1><p class=facts>{' · '.join(facts)} · {summary['n_images']} images</p>"
             f'<div class=headline><span class=number>{_number(dice)}</span><p>'
@@ -116,7 +117,8 @@ def _protocols(summary: dict[str, Any]) -> str:
     head = "".join(f"<th scope=col>{'IoU' if name == 'iou' else name.capitalize()}</th>" for name in names)
     lines = "".join(
         f"<tr><th scope=row>{_text(name)}<small>{MEANING.get(name, '')}</small></th>"
-        + "".join(f"<td>{_number(values.get(key))}<small>{interval_text(summary, name, key)}</small></td>" for key in names)
+        + "".join(f"<td>{_number(values.get(key))}<small>{interval_text(summary, 'protocols', name, key)}</small></td>"
+                  for key in names)
         + "</tr>"
         for name, values in summary["protocols"].items())
     empty = summary.get("empty_masks") or {}
@@ -139,12 +141,15 @@ def _distribution(scores: list[float], count: int) -> str:
             + histogram(scores, x_label="Dice", y_label="images", mark=float(middle)) + "</section>")
 
 
-def _left_tail(scores: list[float]) -> str:
+def _left_tail(summary: dict[str, Any], scores: list[float], pictures: dict[str, list[Picture]]) -> str:
     if not scores:
         return ""
-    low = sum(score < 0.5 for score in scores)
-    return (f"<section><h2>Left tail</h2><p>{low / len(scores):.1%} of the images ({low} of {len(scores)}) have a Dice below .5. "
-            f"{'They come' if low <= 24 else 'The worst 24 come'} first among the worst images below.</p></section>")
+    low, shown = sum(score < 0.5 for score in scores), len(pictures.get("worst", []))
+    interval = interval_text(summary, "left_tail", "share")
+    where = "" if not (low and shown) else (" They come first among the worst images below." if low <= shown else
+                                            f" The worst {shown} of them are below.")
+    return (f"<section><h2>Left tail</h2><p>{low / len(scores):.1%} of the images ({low} of {len(scores)}) have a Dice below .5"
+            f"{f' (95 % interval of the share: {interval})' if interval else ''}.{where}</p></section>")
 
 
 def _curves(history: list[dict[str, Any]], summary: dict[str, Any]) -> str:
@@ -237,7 +242,9 @@ letter-spacing:-.02em;font-variant-numeric:tabular-nums}.notes{font-size:.86rem;
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th[scope=row],th:first-child,
 td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:9.5em}
 th small{display:block;font-weight:400;max-width:36em}td small{display:block}
+.wide{min-width:520px}.narrow{width:auto;min-width:min(100%,600px)}
 .stamp{font-weight:650;color:var(--ink);border:1px solid;border-radius:4px;padding:0 6px;margin-right:6px}
+.stamp.leaky{color:var(--b)}
 .pairs td{text-align:left;white-space:normal;overflow-wrap:anywhere}.charts{display:grid;gap:16px;
 grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr))}svg{width:100%;height:auto;max-width:640px;display:block}
 .grid{stroke:var(--line)}.axis{stroke:var(--soft)}.tick,.label,.keys{fill:var(--soft);font:11px system-ui,sans-serif}

@@ -19,18 +19,19 @@ from medseg.checkpoint import Input
 from medseg.config import EvaluateConfig
 from medseg.console import progress, to_json
 from medseg.data.cache import Form, Store, open_store, read_pair
-from medseg.data.folder import list_images, open_dataset
+from medseg.data.folder import list_maps, locate, open_dataset
 from medseg.data.masks import MaskCoding, survey
 from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
+from medseg.data.sealed import check_run
 from medseg.errors import UserError
-from medseg.evaluation.intervals import headline, protocol_intervals
+from medseg.evaluation.intervals import headline, left_tail, summary_intervals
 from medseg.evaluation.judge import Judged, judge
 from medseg.evaluation.lesions import by_size
-from medseg.evaluation.measure import measure_image, row_of, summarise_measured
+from medseg.evaluation.measure import measure_image, quantities, row_of, summarise_measured
 from medseg.evaluation.protocols import per_image, summarise
 from medseg.evaluation.report import Picture, pick, worst_shown, write_report
-from medseg.evaluation.stamp import split_stamp
+from medseg.evaluation.stamp import split_stamp, stamp_of_seen
 from medseg.files import read_csv, write_csv, write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.prediction.inference import load_network
@@ -48,6 +49,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise UserError(f"--references: {config.run} is a run and brings its own data; name another set by --data")
     stored = checkpoint.load(config.run)
     run = config.run if config.run.is_dir() else config.run.parent
+    if config.split_part in ("test", "all"):
+        check_run(run)
     dataset, items = dataset_and_items(config, stored, run)
     folder = out_folder(config, run, dataset)
     accelerator = pick_accelerator(config.accelerator)
@@ -58,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         checkpoint.input_of(stored), folder=folder, device=torch.device(accelerator),
         precision=pick_precision(config.precision, accelerator), batch_size=config.batch_size, threshold=config.threshold,
         about=describe(stored, checkpoint.find(config.run), dataset, config.split_part,
-                       own=config.data is None and config.split is None),
+                       stamp=_stamp(config, stored, run, dataset)),
         config=stored["config"] | ({"workers": config.workers} if config.workers else {}),
         history=read_csv(run / "metrics.csv"), show=config.progress, temperature=stored.get("temperature", 1.0),
         measuring=measuring(config))
@@ -71,7 +74,7 @@ def is_predictions(path: Path) -> bool:
     """Whether the path is a folder of images, or of `medseg predict`'s results, and not a run."""
     if not path.is_dir() or any((path / name).exists() for name in ("best.pt", "last.pt", "config.yaml")):
         return False
-    return any((path / name).is_dir() for name in ("probabilities", "masks")) or bool(list_images(path))
+    return any((path / name).is_dir() for name in ("probabilities", "masks")) or bool(list_maps(path))
 
 
 def measuring(config: EvaluateConfig) -> dict[str, Any] | None:
@@ -79,11 +82,32 @@ def measuring(config: EvaluateConfig) -> dict[str, Any] | None:
     return {"spacing": config.spacing, "tolerance": config.tolerance} if config.protocols == "all" else None
 
 
-def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *, own: bool = True) -> dict[str, Any]:
-    """What is being judged: the head of summary.json. `own` says that the run was trained on a part of this data set."""
-    stamp = split_stamp(dataset, part) if own else {
-        "verdict": "other", "text": f"trained on {stored['config']['data']}, judged on {dataset.name}: whether images are in both "
-                                    "is not known"}
+def _stamp(config: EvaluateConfig, stored: dict[str, Any], run: Path, dataset: Dataset) -> dict[str, Any]:
+    """The stamp of the run's own split, or of another data set or split that it is judged on."""
+    flat = stored["config"]
+    if config.data is None and config.split is None:
+        return split_stamp(dataset, config.split_part)
+    lists = [run / "splits" / f"{part}.txt" for part in ("train", "validation")]
+    seen = [name for file in lists if file.exists() for name in file.read_text(encoding="utf-8").splitlines()]
+    if seen and _same_set(config.data or flat["data"], flat["data"], config.data_root or Path(flat["data_root"])):
+        return stamp_of_seen(dataset, config.split_part, seen)
+    return {"verdict": "other", "text": f"trained on {flat['data']}, judged on {dataset.name}: whether images are in both is not "
+                                        "known"}
+
+
+def _same_set(data: str, trained: str, root: Path) -> bool:
+    """Whether both names stand for one folder, or for one set of the catalog."""
+    try:
+        (here, entry), (there, other) = locate(data, root), locate(trained, root)
+    except UserError:  # the data of the training are no longer there
+        return False
+    return here.resolve() == there.resolve() or (entry is not None and entry is other)
+
+
+def describe(stored: dict[str, Any], file: Path, dataset: Dataset, part: str, *,
+             stamp: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What is being judged: the head of summary.json. `stamp` is that of the run's own split unless given."""
+    stamp = stamp or split_stamp(dataset, part)
     flat = stored["config"]
     network = stored["network"]
     words = [network["name"]]
@@ -143,7 +167,8 @@ def write_results(folder: Path, items: Sequence[Item], coding: MaskCoding, judge
     further = summarise_measured(measured) if measured else {"protocols": {}}
     summary = {**about, "n_images": len(items), "classes": coding.classes, "masks": coding.text, **basic, **further,
                "protocols": basic["protocols"] | further["protocols"], "by_size": by_size(rows),
-               "intervals": protocol_intervals(judged.counts, groups),
+               "left_tail": left_tail(rows),
+               "intervals": summary_intervals(judged.counts, groups, rows, quantities(measured) if measured else None),
                "seconds": round(time.perf_counter() - started, 2), "medseg": medseg.__version__}
     pictures = draw(rows)
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,16 +184,19 @@ def _pictures(model: nn.Module, items: Sequence[Item], store: Store, coding: Mas
               options: dict[str, Any]) -> dict[str, list[Picture]]:
     """The best, median and worst images at their own size: decoded and predicted again, they are few."""
     chosen = pick(rows, worst=worst_shown(rows))
+    drawn = draw_images(model, items, store, coding, given, [name for group in chosen.values() for name in group], options)
+    row_of_name = {row["name"]: row for row in rows}
+    return {group: [Picture(name, *drawn[name], row_of_name[name]) for name in names] for group, names in chosen.items()}
+
+
+def draw_images(model: nn.Module, items: Sequence[Item], store: Store, coding: MaskCoding, given: Input, names: Sequence[str],
+                options: dict[str, Any]) -> dict[str, tuple]:
+    """By name: the image uint8 [H, W, 3], its truth and its predicted class map uint8 [H, W]; `store` holds the items."""
     at = {item.name: i for i, item in enumerate(items)}
-    keep = {at[name] for group in chosen.values() for name in group}
-    masks = judge(model, store.subset(sorted(keep)), given, batch_size=4, keep=range(len(keep)), **options).masks
-    predicted = dict(zip(sorted(keep), (masks[i] for i in range(len(keep))), strict=True))
-
-    def picture(name: str) -> Picture:
-        image, truth = read_pair(items[at[name]], coding, channels=3, bit_depth=given.bit_depth)
-        return Picture(name, image, truth, predicted[at[name]], rows[at[name]])
-
-    return {group: [picture(name) for name in group_names] for group, group_names in chosen.items()}
+    keep = sorted(at[name] for name in names)
+    masks = judge(model, store.subset(keep), given, batch_size=4, keep=range(len(keep)), **options).masks
+    return {items[i].name: (*read_pair(items[i], coding, channels=3, bit_depth=given.bit_depth), masks[place])
+            for place, i in enumerate(keep)}
 
 
 def environment() -> dict[str, Any]:

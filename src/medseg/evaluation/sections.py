@@ -10,10 +10,15 @@ STAMPS = {"LEAKY": "LEAKY", "grouped": "Split by groups", "unknown": "Groups unk
           "other": "Another data set"}
 
 
-def interval_text(summary: dict[str, Any], convention: str, name: str) -> str:
-    """The interval of one number of summary.json, or an empty text."""
-    ends = summary.get("intervals", {}).get("protocols", {}).get(convention, {}).get(name)
-    return f"{ends[0]:.3f} to {ends[1]:.3f}" if ends and all(end is not None and math.isfinite(end) for end in ends) else ""
+def interval_text(summary: dict[str, Any], *path: str) -> str:
+    """The interval of the number at this path of summary.json, or an empty text."""
+    found: Any = summary.get("intervals") or {}
+    for step in path:
+        found = found.get(step, {})
+    if not found or not all(end is not None and math.isfinite(end) for end in found):
+        return ""
+    digits = 3 if max(found) < 10 else 1  # distances are tens of pixels
+    return f"{found[0]:.{digits}f} to {found[1]:.{digits}f}"
 
 
 def interval_note(summary: dict[str, Any]) -> str:
@@ -37,7 +42,8 @@ def stamp_lines(summary: dict[str, Any]) -> list[str]:
     if not stamp:
         return []
     label = STAMPS.get(stamp["verdict"], stamp["verdict"])
-    return [f"<span class=stamp>{html.escape(label)}</span> {html.escape(stamp['text'])}"]
+    kind = ' class="stamp leaky"' if stamp["verdict"] == "LEAKY" else " class=stamp"
+    return [f"<span{kind}>{html.escape(label)}</span> {html.escape(stamp['text'])}"]
 
 
 def repeats_section(summary: dict[str, Any]) -> str:
@@ -53,6 +59,7 @@ def repeats_section(summary: dict[str, Any]) -> str:
                     for name, count, dice, iou in columns)
     spread = ", ".join(f"{title} {numbers[key]['mean']:.4f} ± {numbers[key]['sd']:.4f}"
                        for key, title in (("dice", "Dice"), ("iou", "IoU")))
+    drawn = " The pictures show the masks of the first seed." if kind == "seed" else ""
     return (f"<section><h2>Each {kind}</h2><p>Mean and standard deviation over {len(repeats['names'])} trainings: {spread}. Per "
-            "image, foreground.</p><div class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th>"
+            f"image, foreground.{drawn}</p><div class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th>"
             f"<th scope=col>Dice</th><th scope=col>IoU</th></tr></thead><tbody>{lines}</tbody></table></div></section>")

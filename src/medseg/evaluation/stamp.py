@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from medseg.data.groups import groups_of
@@ -19,16 +20,34 @@ def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
     """
     if part not in BEFORE:
         return {"verdict": "seen", "text": f"{part}: these are, or include, the images of training"}
+    before = [each for each in BEFORE[part] if dataset.parts.get(each)]
+    seen = [item.name for each in before for item in dataset.parts[each]]
+    return _stamp(dataset, part, [item.name for item in dataset.parts.get(part, ())], seen, before)
+
+
+def stamp_of_seen(dataset: Dataset, part: str, seen: Collection[str]) -> dict[str, Any]:
+    """The stamp of `part` for a run that was trained or chosen on the images called `seen` of this data set by another split."""
+    names = [item.name for each, items in dataset.parts.items() for item in items if part in (each, "all")]
+    known = set(seen).intersection(names)
+    if known:
+        verdict = "LEAKY" if part in BEFORE else "seen"
+        return {"verdict": verdict, "text": f"{len(known)} of {len(names)} images are among those that this run was trained or "
+                                            "chosen on, by its own split"}
+    return _stamp(dataset, part, names, seen, ["the run's training or selection"])
+
+
+def _stamp(dataset: Dataset, part: str, names: Sequence[str], seen: Collection[str], before: Sequence[str]) -> dict[str, Any]:
+    """The verdict on images called `names`, none of which is in `seen`; `before` says where those stand."""
     known = groups_of(dataset)
-    names = {each: [item.name for item in dataset.parts.get(each, ())] for each in (*BEFORE[part], part)}
-    earlier = {known[name] for each in BEFORE[part] for name in names[each]} - {None}
-    shared = [name for name in names[part] if known[name] in earlier]
-    here = len({known[name] for name in names[part]})
+    earlier = {known.get(name) for name in seen} - {None}
+    shared = [name for name in names if known[name] in earlier]
     if shared:
-        groups = len({known[name] for name in shared})
-        return {"verdict": "LEAKY", "text": f"{len(shared)} of {len(names[part])} {part} images come from {groups} groups "
-                                            f"(sequences or patients) that {' and '.join(BEFORE[part])} have images of"}
-    if any(known[name] is None for each in names for name in names[each]):
+        count = len({known[name] for name in shared})
+        groups = f"{count} group{'s' * (count != 1)} (sequences or patients)"
+        return {"verdict": "LEAKY", "text": f"{len(shared)} of {len(names)} {part} images come from {groups} with images in "
+                                            f"{' or '.join(before)}"}
+    if any(known.get(name) is None for name in (*names, *seen)):
         return {"verdict": "unknown", "text": f"{dataset.split}: groups (sequences or patients) are not known for all images, so "
                                               "that a leak between the parts cannot be ruled out"}
-    return {"verdict": "grouped", "text": f"none of the {here} groups of {part} has images in {' or '.join(BEFORE[part])}"}
+    here = len({known[name] for name in names})
+    return {"verdict": "grouped", "text": f"none of the {here} groups of {part} has images in {' or '.join(before)}"}

@@ -66,22 +66,29 @@ def between(images: Images, found: Evidence) -> list[dict[str, Any]]:
         for other in images.names[:later]:
             inside = {kind: {a if images.parts[a] == part else b for a, b in getattr(found, kind)
                              if {images.parts[a], images.parts[b]} == {part, other}} for kind in KINDS}
-            grouped = all(any(item.group for item, own in zip(images.items, images.parts, strict=True) if own == each)
-                          for each in (part, other))
-            counts = {kind: len(inside[kind]) if grouped or kind in ("exact", "near") else None for kind in KINDS}
-            rows.append({"part": part, "in": other, "images": images.parts.count(part), **counts,
-                         "any": len(set().union(*inside.values()))})
+            rows.append({"part": part, "in": other, "images": images.parts.count(part),
+                         **_counts(inside, grouped=_grouped(images, part) and _grouped(images, other))})
     return rows
 
 
 def within(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """For each part: how many of its images have a copy, or a view of the same scene, in the part itself."""
+    """For each part: how many of its images have a partner of each kind in the part itself; None as in `between`."""
     rows = []
     for part in images.names:
         inside = {kind: {index for a, b in getattr(found, kind) if images.parts[a] == images.parts[b] == part for index in (a, b)}
-                  for kind in ("exact", "near")}
-        rows.append({"part": part, "images": images.parts.count(part), **{kind: len(each) for kind, each in inside.items()}})
+                  for kind in KINDS}
+        rows.append({"part": part, "in": "itself", "images": images.parts.count(part),
+                     **_counts(inside, grouped=_grouped(images, part))})
     return rows
+
+
+def _grouped(images: Images, part: str) -> bool:
+    return any(item.group for item, own in zip(images.items, images.parts, strict=True) if own == part)
+
+
+def _counts(inside: Mapping[str, set[int]], *, grouped: bool) -> dict[str, int | None]:
+    counts = {kind: len(inside[kind]) if grouped or kind in ("exact", "near") else None for kind in KINDS}
+    return counts | {"any": len(set().union(*inside.values()))}
 
 
 def pair_rows(images: Images, found: Evidence) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def write_page(path: Path, result: dict[str, Any], images: Images, found: Eviden
         + _table("Between parts: images of the one that have a partner in the other", result["between"],
                  ("part", "in", "images", *kinds))
         + _table("Within parts: images that have a partner in the same part", result["within"],
-                 ("part", "images", "exact", "near"))
+                 ("part", "in", "images", *kinds))
         + f"<p class=small>{'; '.join(f'{kind}: {words}' for kind, words in WORDS.items())}; any: at least one of them. “–”: no "
           "groups are known. All pairs are in pairs.csv.</p>"
         + "".join(sections) + f"<footer>medseg {_text(result['medseg'])}</footer></main></body></html>\n"))
@@ -47,7 +47,7 @@ def _between(row: dict[str, Any], images: Images, found: Evidence) -> str:
     """The strongest partner of each image of the later part."""
     part, other = row["part"], row["in"]
     best: dict[int, Pair] = {}
-    for pair in sorted(found.exact | found.near | found.neighbour, key=lambda pair: (strength(found, pair), pair)):
+    for pair in sorted(found.exact | found.near | found.neighbour | found.group, key=lambda pair: (strength(found, pair), pair)):
         a, b = pair if images.parts[pair[0]] == part else pair[::-1]
         if images.parts[a] == part and images.parts[b] == other:
             best.setdefault(a, (a, b))

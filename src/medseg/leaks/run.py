@@ -62,9 +62,7 @@ def find_leaks(config: LeaksConfig) -> dict[str, Any]:
 
 def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The lines of the table on screen: each part by itself, then each two parts."""
-    alone = [{"part": row["part"], "in": "itself", "images": row["images"], "exact": row["exact"], "near": row["near"],
-              "neighbour": None, "group": None, "any": None} for row in result["within"]]
-    return alone + result["between"]
+    return result["within"] + result["between"]
 
 
 def undivided(dataset: Dataset, split: str | None) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,17 @@ def write_page(path: Path, result: dict[str, Any], study: Any | None) -> None:
 def importance(study: Any) -> dict[str, float]:
     """The share of each parameter by PED-ANOVA (Watanabe, Bansal and Hutter, arXiv 2304.10255); empty for too few trials.
 
-    Only parameters that every completed trial has are weighed: the weight of a term that some losses lack is not.
+    A parameter that only some trials have, as the weight of a term that some losses lack, is weighed among these alone.
     """
     import optuna
 
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    try:
-        return optuna.importance.get_param_importances(study, evaluator=evaluator)
-    except (ValueError, RuntimeError):  # all trials equal, or fewer than two
-        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a parameter which few trials have is weighed by few
+        try:
+            return optuna.importance.get_param_importances(study, evaluator=evaluator)
+        except (ValueError, RuntimeError):  # all trials equal, or fewer than two
+            return {}
 
 
 def _head(result: dict[str, Any]) -> str:
@@ -59,13 +62,14 @@ def _head(result: dict[str, Any]) -> str:
 
 
 def _history(rows: list[Row], metric: str) -> str:
-    best, so_far = -math.inf, []
+    so_far: list[tuple[float, float]] = []
     for row in rows:
-        best = max(best, row["value"])
-        so_far.append((row["number"], best))
+        before = so_far[-1][1] if so_far else row["value"]
+        so_far += [(row["number"], before), (row["number"], max(before, row["value"]))]
     points = [(row["number"], row["value"]) for row in rows]
-    chart = line_chart({"best so far": so_far, "trial": points}, x_label="trial", y_label=metric)
-    return f"<section><h2>History</h2>{chart or '<p>Fewer than two trials were completed.</p>'}</section>"
+    chart = line_chart({"best so far": so_far}, x_label="trial", y_label=metric, dots=points) if len(rows) > 1 else ""
+    return ("<section><h2>History</h2>" + (f"<p>A dot is a completed trial.</p>{chart}" if chart else
+                                           "<p>Fewer than two trials were completed.</p>") + "</section>")
 
 
 def _importance(study: Any | None) -> str:

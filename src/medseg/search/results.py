@@ -10,15 +10,15 @@ from typing import Any
 
 from loguru import logger
 
-from medseg.config import TrainConfig, dump, flatten
+from medseg.config import TrainConfig, dump, flatten, make, read_yaml
 from medseg.console import to_json
 from medseg.errors import UserError
 from medseg.evaluation.rows import read_rows
 from medseg.files import write_text
 from medseg.search.page import write_page
-from medseg.search.space import configure, named_values, plain
+from medseg.search.space import Space, configure, named_values, plain
 from medseg.search.study import TrialState, counted, hidden, outcomes, tally
-from medseg.search.work import Work
+from medseg.search.work import FREE, Work
 from medseg.statistics.bootstrap import mean_interval
 from medseg.training.run import train
 
@@ -30,7 +30,8 @@ def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[st
     trials = study.get_trials(deepcopy=False)
     rows = [{"number": trial.number, "state": state, "value": trial.value if state == "completed" else None,
              "steps": len(trial.intermediate_values), "seconds": trial.user_attrs.get("seconds"),
-             "run": trial.user_attrs.get("run"), "params": named_values(job.space, trial.params),
+             "steps_took": trial.user_attrs.get("steps_took"), "run": trial.user_attrs.get("run"),
+             "params": named_values(job.space, trial.params),
              **({"error": trial.user_attrs["error"]} if "error" in trial.user_attrs else {})}
             for trial, state in zip(trials, outcomes(trials), strict=True)]
     result = {
@@ -62,23 +63,43 @@ def best_config(job: Work) -> TrainConfig:
 
 
 def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
-    """The share of the time of all trials that pruning saved: a pruned one is taken to go on at its own pace."""
-    spent = full = 0.0
+    """The share of the time of all trials that pruning saved: a pruned one is taken to go on at the pace of its own steps.
+
+    What a trial costs beside its steps (start, report) is counted once, and the report that a pruned one would have ended with
+    is not: the share is rather too low than too high.
+    """
+    spent = saved = 0.0
     for row in rows:
-        if row["state"] in ("completed", "pruned") and row["seconds"] and row["steps"]:
+        if row["state"] in ("completed", "pruned") and row["seconds"]:
             spent += row["seconds"]
-            full += row["seconds"] * (steps / row["steps"] if row["state"] == "pruned" else 1)
-    return 1 - spent / full if full else None
+            if row["state"] == "pruned" and row["steps"] and row["steps_took"]:
+                saved += row["steps_took"] * (steps / row["steps"] - 1)
+    return saved / (spent + saved) if spent else None
 
 
 def retrain(job: Work) -> dict[str, Any]:
     """Train the winner and the default in full on the data as they are divided, and test each once.
 
-    Returns {"best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}: the mean over images of the difference
-    of the metric, with its 95 % interval over groups of images. Finished trainings are read, not repeated.
+    Returns {"trial", "best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}: the mean over images of the
+    difference of the metric, with its 95 % interval over groups of images. It is kept in the study, and what is there for the
+    winner is not repeated, wherever it was done; nor are finished trainings.
     """
+    best = best_trial(job).number
+    kept = json.loads(job.study.user_attrs.get("retrained", "{}"))
+    if kept.get("trial") == best:
+        logger.info(f"trial {best} was retrained and tested before: {kept['best']['run']}")
+        kept["interval"] = [math.nan if end is None else end for end in kept["interval"]]
+        return kept
+    found = {"trial": best} | _compare(job)
+    job.study.set_user_attr("retrained", to_json(found))
+    return found
+
+
+def _compare(job: Work) -> dict[str, Any]:
+    """Winner and default, trained and tested."""
     metric, made = job.base.training.metric, {}
     for name, config in (("best", best_config(job)), ("default", job.base)):
+        _put_aside(job.folder / name, config, job.space)
         made[name] = _train(name, config, job.folder / name, metric)
     part = "test" if made["best"]["test"] is not None else "validation"
     rows = {name: {row["name"]: row for row in read_rows(job.folder / name / "report" / part / "per_image.csv")} for name in made}
@@ -87,6 +108,24 @@ def retrain(job: Work) -> dict[str, Any]:
     defined = [value for value in differences if not math.isnan(value)]
     low, high = mean_interval(differences, [rows["best"][name].get("group") for name in names], bounds=(-1.0, 1.0))
     return made | {"part": part, "gain": sum(defined) / max(1, len(defined)), "interval": [low, high], "n_images": len(defined)}
+
+
+def _put_aside(folder: Path, config: TrainConfig, space: Space) -> None:
+    """Rename a run with other options: that of the winner before more trials were made, or of another study in this folder."""
+    if not (folder / "config.yaml").exists():
+        return
+    before, now = flatten(make(TrainConfig, read_yaml(folder / "config.yaml"))), flatten(config)
+    for key, unset in (("classes", 0), ("mask_kind", "auto"), ("batch_size", 0)):  # the data decided
+        if now[key] == unset:
+            now[key] = before[key]
+    if now["batch_size"] > before["batch_size"] and not any(each.name == "batch_size" for each in space):  # cut to the images
+        now["batch_size"] = before["batch_size"]
+    if any(before[key] != now[key] for key in now if key not in FREE):
+        aside = folder
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}-earlier")
+        folder.rename(aside)
+        logger.info(f"{folder}: the run of other options, now {aside}")
 
 
 def _train(name: str, config: TrainConfig, folder: Path, metric: str) -> dict[str, Any]:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 import uuid
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
-from medseg.config import SearchConfig, TrainConfig, dump, flatten, make
+from medseg.config import SearchConfig, TrainConfig, flatten, make
 from medseg.config.fields import specs
 from medseg.data.parts import load_dataset
 from medseg.errors import UserError
-from medseg.files import write_text
-from medseg.hardware import cores
-from medseg.training import engine
 from medseg.training.parts import check
-
-# what may differ between two workers of a study, or two calls: it changes no trial's result, but for the hardware's rounding
-FREE = frozenset({"data", "data_root", "cache_dir", "workers", "out", "resume", "tensorboard", "pictures", "log_every", "progress",
-                  "profile", "accelerator", "devices", "num_nodes", "precision", "threads", "compile", "deterministic",
-                  "val_batch_size"})
-WORKER = "MEDSEG_SEARCH_WORKER"  # set in the processes that --workers starts: the name of the command they belong to
-STORAGE = "MEDSEG_STORAGE"
 
 
 def search(config: SearchConfig) -> dict[str, Any]:
@@ -38,28 +28,59 @@ def search(config: SearchConfig) -> dict[str, Any]:
 
     Raises `UserError` for wrong use, `engine.Interrupted` when stopped: the same call goes on.
     """
-    from medseg.search.study import default_storage  # says what to install, where Optuna is missing
+    from medseg.search.processes import STORAGE, WORKER
+    from medseg.search.study import default_storage, storage_errors  # says what to install, where Optuna is missing
 
+    config = replace(config, data=replace(config.data, folds=config.data.folds or 0, workers=config.data.workers or 1))
     folder = config.output.out or Path("runs") / f"search-{config.search.study}"
     url = config.search.storage or os.environ.get(STORAGE) or default_storage(folder)
-    if config.search.dashboard:
-        return dashboard(url, config.search.study)
-    job = prepare(config, folder, url)
-    if WORKER in os.environ:
-        from medseg.search.work import work
+    with storage_errors(url), _stopped_by_sigterm():
+        if config.search.dashboard:
+            from medseg.search.dashboard import dashboard
 
-        work(job)
-        return {}
-    done = _take_part(job)
-    return _finish(job, done)
+            return dashboard(url, config.search.study)
+        job = prepare(config, folder, url)
+        if WORKER in os.environ:
+            from medseg.search.work import work
+
+            _say_little()
+            work(job, lambda: _log_last(job))
+            return {}
+        done = _take_part(job)
+        return _finish(job, done)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM means what Ctrl-C does; a training has a handler of its own, which saves first."""
+    def handler(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, handler)
+    except ValueError:  # not the main thread: Python delivers no signals here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say_little() -> None:
+    """Workers speak at once: a line for each trial and warnings; what a training says is in the log.txt of its run."""
+    logger.remove()
+    logger.add(lambda line: sys.stderr.write(line), format="{message}", level="INFO",
+               filter=lambda record: record["level"].no >= 30 or record["name"].startswith("medseg.search"))
 
 
 def prepare(config: SearchConfig, folder: Path, url: str) -> Any:
     """The work of this process, with everything checked before the first trial."""
     from medseg.search.folds import fold_datasets
+    from medseg.search.processes import WORKER
     from medseg.search.space import plain, read_space
     from medseg.search.study import make_pruner, make_sampler, open_storage, open_study
-    from medseg.search.work import Work
+    from medseg.search.work import FREE, Work
 
     base = training_of(config)
     _check(config, base)
@@ -75,21 +96,25 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Any:
         raise UserError(f"--out {folder}: cannot be made ({error.strerror}); choose a folder you may write to") from None
     steps = config.data.folds or base.training.epochs
     about = {key: value for key, value in flatten(base).items() if key not in FREE}
-    about |= {"folds": config.data.folds, "space": plain(space), "train images": len(dataset.parts["train"]),
-              "validation images": len(dataset.parts["validation"])}
+    about |= {"folds": config.data.folds, "space": plain(space)}
+    about |= {f"{part} images": _fingerprint(dataset.parts[part]) for part in ("train", "validation")}
     study = open_study(config.search.study, open_storage(url, config.search.grace), about=about,
                        pruner=make_pruner(config.search.pruner, steps=steps, startup=config.search.startup))
     me = os.environ.get(WORKER) or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     return Work(config, base, space, dataset, folder, study, url, me)
 
 
+def _fingerprint(items: Any) -> str:
+    """The number of images and a digest of their names: the same on every machine that holds them."""
+    names = "\n".join(sorted(item.name for item in items))
+    return f"{len(items)}, names {hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
+
+
 def training_of(config: SearchConfig) -> TrainConfig:
-    """The training that trials start from; its threads share the cores with the other workers."""
+    """The training that trials start from."""
     names = {spec.name for spec in specs(TrainConfig)}
     flat = {key: value for key, value in flatten(config).items() if key in names}
     flat |= {"workers": 0, "folds": None, "out": None}
-    if config.data.workers > 1 and not config.hardware.threads:
-        flat["threads"] = max(1, cores() // config.data.workers // config.hardware.devices)
     return make(TrainConfig, flat)
 
 
@@ -107,6 +132,7 @@ def _check(config: SearchConfig, base: TrainConfig) -> None:
 
 def _take_part(job: Any) -> int:
     """Trials done by this command, in this process or in --workers of its own, with the table of trials in view."""
+    from medseg.search.processes import run_workers
     from medseg.search.table import live_table
     from medseg.search.work import work
 
@@ -116,62 +142,13 @@ def _take_part(job: Any) -> int:
             if shown:  # one display at a time
                 job = replace(job, base=replace(job.base, output=replace(job.base.output, progress=False)))
             return work(job, lambda: _log_last(job))
-        return _workers(job)
+        return run_workers(job, quiet=shown)
 
 
 def _log_last(job: Any) -> None:
     from medseg.search.table import last_line
 
     logger.info(last_line(job))
-
-
-def _workers(job: Any) -> int:
-    """Start the workers and wait for them; a lost one is told of, and the others take over its trial."""
-    from medseg.search.study import tally
-
-    before, flat = tally(job.study).finished, flatten(job.config)
-    file = job.folder / "workers.yaml"
-    secret = {"storage": None}  # may hold a password: handed on in the environment
-    write_text(file, dump(make(SearchConfig, flat | secret | {"workers": 1, "threads": job.base.hardware.threads, "progress": False,
-                                                              "out": str(job.folder), "json": False})))
-    processes = []
-    for number in range(job.config.data.workers):
-        environment = os.environ | {WORKER: job.me, STORAGE: job.url} | _device(number, job.base)
-        processes.append(subprocess.Popen([sys.executable, "-m", "medseg", "search", "--config", str(file)], env=environment))
-    write_text(job.folder / "workers.pid", "".join(f"{process.pid}\n" for process in processes))
-    try:
-        codes = [process.wait() for process in processes]
-    except KeyboardInterrupt:  # a terminal tells the workers too; a plain signal to us does not
-        for process in processes:
-            if process.poll() is None:
-                time.sleep(0.5)
-                if process.poll() is None:
-                    process.send_signal(signal.SIGTERM)
-        for process in processes:
-            process.wait()
-        raise engine.Interrupted(str(job.folder)) from None
-    if 130 in codes:
-        raise engine.Interrupted(str(job.folder))
-    found = tally(job.study)
-    if any(codes):
-        logger.warning(f"workers ended with exit codes {', '.join(map(str, codes))}")
-    if found.finished < job.config.search.trials:
-        raise UserError(f"all workers have ended after {found.finished} of {job.config.search.trials} trials (exit codes "
-                        f"{', '.join(map(str, codes))}); see above, then give the same command again")
-    return found.finished - before
-
-
-def _device(number: int, base: TrainConfig) -> dict[str, str]:
-    """Workers take GPUs in turns."""
-    if base.hardware.accelerator == "cpu" or "CUDA_VISIBLE_DEVICES" in os.environ:
-        return {}
-    import torch
-
-    count, each = torch.cuda.device_count(), base.hardware.devices
-    if count < 2 * each:
-        return {}
-    first = number * each % (count // each * each)
-    return {"CUDA_VISIBLE_DEVICES": ",".join(str(first + i) for i in range(each))}
 
 
 def _finish(job: Any, done: int) -> dict[str, Any]:
@@ -200,20 +177,3 @@ def _finish(job: Any, done: int) -> dict[str, Any]:
     logger.info(f"{result['finished']} trials: {counts}; best validation {result['metric']} {best['value']:.4f} in trial "
                 f"{best['trial']}  {job.folder / 'search.html'}")
     return result
-
-
-def dashboard(url: str, study: str) -> dict[str, Any]:
-    """optuna-dashboard on the storage, until stopped."""
-    try:
-        from optuna_dashboard import run_server
-    except ImportError:
-        raise UserError("--dashboard: optuna-dashboard is not installed; pip install optuna-dashboard") from None
-    from medseg.search.study import open_storage
-
-    storage = open_storage(url, 120)
-    known = [each.study_name for each in storage.get_all_studies()]
-    if study not in known:
-        raise UserError(f"--study {study}: not in this storage; it has {', '.join(known) or 'none'}")
-    logger.info("http://127.0.0.1:8080/dashboard (Ctrl-C ends it)")
-    run_server(storage, host="127.0.0.1", port=8080)
-    return {}

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,24 @@ def open_storage(url: str, grace: float) -> optuna.storages.RDBStorage:
                 raise UserError(f"--storage {hidden(url)}: {reason}; check that the database runs and may be written to") from None
             time.sleep(1)
     raise AssertionError
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """A database that fails while the study runs, as one line: `UserError`."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError, UnboundLocalError) as error:  # the last by Optuna
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SQLAlchemyError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
+        raise UserError(f"--storage {hidden(url)}: the database failed ({reason}); when it runs again, the same command goes on "
+                        "with the study") from None
 
 
 def hidden(url: str) -> str:

@@ -49,7 +49,7 @@ def table(job: Work) -> Any:
     found, best = tally(job.study), best_trial(job)
     title = (f"{job.study.study_name}: {found.finished} of {job.config.search.trials} trials, {found.completed} completed, "
              f"{found.pruned} pruned, {found.failed} failed, {found.running} running")
-    made = Table(title=title)
+    made = Table(title=title, title_justify="left", min_width=min(len(title), 78))
     for name in ("trial", "state", job.base.training.metric, "steps", "seconds"):
         made.add_column(name, justify="right")
     made.add_column("values", overflow="ellipsis", no_wrap=True)

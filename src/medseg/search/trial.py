@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +24,15 @@ from medseg.training.parts import check
 from medseg.training.run import train
 
 ENVIRONMENT = "MEDSEG_TRIAL"
-Report = Callable[[float, int], bool]
+Report = Callable[[float, int, float], bool]
 
 
 def objective(config: TrainConfig, dataset: Dataset, folds: int, report: Report | None) -> float:
     """The validation metric of a training, or its mean over folds. Raises `engine.Pruned` and `engine.Interrupted`.
 
-    `report(value, step)` keeps a value and says whether to give up: the metric after each epoch, or the mean after each fold.
-    The test part of `dataset` is not handed on, and reading it by any way raises `UserError`.
+    `report(value, step, seconds)` keeps a value and says whether to give up: the metric after each epoch, or the mean after each
+    fold, with the seconds that these took. A trial that has come to its end is not given up. The test part of `dataset` is not
+    handed on, and reading it by any way raises `UserError`.
     """
     metric = config.training.metric
 
@@ -39,18 +41,20 @@ def objective(config: TrainConfig, dataset: Dataset, folds: int, report: Report 
         return summaries["validation"]["protocols"]["per-image-foreground"][metric] if summaries else float("nan")
 
     def after_epoch(row: dict[str, Any]) -> bool:
-        value = row.get(f"val_{metric}")
-        return value is not None and value == value and report is not None and report(value, int(row["epoch"]))
+        value, epoch = row.get(f"val_{metric}"), int(row["epoch"])
+        known = value is not None and value == value
+        return known and report is not None and report(value, epoch, row["seconds"]) and epoch < config.training.epochs
 
     without_test = replace(dataset, parts={part: dataset.parts[part] for part in ("train", "validation")})
     with sealed(dataset.parts.get("test", ())):
         if not folds:
             return score(config, without_test, after_epoch)
         scores: list[float] = []
+        started = time.perf_counter()
         for number, fold in enumerate(fold_datasets(without_test, folds), 1):
             output = replace(config.output, out=config.output.out / f"fold-{number}")
             scores.append(score(replace(config, output=output), fold, None))
-            if report and report(sum(scores) / len(scores), number) and number < folds:
+            if report and report(sum(scores) / len(scores), number, time.perf_counter() - started) and number < folds:
                 raise engine.Pruned
         return sum(scores) / len(scores)
 
@@ -126,14 +130,26 @@ def _reporter(storage: str, name: str, trial: int, pruner: dict[str, Any]) -> Re
     from medseg.search.study import make_pruner, open_storage, open_study
 
     study = open_study(name, open_storage(storage, 3600), pruner=make_pruner(**pruner))
-    return reporter(optuna.trial.Trial(study, trial))
+    report, parent = reporter(optuna.trial.Trial(study, trial)), os.getppid()
+
+    def or_alone(value: float, step: int, seconds: float) -> bool:
+        """Give up too where the worker that wants the answer is gone, and its trial with it."""
+        try:
+            return report(value, step, seconds) or os.getppid() != parent
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return True
+
+    return or_alone
 
 
 def reporter(trial: Any) -> Report:
     """Reports to an Optuna trial."""
-    def report(value: float, step: int) -> bool:
+    def report(value: float, step: int, seconds: float) -> bool:
         trial.report(value, step)
-        return trial.should_prune()
+        if not trial.should_prune():
+            return False
+        trial.set_user_attr("steps_took", round(seconds, 3))
+        return True
 
     return report
 

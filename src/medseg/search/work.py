@@ -14,11 +14,17 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from medseg.config import SearchConfig, TrainConfig
 from medseg.data.sample import Dataset
+from medseg.data.sealed import sealed, searching
 from medseg.errors import UserError
 from medseg.search.space import Space, configure, suggest
 from medseg.search.study import make_sampler, tally, too_many, try_again
 from medseg.search.trial import in_processes, objective, reporter
 from medseg.training import engine
+
+# what may differ between two workers of a study, or two calls: it changes no trial's result, but for the hardware's rounding
+FREE = frozenset({"data", "data_root", "cache_dir", "workers", "out", "resume", "tensorboard", "pictures", "log_every", "progress",
+                  "profile", "accelerator", "devices", "num_nodes", "precision", "threads", "compile", "deterministic",
+                  "val_batch_size"})
 
 
 class Freed(Exception):  # noqa: N818  an outcome, not an error
@@ -48,17 +54,18 @@ def work(job: Work, after_trial: Callable[[], None] = lambda: None) -> int:
     """Take trials until all are done; returns how many were done here. `engine.Interrupted` when stopped."""
     wanted, done = job.config.search.trials, 0
     pause = min(5.0, job.config.search.grace / 4)
-    while True:
-        found = tally(job.study)
-        if found.finished >= wanted:
-            return done
-        if found.taken >= wanted:  # others are at the last ones: one of them may be lost
-            optuna.storages.fail_stale_trials(job.study)
-            time.sleep(pause)
-            continue
-        _one(job)
-        done += 1
-        after_trial()
+    with sealed(job.dataset.parts.get("test", ())), searching(job.folder):
+        while True:
+            found = tally(job.study)
+            if found.finished >= wanted:
+                return done
+            if found.taken >= wanted:  # others are at the last ones: one of them may be lost
+                optuna.storages.fail_stale_trials(job.study)
+                time.sleep(pause)
+                continue
+            _one(job)
+            done += 1
+            after_trial()
 
 
 def _one(job: Work) -> None:
@@ -70,8 +77,9 @@ def _one(job: Work) -> None:
 
     try:
         job.study.optimize(run, n_trials=1, catch=(UserError, Freed))
-    except engine.Interrupted:
-        try_again(job.study, _frozen(job.study, running[0].number))
+    except (engine.Interrupted, KeyboardInterrupt):  # the latter outside of a training, as while images are decoded
+        if running:
+            try_again(job.study, _frozen(job.study, running[0].number))
         raise
     except (UpdateFinishedTrialError, ValueError):
         if not running or not _frozen(job.study, running[0].number).state.is_finished():
@@ -107,7 +115,7 @@ def _run(job: Work, trial: optuna.Trial) -> float:
             value = objective(config, job.dataset, job.config.data.folds, reporter(trial))
     except engine.Pruned:
         raise optuna.TrialPruned from None
-    except engine.Interrupted:
+    except (engine.Interrupted, KeyboardInterrupt):
         trial.set_user_attr("freed", "stopped by the user")
         raise
     except UserError as error:

@@ -8,7 +8,7 @@ sequence, a patient) is drawn at a time, because its images are not independent.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,15 +16,17 @@ LEVEL = 0.95
 FEW = 30  # with fewer units intervals cover less than they claim (docs/log.md)
 _BLOCK = 2_000_000  # weights held at a time
 Sums = tuple[np.ndarray, np.ndarray]
+Bounds = tuple[float, float]
 
 
-def intervals(quantities: dict[str, Sums], groups: Sequence[Hashable] | None = None, *, level: float = LEVEL, seed: int = 0,
-              bounds: tuple[float, float] = (0.0, 1.0)) -> dict[str, tuple[float, float]]:
+def intervals(quantities: Mapping[Hashable, Sums], groups: Sequence[Hashable] | None = None, *, level: float = LEVEL,
+              seed: int = 0, bounds: Bounds | Mapping[Hashable, Bounds] = (0.0, 1.0)) -> dict[Hashable, tuple[float, float]]:
     """Low and high end for each quantity, from the same draws of groups (of images where `groups` is None).
 
     A quantity is numerators and denominators, float [N] or [N, K], one row an image: its value is the mean over K of
     sum(numerators) / sum(denominators), over those with a denominator. `groups` holds the group of each image; None in it is
-    a group of its own. Ends are cut to `bounds`. NaN where the value is undefined or there are fewer than two groups.
+    a group of its own. Ends are cut to `bounds`, which may differ by quantity (0 and 1 where it names none). NaN where the
+    value is undefined or fewer than two groups have a part in its denominator.
 
     The method is the bootstrap-t of Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12.5, with the
     linearised standard error of a ratio; draws without spread count as infinitely far, so that few groups give wide intervals
@@ -33,8 +35,9 @@ def intervals(quantities: dict[str, Sums], groups: Sequence[Hashable] | None = N
     index = group_index(groups, len(next(iter(quantities.values()))[0]))
     sums = {name: tuple(_by_group(np.asarray(each, np.float64), index) for each in pair) for name, pair in quantities.items()}
     units = int(index.max()) + 1 if len(index) else 0
-    if units < 2:
-        return dict.fromkeys(quantities, (math.nan, math.nan))
+    alone = {name for name, (_, below) in sums.items() if (below > 0).any(axis=1).sum() < 2}  # one value says nothing of spread
+    limits = bounds if isinstance(bounds, Mapping) else dict.fromkeys(quantities, bounds)
+    sums = {name: pair for name, pair in sums.items() if name not in alone}
     whole = np.ones((1, units))
     fixed = {name: tuple(float(each[0]) for each in _ratio(whole, *pair)) for name, pair in sums.items()}
     found: dict[str, list[np.ndarray]] = {name: [] for name in sums}
@@ -45,11 +48,12 @@ def intervals(quantities: dict[str, Sums], groups: Sequence[Hashable] | None = N
             error = error[~np.isnan(value)]
             far = np.where(np.abs(distance) > 1e-12, np.copysign(np.inf, distance), 0.0)
             found[name].append(np.divide(distance, error, out=far, where=error > 1e-12))
-    return {name: _ends(*fixed[name], np.concatenate(found[name]), level, bounds) for name in quantities}
+    return {name: (math.nan, math.nan) if name in alone else
+            _ends(*fixed[name], np.concatenate(found[name]), level, limits.get(name, (0.0, 1.0))) for name in quantities}
 
 
 def mean_interval(values: Sequence[float], groups: Sequence[Hashable] | None = None, *, level: float = LEVEL, seed: int = 0,
-                  bounds: tuple[float, float] = (0.0, 1.0)) -> tuple[float, float]:
+                  bounds: Bounds = (0.0, 1.0)) -> tuple[float, float]:
     """The interval of the mean of `values` [N], as in `intervals`; NaN values are left out."""
     values = np.asarray(values, np.float64)
     return intervals({"mean": of_mean(values)}, groups, level=level, seed=seed, bounds=bounds)["mean"]
@@ -106,7 +110,7 @@ def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[n
     return value, np.sqrt(np.einsum("bg,bg,bg->b", weights, influence, influence))  # G / (G - 1) cancels: it is in every draw
 
 
-def _ends(value: float, error: float, distances: np.ndarray, level: float, bounds: tuple[float, float]) -> tuple[float, float]:
+def _ends(value: float, error: float, distances: np.ndarray, level: float, bounds: Bounds) -> tuple[float, float]:
     if math.isnan(value) or not len(distances):
         return math.nan, math.nan
     if error < 1e-12:

@@ -16,6 +16,7 @@ from medseg.console import to_json
 from medseg.data.folder import natural
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline
+from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.report import write_report
 from medseg.evaluation.rows import read_rows
@@ -107,7 +108,7 @@ def _judge_together(config: TrainConfig, kind: str, run: Path, results: dict[str
         write_csv(folder / "per_image.csv", merged)
         write_text(folder / "summary.json", to_json(summary))
         write_report(folder / "report.html", title=f"{summary['model']} on {summary['data']}, {summary['part']}", summary=summary,
-                     rows=merged, history=[], pictures={}, config=flatten(config), environment=environment())
+                     rows=merged, history=[], pictures=redraw(run, part, merged), config=flatten(config), environment=environment())
         dice = summary["repeats"]["protocols"]["per-image-foreground"]["dice"]
         logger.info(f"{summary['part']}: {headline(summary)}; {kind}s {dice['mean']:.4f} ± {dice['sd']:.4f}  "
                     f"{folder / 'report.html'}")
