@@ -76,16 +76,16 @@ def test_masks_of_another_tool(dataset, tmp_path, capsys):
 
 @pytest.mark.parametrize("form", ["tif", "npy"])
 def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
-    """No rounding to 8 bits: a probability just above the threshold is above it."""
+    """No rounding to 8 bits, in which both values would be 128."""
     for file in sorted((dataset / "test" / "masks").iterdir()):
         mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 127
-        values = np.where(mask, 0.5001, 0.4999).astype(np.float32)
+        values = np.where(mask, 0.5015, 0.5005).astype(np.float32)
         (tmp_path / "floats").mkdir(exist_ok=True)
         if form == "npy":
             np.save(tmp_path / "floats" / f"{file.stem}.npy", values)
         else:
             tifffile.imwrite(tmp_path / "floats" / f"{file.stem}.tif", values)
-    words = ["evaluate", str(tmp_path / "floats"), "--data", str(dataset), "--json", "--no-progress"]
+    words = ["evaluate", str(tmp_path / "floats"), "--data", str(dataset), "--json", "--no-progress", "--threshold", ".501"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     found = capfd.readouterr()
     assert json.loads(found.out)["protocols"]["per-image-foreground"]["dice"] == 1 and "OpenCV" not in found.err
