@@ -43,6 +43,13 @@ def test_evidence_between_and_within_parts():
         ("v2", "v3", "near", "no"), ("w4", "w5", "near", ""), ("v1", "v2", "neighbour", "yes"), ("v1", "v3", "exact", "no")]
 
 
+def test_a_table_of_groups_outweighs_weak_likeness():
+    images = images_of(("1", "train", "a"), ("2", "test", "b"), ("3", "test", None))
+    found = gather(images, [], {(0, 1): 9, (0, 2): 9})
+    assert found.near == {(0, 2)}
+    assert gather(images, [], {(0, 1): 10}).near == {(0, 1)} and gather(images, [(0, 1)], {(0, 1): 7}).exact == {(0, 1)}
+
+
 def test_without_groups_nothing_is_said_of_them():
     images = images_of(("1", "train", None), ("2", "test", None))
     assert between(images, gather(images, [], {})) == [{"part": "test", "in": "train", "images": 1, "exact": 0, "near": 0,

@@ -11,6 +11,7 @@ from medseg.data.sample import Item
 from medseg.leaks.matching import Pair
 
 KINDS = ("exact", "near", "neighbour", "group")
+CONTRADICTED = 10  # features that must agree where a table says that two images are of different groups: wrong pairs had 7
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,13 @@ class Evidence:
 
 
 def gather(images: Images, exact: Sequence[Pair], near: Mapping[Pair, int]) -> Evidence:
-    """All pairs; an exact pair is not near as well. Neighbours are consecutive frame numbers within one known group."""
-    found = Evidence(set(exact), set(near) - set(exact), matches=dict(near))
+    """All pairs; an exact pair is not near as well. Neighbours are consecutive frame numbers within one known group.
+
+    Weak likeness of images that are known to be of different groups is left out.
+    """
+    kept = {(a, b): count for (a, b), count in near.items()
+            if count >= CONTRADICTED or not _contradicted(images.items[a], images.items[b])}
+    found = Evidence(set(exact), set(kept) - set(exact), matches=dict(near))
     by_group: dict[str, list[int]] = {}
     for index, item in enumerate(images.items):
         if item.group:
@@ -107,6 +113,10 @@ def strength(found: Evidence, pair: Pair) -> tuple[int, int]:
     """A sort key that puts the strongest evidence first: exact copies, then near ones by matches, then neighbours."""
     kinds = found.kinds(pair)
     return (KINDS.index(kinds[0]) if kinds else len(KINDS)), -found.matches.get(pair, 0)
+
+
+def _contradicted(one: Item, other: Item) -> bool:
+    return bool(one.group and other.group) and one.group != other.group
 
 
 def _numbered(name: str) -> tuple[str, int]:
