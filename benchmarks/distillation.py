@@ -198,6 +198,7 @@ def main() -> None:
             known.append(measure(base, [setting], given.teacher, given.rounds))
             write_text(times, to_json(known))
     results = []
+    about = vars(given) | {"data_root": given.data_root.name, "teacher": [path.name for path in given.teacher], "out": given.out.name}
     for setting in settings:
         time_of = next(each for each in known if setting.name in each["ratio"])
         ratio = max(1.0, time_of["ratio"][setting.name])  # below 1 is noise
@@ -208,7 +209,7 @@ def main() -> None:
         train(base, {}, epochs, given.seeds, alone)
         results.append({"setting": vars(setting), "epochs": {"taught": given.epochs, "alone": epochs}, "times": time_of}
                        | judged(taught, alone))
-        write_text(given.out / "results.json", to_json({"machine": machine("cpu"), "arguments": vars(given), "results": results}))
+        write_text(given.out / "results.json", to_json({"machine": machine("cpu"), "arguments": about, "results": results}))
         last = results[-1]
         low, high = last["interval"]
         print(f"{setting.name}: taught {last['taught']:.4f}, alone {last['alone']:.4f} in equal time, difference "

@@ -177,8 +177,7 @@ def follow(maps: Tensor, p: Parameters, strength: Augment, *, source: tuple[int,
     Bilinear and mirrored at the border, as the images are; the maps may have any resolution.
     """
     matrix = torch.from_numpy(warp_matrices(p, source, size, strength.translate)).to(maps.device, non_blocking=True)
-    grid = F.affine_grid(matrix, [len(maps), 1, *size], align_corners=False)
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(maps, sampling_grid(matrix, size), mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
