@@ -198,7 +198,8 @@ def main() -> None:
             known.append(measure(base, [setting], given.teacher, given.rounds))
             write_text(times, to_json(known))
     results = []
-    about = vars(given) | {"data_root": given.data_root.name, "teacher": [path.name for path in given.teacher], "out": given.out.name}
+    about = vars(given) | {"data_root": given.data_root.name, "out": given.out.name,
+                           "teacher": [path.name for path in given.teacher]}
     for setting in settings:
         time_of = next(each for each in known if setting.name in each["ratio"])
         ratio = max(1.0, time_of["ratio"][setting.name])  # below 1 is noise
