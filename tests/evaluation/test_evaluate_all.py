@@ -45,11 +45,14 @@ def test_a_run_and_its_own_probability_maps_agree(run, dataset, tmp_path):
     assert [row["name"] for row in rows] == [row["name"] for row in folder_rows]
     for name in NAMES:
         for key, value in ours["protocols"][name].items():
-            # 16 bits move some pixels a level, and of those interpolated to 352x352 one across one half: of the few that this
-            # network predicts, which was hardly trained, each is .0007 of the precision
-            near = {"pranet": 5e-3, "uacanet": 5e-3, "polyp-pvt-soft": 5e-3, "fcbformer-352": 1e-3}.get(name, 1e-9)
+            # 16 bits move some pixels a level, and of those interpolated to 352x352 one across one half in two images: this
+            # network, hardly trained, says .49 to .502 everywhere, and each pixel of the few is .0007 of the precision
+            soft = name in ("pranet", "uacanet", "polyp-pvt-soft")
+            near = 5e-3 if soft else 1e-3 if name.endswith("352") else 1e-9
             assert folder["protocols"][name][key] == pytest.approx(value, abs=near, nan_ok=True), (name, key)
-    assert folder["distances"] == ours["distances"] and folder["lesions"] == ours["lesions"]
+    assert folder["lesions"] == ours["lesions"] and folder["distances"].keys() == ours["distances"].keys()
+    for key, value in ours["distances"].items():  # the last digits depend on the order of summation
+        assert folder["distances"][key] == (pytest.approx(value, rel=1e-7) if isinstance(value, float) else value), key
     assert folder["calibration"]["all"]["ece"] == pytest.approx(ours["calibration"]["all"]["ece"], abs=1e-4)
     page = (tmp_path / "a" / "report.html").read_text()
     for title in ("Distances", "Lesions", "Calibration", "By lesion size", "Left tail"):
