@@ -112,8 +112,8 @@ class Parts:
 
     def against(self, name: str, *options: object, limit: float) -> None:
         """`training.py` with its result in OUT/NAME.json."""
-        self.call(name, HERE / "training.py", "--data", self.data, "--images", self.images, "--size", self.size, *options, "--out",
-                  self.out / f"{name}.json", limit=limit)
+        self.call(name, HERE / "training.py", "--data", self.data, "--images", self.images, "--size", self.size, "--batch-size",
+                  min(16, self.images), *options, "--out", self.out / f"{name}.json", limit=limit)
 
     def speeds(self) -> None:
         """Everything that is measured against another way of doing it."""

@@ -151,6 +151,8 @@ def main() -> None:
                         help="compile the network of our side; reduce-overhead replays CUDA graphs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
+    if given.images < given.batch_size:
+        parser.error(f"--images {given.images}: fewer than one batch of {given.batch_size}")
     accelerator = pick_accelerator()
     command = vars(given) | {"data": Path(given.data).name, "out": given.out.name}
     results = {"command": command, "machine": machine(accelerator), "networks": {}}
