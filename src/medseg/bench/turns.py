@@ -44,17 +44,20 @@ def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rou
     warm_up: dict[str, list[float]] = {name: [] for name in variants}
     memory: dict[str, float] = dict.fromkeys(variants, 0.0)
     children: dict[str, tuple[Any, Connection]] = {}
+
+    def begin(name: str) -> None:
+        children[name] = _start(variants[name])
+        warm_up[name].append(_timed(children[name][1], name))
+
     try:
         if not apart:
-            for name, work in variants.items():
-                children[name] = _start(work)
-                warm_up[name].append(_timed(children[name][1], name))
+            for name in variants:
+                begin(name)
         until = time.perf_counter() + seconds
         while time.perf_counter() < until or min(map(len, readings.values())) < rounds:
-            for name, work in variants.items():
+            for name in variants:
                 if apart:
-                    children[name] = _start(work)
-                    warm_up[name].append(_timed(children[name][1], name))
+                    begin(name)
                 readings[name].append(_ask(children[name][1], "run", name))
                 memory[name] = max(memory[name], _ask(children[name][1], "memory", name))
                 if apart:

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medseg.distill.logits import wide
 from medseg.errors import UserError
+from medseg.losses.common import wide
 from medseg.models.blocks import SegmentationNetwork
 
 

@@ -10,15 +10,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from medseg.losses.common import ratio
+from medseg.losses.common import ratio, wide
 
 SHARED = 1e-6  # variance that `dist` adds to both of two maps alike, beside at most 1/4 of a map of probabilities
 REACH = 16  # the boundary term looks as far as a side of the image divided by this
-
-
-def wide(x: Tensor) -> Tensor:
-    """float32; float64 stays."""
-    return x if x.element_size() == 8 else x.float()
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float, dim: int) -> Tensor:

@@ -23,7 +23,12 @@ def working(logits: Tensor, target: Tensor) -> Tensor:
     if target.shape != (logits.shape[0], *logits.shape[2:]):
         raise UserError(f"mask of shape {tuple(target.shape)} for logits of shape {tuple(logits.shape)}: expected class "
                         f"indices [B, H, W]; resize one to the other")
-    return logits if logits.dtype == torch.float64 else logits.float()
+    return wide(logits)
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def class_weights_of(weights: Weights, logits: Tensor) -> Tensor | None:
