@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise UserError(f"{path}: holds something else than weights and plain values, and was not run; "
                         "use a checkpoint written by medseg") from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # the unpickler raises whatever the bytes of a foreign file lead to
         raise UserError(f"{path}: is damaged or no checkpoint ({' '.join(str(error).split())[:120]}); "
                         "use another checkpoint of the run, such as last.pt") from None
     if not isinstance(checkpoint, dict) or not {"network", "weights", "input", "classes"} <= checkpoint.keys():

@@ -199,6 +199,13 @@ def test_checkpoint_truncated(refused, trained):
     assert "best.pt: is damaged or no checkpoint" in refused("evaluate", trained)
 
 
+@pytest.mark.parametrize("content", [b"", b"alone-15 0 ['validation: dice']\n", b"\x80\x02.", b"\x89PNG\r\n", b"(dp0\n", b"hello"])
+def test_a_file_that_is_no_checkpoint(refused, trained, content):
+    path = Path(trained) / "best.pt"
+    path.write_bytes(content)
+    assert "best.pt: " in refused("evaluate", trained)
+
+
 def test_checkpoint_that_is_a_malicious_pickle_does_not_run(refused, trained, tmp_path):
     class Evil:
         def __reduce__(self):

@@ -56,7 +56,7 @@ def test_folds_judge_every_image_once(folds, capsys):
     assert (dice["mean"], dice["sd"]) == pytest.approx((statistics.mean(dice["values"]), statistics.stdev(dice["values"])))
     assert summary["protocols"]["per-image-foreground"]["dice"] == pytest.approx(statistics.mean(dice["values"]))
     assert summary["stamp"]["verdict"] == "grouped" and summary["intervals"]["n_groups"] == 9
-    assert summary["stamp"]["text"].startswith("3 of 3 trainings; of 1: none of the 3 groups of test")
+    assert summary["stamp"]["text"].startswith("3 of 3 trainings; of fold 1: none of the 3 groups of test")
     for convention in summary["protocols"]:
         low, high = summary["intervals"]["protocols"][convention]["dice"]
         assert low <= summary["protocols"][convention]["dice"] <= high

@@ -39,7 +39,7 @@ def merge_seeds(rows: dict[str, Rows], summaries: dict[str, dict[str, Any]]) -> 
               for key in columns[0]}
     repeats = _repeats("seed", summaries)
     empty = [each["empty_masks"] for each in summaries.values() if "empty_masks" in each]
-    return merged, _head(summaries) | {
+    return merged, _head("seed", summaries) | {
         "n_images": len(names),
         "protocols": {convention: {name: each["mean"] for name, each in metrics.items()}
                       for convention, metrics in repeats["protocols"].items()},
@@ -63,7 +63,7 @@ def merge_folds(rows: dict[str, Rows], summaries: dict[str, dict[str, Any]]) -> 
                                 "each image is judged once, so remake the folds")
             where[row["name"]] = fold
     groups = [row.get("group") for row in merged]
-    head = _head(summaries)
+    head = _head("fold", summaries)
     names = [row["name"] for row in merged]
     if head["classes"] == 2:
         numbers = summarise(_counts(merged), names)
@@ -80,7 +80,7 @@ def _intervals(conventions: dict[tuple[str, str], Sums], merged: Rows, groups: l
     return about(groups) | ends_of(found, groups)
 
 
-def _head(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _head(kind: str, summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What all trainings share, the worst stamp of a split, and every note once."""
     first = next(iter(summaries.values()))
     head = {key: first[key] for key in COMMON if key in first}
@@ -89,7 +89,8 @@ def _head(summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
         rank = ("grouped", "other", "unknown", "seen", "LEAKY")
         name, worst = max(stamps.items(), key=lambda pair: rank.index(pair[1]["verdict"]))
         alike = sum(stamp["verdict"] == worst["verdict"] for stamp in stamps.values())
-        head["stamp"] = {"verdict": worst["verdict"], "text": f"{alike} of {len(stamps)} trainings; of {name}: {worst['text']}"}
+        head["stamp"] = {"verdict": worst["verdict"],
+                         "text": f"{alike} of {len(stamps)} trainings; of {kind} {name}: {worst['text']}"}
     head["notes"] = list(dict.fromkeys(note for each in summaries.values() for note in each.get("notes", [])))
     return head
 
