@@ -214,7 +214,7 @@ def main() -> None:
         last = results[-1]
         low, high = last["interval"]
         print(f"{setting.name}: taught {last['taught']:.4f}, alone {last['alone']:.4f} in equal time, difference "
-              f"{last['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f}), p {last['p_permutation']:.4f}")
+              f"{last['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f}), p {last['p_permutation']:.5f}")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,14 @@ def test_tables_keep_numbers_texts_and_gaps(tmp_path):
     assert read_csv(tmp_path / "none.csv") == []
 
 
+def test_means_of_counts_keep_their_pixels(tmp_path):
+    path, counts = tmp_path / "a.csv", {"tp": 93968 + 1 / 3, "fp": 89707 + 2 / 3, "fn": 6.0, "tn": 1874558.0}
+    write_csv(path, [counts | {"dice": 2 / 3}])
+    row = read_csv(path)[0]
+    assert sum(row[key] for key in counts) == pytest.approx(1920 * 1072, abs=0.001) and row["dice"] == 0.666667
+
+
+
 def test_an_output_folder_in_use_is_refused(tmp_path):
     (tmp_path / "a").mkdir()
     assert new_folder(tmp_path / "a", "--out", "choose another").is_dir()  # empty: fine

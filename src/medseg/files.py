@@ -77,7 +77,9 @@ def _csv_line(cells: Iterable[Any]) -> str:
 def _cell(value: Any) -> Any:
     if value is None or value != value:  # NaN differs from itself
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return f"{value:.6g}" if abs(value) < 1e4 else f"{value:.10g}"  # a mean of counts keeps its pixels
 
 
 def _number(text: str) -> Any:
