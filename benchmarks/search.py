@@ -3,9 +3,9 @@
     python benchmarks/search.py --data-root DIR --out benchmarks/results/search-cpu.json
 
 Calls `medseg search` on a random split, as a user would: U-Net with 8 channels at 64 pixels, 15 epochs. The space asks what
-short trainings of a small network ask: how fast, in how many steps, and how much less augmentation. The
-result holds the validation and test Dice of winner and default, both trained for the same number of epochs, the gain with its
-interval, and the share of time that pruning saved. Called again with the same --runs it goes on.
+short trainings of a small network ask: how fast, in how many steps, and how much less augmentation. The result
+holds the validation and test Dice of winner and default, both trained for the same number of epochs, the gain with its interval,
+and the share of time that pruning saved. Called again with the same --runs it goes on.
 
 A network this small gains little from a second thread: a worker of one thread for each core gets most done.
 """

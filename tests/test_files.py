@@ -73,7 +73,6 @@ def test_means_of_counts_keep_their_pixels(tmp_path):
     assert sum(row[key] for key in counts) == pytest.approx(1920 * 1072, abs=0.001) and row["dice"] == 0.666667
 
 
-
 def test_an_output_folder_in_use_is_refused(tmp_path):
     (tmp_path / "a").mkdir()
     assert new_folder(tmp_path / "a", "--out", "choose another").is_dir()  # empty: fine

@@ -93,7 +93,8 @@ def edge_weights(logits: Tensor) -> Tensor:
     reach = max(1, round(min(logits.shape[2:]) / REACH))
     same = torch.zeros_like(classes, dtype=torch.int32)
     for k in range(logits.shape[1]):
-        same = torch.where(classes == k, window_sums(classes == k, reach), same)
+        inside = classes == k
+        same = torch.where(inside, window_sums(inside, reach), same)
     return 1 - same.to(logits.dtype) / window_sums(torch.ones_like(same[:1]), reach)
 
 
