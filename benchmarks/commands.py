@@ -1,12 +1,14 @@
-"""Two promises on whole commands, as a user types them: what `--protocols all` costs, and how fast a data set is checked.
+"""Two promises on whole commands, as a user types them: what `--protocols all` costs, and how fast
+a data set is checked.
 
     python benchmarks/commands.py evaluate --run RUN --data-root DIR [--split-part validation] [--rounds 3] [--out FILE.json]
     python benchmarks/commands.py check --data DIR/Kvasir-SEG [--images 2000] [--rounds 3] [--out FILE.json]
 
-`evaluate` runs `medseg evaluate RUN` with the three basic conventions and with all protocols in turns (A B A B), each a process
-of its own, once each to warm up. Promised: all take at most twice as long as the basic ones and 30 s more. `check` fills a
-temporary folder with so many pairs, repeating those of the set mirrored so that none is an exact copy. Promised: a
-minute for 2,000. Exit code 1 where a promise is broken. Promises are for two cores.
+`evaluate` runs `medseg evaluate RUN` with the three basic conventions and with all protocols in
+turns (A B A B), each a process of its own, once each to warm up. Promised: all take at most twice
+as long as the basic ones and 30 s more. `check` fills a temporary folder with so many pairs,
+repeating those of the set mirrored so that none is an exact copy. Promised: a minute for 2,000.
+Exit code 1 where a promise is broken. Promises are for two cores.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ MEDSEG = (sys.executable, "-m", "medseg")
 
 
 def timed(command: Sequence[str], *, accepted: Sequence[int] = (0,)) -> float:
-    """Wall seconds of a whole command; ends the benchmark with what it said if its exit code is another than `accepted`."""
+    """Wall seconds of a whole command; ends the benchmark with what it said if its exit code is
+    another than `accepted`.
+    """
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started
@@ -44,9 +48,23 @@ def timed(command: Sequence[str], *, accepted: Sequence[int] = (0,)) -> float:
 def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of both commands, and whether the promise holds."""
     with tempfile.TemporaryDirectory() as work:
+
         def command(protocols: str) -> list[str]:
-            return [*MEDSEG, "evaluate", str(options.run), "--data-root", str(options.data_root), "--split-part",
-                    options.split_part, "--protocols", protocols, "--out", f"{work}/{protocols}", "--overwrite", "--no-progress"]
+            return [
+                *MEDSEG,
+                "evaluate",
+                str(options.run),
+                "--data-root",
+                str(options.data_root),
+                "--split-part",
+                options.split_part,
+                "--protocols",
+                protocols,
+                "--out",
+                f"{work}/{protocols}",
+                "--overwrite",
+                "--no-progress",
+            ]
 
         seconds: dict[str, list[float]] = {"basic": [], "all": []}
         for turn in range(-1, options.rounds):
@@ -54,10 +72,17 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 spent = timed(command(protocols))
                 if turn >= 0:  # the first turn warms the file system up
                     found.append(spent)
-        images = json.loads(Path(work, "all", "summary.json").read_text(encoding="utf-8"))["n_images"]
+        images = json.loads(Path(work, "all", "summary.json").read_text(encoding="utf-8"))[
+            "n_images"
+        ]
     basic, every = (statistics.median(seconds[name]) for name in ("basic", "all"))
-    return {"images": images, "seconds": rounded(seconds), "median": {"basic": round(basic, 2), "all": round(every, 2)},
-            "promised": f"all <= 2 x basic + 30 s = {2 * basic + 30:.1f} s", "kept": every <= 2 * basic + 30}
+    return {
+        "images": images,
+        "seconds": rounded(seconds),
+        "median": {"basic": round(basic, 2), "all": round(every, 2)},
+        "promised": f"all <= 2 x basic + 30 s = {2 * basic + 30:.1f} s",
+        "kept": every <= 2 * basic + 30,
+    }
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
@@ -69,15 +94,24 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
         seconds = [timed(command, accepted=(0, 1)) for _ in range(options.rounds)]
         bar = "/" + str(images) in on_a_terminal(command)
     middle = statistics.median(seconds)
-    return {"images": images, "seconds": rounded({"check": seconds}), "median": round(middle, 2), "progress_bar": bar,
-            "promised": f"{images} images in {images * 60 / 2000:.0f} s, with a progress bar",
-            "kept": bar and middle <= images * 60 / 2000}
+    return {
+        "images": images,
+        "seconds": rounded({"check": seconds}),
+        "median": round(middle, 2),
+        "progress_bar": bar,
+        "promised": f"{images} images in {images * 60 / 2000:.0f} s, with a progress bar",
+        "kept": bar and middle <= images * 60 / 2000,
+    }
 
 
 def fill(folder: Path, data: Path, count: int) -> int:
     """`count` pairs in `folder`: copies of the set's, then mirrored ones; returns `count`."""
     images, masks = (child(data, (name,)) for name in ("images", "masks"))
-    pairs = [(image, found[0]) for image, found in match(list_images(images), list_images(masks)) if len(found) == 1]
+    pairs = [
+        (image, found[0])
+        for image, found in match(list_images(images), list_images(masks))
+        if len(found) == 1
+    ]
     for name in ("images", "masks"):
         (folder / name).mkdir()
     for i in range(count):
@@ -123,7 +157,9 @@ def rounded(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
 
 def main() -> int:
     """Run one of the two and print, or write, its result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("evaluate", "check"))
     parser.add_argument("--run", type=Path, help="run folder to judge")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="where its data lie")

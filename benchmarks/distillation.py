@@ -1,13 +1,15 @@
-"""Does a teacher help a small student that trains for the same time? Each setting against the student alone, three seeds each.
+"""Does a teacher help a small student that trains for the same time? Each setting against the
+student alone, three seeds each.
 
     python benchmarks/distillation.py --data-root DIR --teacher runs/teacher --settings "kl cache" "kl+cwd weight=0.5 cache" \\
         --out runs/distillation
 
-The machine may be noisy, so equal time is not waited for but computed: the steps of all ways of training are timed in alternation
-in one process, and the student alone gets as many epochs as fill the distilled training's time, rounded up, the making of the
-cache included. Schedules have one shape. The last weights are judged (`--select last`): the 120 validation images of the official
-split are the reported ones and choose nothing. The comparison is on the mean over seeds of each image. Called again it goes on;
-more settings may be added.
+The machine may be noisy, so equal time is not waited for but computed: the steps of all ways of
+training are timed in alternation in one process, and the student alone gets as many epochs as fill
+the distilled training's time, rounded up, the making of the cache included. Schedules have one
+shape. The last weights are judged (`--select last`): the 120 validation images of the official
+split are the reported ones and choose nothing. The comparison is on the mean over seeds of each
+image. Called again it goes on; more settings may be added.
 """
 
 from __future__ import annotations
@@ -61,24 +63,45 @@ class Setting:
     def of(cls, text: str) -> Setting:
         kd, *rest = text.split()
         values = dict(word.split("=") for word in rest if word != "cache")
-        return cls(kd, float(values.pop("weight", 1)), float(values.pop("temperature", 4)), "cache" in rest, **values)
+        return cls(
+            kd,
+            float(values.pop("weight", 1)),
+            float(values.pop("temperature", 4)),
+            "cache" in rest,
+            **values,
+        )
 
     @property
     def name(self) -> str:
         return f"{self.kd.replace('*', 'x')}-w{self.weight:g}-t{self.temperature:g}{'-cache' * self.cache}"
 
     def options(self, teachers: list[Path]) -> dict[str, Any]:
-        return {"teacher": teachers, "kd": self.kd, "kd_weight": self.weight, "kd_temperature": self.temperature,
-                "kd_cache": self.cache}
+        return {
+            "teacher": teachers,
+            "kd": self.kd,
+            "kd_weight": self.weight,
+            "kd_temperature": self.temperature,
+            "kd_cache": self.cache,
+        }
 
 
 def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
-    """A function that trains a few steps more and returns the seconds of each; the cache is there already."""
+    """A function that trains a few steps more and returns the seconds of each; the cache is there
+    already.
+    """
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
     torch.manual_seed(0)
-    network = create_model(**network_arguments(config, parts.coding.classes)).to(memory_format=torch.channels_last)
-    teaching = make_teaching(config, parts, find_teachers(config, parts, fabric.device.type, None), network, fabric.device)
+    network = create_model(**network_arguments(config, parts.coding.classes)).to(
+        memory_format=torch.channels_last
+    )
+    teaching = make_teaching(
+        config,
+        parts,
+        find_teachers(config, parts, fabric.device.type, None),
+        network,
+        fabric.device,
+    )
     optimizer = make_optimizer(network, config.optim, fused=True)
     if teaching:
         teaching.join(optimizer, config.optim)
@@ -86,10 +109,25 @@ def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
     if teaching:
         teaching.share(fabric)
     objective = teaching.around(make_objective(config)) if teaching else make_objective(config)
-    batches = TrainBatches(parts.train, batch_size=config.training.batch_size, seed=0, device=fabric.device)
-    loop = engine.Loop(config, fabric, model, optimizer, objective, batches, parts.given, None, None,
-                       after_step=lambda state, terms: None, after_epoch=lambda state, row, improved: None,
-                       save=lambda state: None, stop=lambda: False, recall=teaching.recall if teaching else None)
+    batches = TrainBatches(
+        parts.train, batch_size=config.training.batch_size, seed=0, device=fabric.device
+    )
+    loop = engine.Loop(
+        config,
+        fabric,
+        model,
+        optimizer,
+        objective,
+        batches,
+        parts.given,
+        None,
+        None,
+        after_step=lambda state, terms: None,
+        after_epoch=lambda state, row, improved: None,
+        save=lambda state: None,
+        stop=lambda: False,
+        recall=teaching.recall if teaching else None,
+    )
     state, waiting = State(), iter(())
 
     def steps() -> float:
@@ -108,10 +146,20 @@ def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
     return steps
 
 
-def measure(base: dict[str, Any], settings: list[Setting], teachers: list[Path], rounds: int) -> dict[str, Any]:
-    """Median seconds a step of the student alone and of each setting, with and without the cache, and of making the cache."""
-    every = list(dict.fromkeys(replace(each, cache=cache) for each in settings for cache in (True, False)
-                               if not (cache and any(name in FEATURE_TERMS for _, name in parse_kd(each.kd)))))
+def measure(
+    base: dict[str, Any], settings: list[Setting], teachers: list[Path], rounds: int
+) -> dict[str, Any]:
+    """Median seconds a step of the student alone and of each setting, with and without the cache,
+    and of making the cache.
+    """
+    every = list(
+        dict.fromkeys(
+            replace(each, cache=cache)
+            for each in settings
+            for cache in (True, False)
+            if not (cache and any(name in FEATURE_TERMS for _, name in parse_kd(each.kd)))
+        )
+    )
     plain = make(TrainConfig, base)
     parts = load_parts(plain)
     ways = {"alone": stepper(plain, parts)}
@@ -132,12 +180,18 @@ def measure(base: dict[str, Any], settings: list[Setting], teachers: list[Path],
             if turn:  # the first warms up
                 seconds[name].append(taken)
     medians = {name: statistics.median(each) for name, each in seconds.items()}
-    return {"seconds_a_step": medians, "ratio": {name: value / medians["alone"] for name, value in medians.items()},
-            "cache_seconds": cache_seconds, "steps_an_epoch": max(1, len(parts.train) // plain.training.batch_size),
-            "images": len(parts.train)}
+    return {
+        "seconds_a_step": medians,
+        "ratio": {name: value / medians["alone"] for name, value in medians.items()},
+        "cache_seconds": cache_seconds,
+        "steps_an_epoch": max(1, len(parts.train) // plain.training.batch_size),
+        "images": len(parts.train),
+    }
 
 
-def train(base: dict[str, Any], options: dict[str, Any], epochs: int, seeds: str, out: Path) -> None:
+def train(
+    base: dict[str, Any], options: dict[str, Any], epochs: int, seeds: str, out: Path
+) -> None:
     """One arm: a training for each seed by `medseg train`, or what is left of it."""
     if (out / "report" / "validation" / "summary.json").exists():
         return
@@ -147,36 +201,64 @@ def train(base: dict[str, Any], options: dict[str, Any], epochs: int, seeds: str
     words = ["--resume", str(out)]
     if not (out / "config.yaml").exists():
         words = ["--out", str(out)]
-        length = {"epochs": epochs, "warmup_epochs": 0.1 * epochs, "val_interval": epochs, "select": "last", "seeds": seeds}
+        length = {
+            "epochs": epochs,
+            "warmup_epochs": 0.1 * epochs,
+            "val_interval": epochs,
+            "select": "last",
+            "seeds": seeds,
+        }
         for key, value in (base | options | length).items():
             flag = key.replace("_", "-")
-            words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else \
-                [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
+            words += (
+                [f"--{'' if value else 'no-'}{flag}"]
+                if isinstance(value, bool)
+                else [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
+            )
     subprocess.run([sys.executable, "-m", "medseg", "train", *words], check=True)
 
 
 def judged(taught: Path, alone: Path) -> dict[str, Any]:
-    """Mean Dice of both arms on the validation images, the paired difference, and the time that was really spent."""
+    """Mean Dice of both arms on the validation images, the paired difference, and the time that was
+    really spent.
+    """
     pair = judge_pairs(read_results([taught, alone], "validation"), "dice")
     sign = 1 if pair["pairs"][0]["a"] == taught.name else -1
     low, high = sorted(sign * end for end in pair["pairs"][0]["interval"])
     means = {run["name"]: run["mean"] for run in pair["runs"]}
-    seconds = {each.name: [read_csv(file)[-1]["seconds"] for file in sorted(each.glob("seed-*/metrics.csv"))]
-               for each in (taught, alone)}
-    return {"n_images": pair["n_images"], "taught": means[taught.name], "alone": means[alone.name],
-            "difference": sign * pair["pairs"][0]["difference"], "interval": [low, high],
-            "p_permutation": pair["pairs"][0]["p_permutation"], "p_wilcoxon": pair["pairs"][0]["p_wilcoxon"],
-            "seconds_of_training": {"taught": seconds[taught.name], "alone": seconds[alone.name]}}
+    seconds = {
+        each.name: [
+            read_csv(file)[-1]["seconds"] for file in sorted(each.glob("seed-*/metrics.csv"))
+        ]
+        for each in (taught, alone)
+    }
+    return {
+        "n_images": pair["n_images"],
+        "taught": means[taught.name],
+        "alone": means[alone.name],
+        "difference": sign * pair["pairs"][0]["difference"],
+        "interval": [low, high],
+        "p_permutation": pair["pairs"][0]["p_permutation"],
+        "p_wilcoxon": pair["pairs"][0]["p_wilcoxon"],
+        "seconds_of_training": {"taught": seconds[taught.name], "alone": seconds[alone.name]},
+    }
 
 
 def main() -> None:
     """Measure, train, compare; results.json is written anew after each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="kvasir-seg")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--split", default="official-880-120")
     parser.add_argument("--teacher", type=Path, nargs="+", required=True)
-    parser.add_argument("--settings", nargs="+", default=["kl cache"], help='such as "kl+0.5*cwd weight=2 temperature=2 cache"')
+    parser.add_argument(
+        "--settings",
+        nargs="+",
+        default=["kl cache"],
+        help='such as "kl+0.5*cwd weight=2 temperature=2 cache"',
+    )
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--base-channels", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -187,34 +269,61 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
     given = parser.parse_args()
     settings = [Setting.of(text) for text in given.settings]
-    base = {"data": given.data, "data_root": str(given.data_root), "model": "unet", "base_channels": given.base_channels,
-            "size": given.size, "batch_size": given.batch_size, "threads": given.threads, "tensorboard": False}
+    base = {
+        "data": given.data,
+        "data_root": str(given.data_root),
+        "model": "unet",
+        "base_channels": given.base_channels,
+        "size": given.size,
+        "batch_size": given.batch_size,
+        "threads": given.threads,
+        "tensorboard": False,
+    }
     base |= {} if given.split == "none" else {"split": given.split}
     given.out.mkdir(parents=True, exist_ok=True)
-    times = given.out / "times.json"  # measured once for each setting: a run that goes on keeps its epochs
+    times = (
+        given.out / "times.json"
+    )  # measured once for each setting: a run that goes on keeps its epochs
     known = json.loads(times.read_text()) if times.exists() else []
     for setting in settings:
         if not any(setting.name in each["ratio"] for each in known):
             known.append(measure(base, [setting], given.teacher, given.rounds))
             write_text(times, to_json(known))
     results = []
-    about = vars(given) | {"data_root": given.data_root.name, "out": given.out.name,
-                           "teacher": [path.name for path in given.teacher]}
+    about = vars(given) | {
+        "data_root": given.data_root.name,
+        "out": given.out.name,
+        "teacher": [path.name for path in given.teacher],
+    }
     for setting in settings:
         time_of = next(each for each in known if setting.name in each["ratio"])
         ratio = max(1.0, time_of["ratio"][setting.name])  # below 1 is noise
         epoch = time_of["steps_an_epoch"] * time_of["seconds_a_step"]["alone"]
-        epochs = math.ceil(given.epochs * ratio + (time_of["cache_seconds"] / epoch if setting.cache else 0))
+        epochs = math.ceil(
+            given.epochs * ratio + (time_of["cache_seconds"] / epoch if setting.cache else 0)
+        )
         taught, alone = given.out / f"{setting.name}-{given.epochs}", given.out / f"alone-{epochs}"
         train(base, setting.options(given.teacher), given.epochs, given.seeds, taught)
         train(base, {}, epochs, given.seeds, alone)
-        results.append({"setting": vars(setting), "epochs": {"taught": given.epochs, "alone": epochs}, "times": time_of}
-                       | judged(taught, alone))
-        write_text(given.out / "results.json", to_json({"machine": machine("cpu"), "arguments": about, "results": results}))
+        results.append(
+            {
+                "setting": vars(setting),
+                "epochs": {"taught": given.epochs, "alone": epochs},
+                "times": time_of,
+            }
+            | judged(taught, alone)
+        )
+        write_text(
+            given.out / "results.json",
+            to_json({"machine": machine("cpu"), "arguments": about, "results": results}),
+        )
         last = results[-1]
         low, high = last["interval"]
-        print(f"{setting.name}: taught {last['taught']:.4f}, alone {last['alone']:.4f} in equal time, difference "
-              f"{last['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f}), p {last['p_permutation']:.5f}")
+        print(
+            f"{setting.name}: taught {last['taught']:.4f}, alone {last['alone']:.4f} in equal time,"
+            f" difference {last['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f}), p"
+            f" {last['p_permutation']:.5f}"
+        )
 
 
 if __name__ == "__main__":

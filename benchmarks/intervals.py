@@ -1,4 +1,5 @@
-"""How often 95 % intervals of a mean Dice hold the true mean: percentile, BCa, and the studentised one that medseg uses.
+"""How often 95 % intervals of a mean Dice hold the true mean: percentile, BCa, and the studentised
+one that medseg uses.
 
     python benchmarks/intervals.py [--sets 1000] [--real RUN/report/validation/per_image.csv]
 
@@ -19,7 +20,9 @@ from medseg.statistics.bootstrap import mean_interval
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 POPULATIONS: dict[str, Draw] = {
-    "tail": lambda rng, n: np.where(rng.random(n) < 0.15, rng.beta(2, 1.6, n), rng.beta(16, 1.3, n)),
+    "tail": lambda rng, n: np.where(
+        rng.random(n) < 0.15, rng.beta(2, 1.6, n), rng.beta(16, 1.3, n)
+    ),
     "misses": lambda rng, n: np.where(rng.random(n) < 0.04, 0.0, rng.beta(9, 1.2, n)),
 }
 SIZES = (10, 20, 30, 60, 120)
@@ -63,12 +66,21 @@ def main() -> None:
     print("| n | population | " + " | ".join(METHODS) + " |\n|---|---|" + "---|" * len(METHODS))
     for size in SIZES:
         for name, draw in populations.items():
-            truth = real.mean() if name == "real" else draw(np.random.default_rng(0), 2_000_000).mean()
+            truth = (
+                real.mean() if name == "real" else draw(np.random.default_rng(0), 2_000_000).mean()
+            )
             rng = np.random.default_rng(size)
             sets = [draw(rng, size) for _ in range(options.sets)]
-            shares = (np.mean([low <= truth <= high for low, high in (method(values, rng) for values in sets)])
-                      for method in METHODS.values())
-            print(f"| {size} | {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+            shares = (
+                np.mean(
+                    [low <= truth <= high for low, high in (method(values, rng) for values in sets)]
+                )
+                for method in METHODS.values()
+            )
+            print(
+                f"| {size} | {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |",
+                flush=True,
+            )
 
 
 def _means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

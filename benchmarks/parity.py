@@ -1,10 +1,12 @@
-"""Does the fast path train to the same Dice, and predict the same masks, as float32 without any of it?
+"""Does the fast path train to the same Dice, and predict the same masks, as float32 without any of
+it?
 
     python benchmarks/parity.py --data-root DIR --encoder-weights FILE --out benchmarks/results/parity-cpu.json
 
-Training: a U-Net on EfficientNet-Lite0 on Kvasir-SEG (official-880-120), once with `--precision auto` and once with fp32, for each
-seed; last weights, judged on the 120 images. Prediction: the same weights through the fast path (folded batch norms,
-channels-last, `--precision auto`) and through float32, contiguous, eager, unfolded. Called again it goes on.
+Training: a U-Net on EfficientNet-Lite0 on Kvasir-SEG (official-880-120), once with `--precision
+auto` and once with fp32, for each seed; last weights, judged on the 120 images. Prediction: the
+same weights through the fast path (folded batch norms, channels-last, `--precision auto`) and
+through float32, contiguous, eager, unfolded. Called again it goes on.
 """
 
 from __future__ import annotations
@@ -35,48 +37,111 @@ def trained(given: argparse.Namespace, precision: str, seed: int) -> Path:
     """The run folder of one training, made where it is not there yet."""
     run = given.runs / f"{precision}-{seed}"
     if not (run / "report" / "validation").exists():
-        words = ["--data", "kvasir-seg", "--data-root", given.data_root, "--split", "official-880-120", "--model", "smp",
-                 "--encoder", "tu-tf_efficientnet_lite0", "--encoder-weights", given.encoder_weights, "--size", given.size,
-                 "--epochs", given.epochs, "--warmup-epochs", 1, "--val-interval", given.epochs, "--select", "last", "--precision",
-                 precision, "--seed", seed, "--no-tensorboard", "--no-progress", "--out", run]
+        words = [
+            "--data",
+            "kvasir-seg",
+            "--data-root",
+            given.data_root,
+            "--split",
+            "official-880-120",
+            "--model",
+            "smp",
+            "--encoder",
+            "tu-tf_efficientnet_lite0",
+            "--encoder-weights",
+            given.encoder_weights,
+            "--size",
+            given.size,
+            "--epochs",
+            given.epochs,
+            "--warmup-epochs",
+            1,
+            "--val-interval",
+            given.epochs,
+            "--select",
+            "last",
+            "--precision",
+            precision,
+            "--seed",
+            seed,
+            "--no-tensorboard",
+            "--no-progress",
+            "--out",
+            run,
+        ]
         subprocess.run([sys.executable, "-m", "medseg", "train", *map(str, words)], check=True)
     return run
 
 
 def predicted(run: Path) -> dict[str, float]:
-    """Mean Dice of the validation images by both ways of prediction, and how much single images differ."""
+    """Mean Dice of the validation images by both ways of prediction, and how much single images
+    differ.
+    """
     stored = checkpoint.load(run)
     config = make(TrainConfig, read_yaml(run / "config.yaml"))
     parts = load_parts(config)
     accelerator = pick_accelerator()
-    ways = {"fast": (load_network(stored, accelerator), pick_precision("auto", accelerator)),
-            "plain": (checkpoint.network(stored).to(accelerator), "fp32")}
-    counts = {name: judge(network, parts.validation, parts.given, classes=parts.coding.classes, device=torch.device(accelerator),
-                          precision=precision, batch_size=1 if name == "plain" else 16).counts
-              for name, (network, precision) in ways.items()}
+    ways = {
+        "fast": (load_network(stored, accelerator), pick_precision("auto", accelerator)),
+        "plain": (checkpoint.network(stored).to(accelerator), "fp32"),
+    }
+    counts = {
+        name: (
+            judge(
+                network,
+                parts.validation,
+                parts.given,
+                classes=parts.coding.classes,
+                device=torch.device(accelerator),
+                precision=precision,
+                batch_size=1 if name == "plain" else 16,
+            ).counts
+        )
+        for name, (network, precision) in ways.items()
+    }
     found = {name: PROTOCOLS["per-image-foreground"](each)["dice"] for name, each in counts.items()}
     apart = abs(dice(counts["fast"]) - dice(counts["plain"]))[:, 1]
-    return found | {"difference": found["fast"] - found["plain"], "largest_of_one_image": float(apart.max())}
+    return found | {
+        "difference": found["fast"] - found["plain"],
+        "largest_of_one_image": float(apart.max()),
+    }
 
 
 def main() -> None:
     """Train, predict, and write what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--encoder-weights", default="imagenet")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs/parity"))
-    parser.add_argument("--others", type=Path, nargs="*", default=[], help="more runs whose predictions are compared")
+    parser.add_argument(
+        "--others",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="more runs whose predictions are compared",
+    )
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    found: dict[str, Any] = {"machine": machine(pick_accelerator()), "size": given.size, "epochs": given.epochs, "training": {},
-                             "prediction": {}}
+    found: dict[str, Any] = {
+        "machine": machine(pick_accelerator()),
+        "size": given.size,
+        "epochs": given.epochs,
+        "training": {},
+        "prediction": {},
+    }
     for precision in ("auto", "fp32"):
         runs = [trained(given, precision, seed) for seed in given.seeds]
         scores = [read_csv(run / "metrics.csv")[-1]["val_dice"] for run in runs]
-        found["training"][precision] = {"dice": scores, "mean": statistics.mean(scores), "sd": statistics.stdev(scores)}
+        found["training"][precision] = {
+            "dice": scores,
+            "mean": statistics.mean(scores),
+            "sd": statistics.stdev(scores),
+        }
         found["prediction"] |= {run.name: predicted(run) for run in runs}
     found["prediction"] |= {run.name: predicted(run) for run in given.others}
     given.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

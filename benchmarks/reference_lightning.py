@@ -1,4 +1,6 @@
-"""segmentation-models-pytorch under a plain Lightning Trainer, as its examples show: a reference to measure against."""
+"""segmentation-models-pytorch under a plain Lightning Trainer, as its examples show: a reference to
+measure against.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from torch.utils.data import DataLoader
 from medseg.bench.turns import Reading, Work
 from medseg.models.encoders import library
 
-smp = library()  # before lightning, which imports torchvision: that fails beside a CPU build of torch unless mended first
+smp = (
+    library()
+    # before lightning, which imports torchvision: that fails beside a CPU build of torch unless mended
+    # first
+)
 from lightning import LightningModule, Trainer  # noqa: E402
 
 
@@ -36,17 +42,39 @@ class Segmentation(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
 
-def epoch(pairs: list[tuple[Path, Path]], encoder: str, size: int, batch_size: int, log: Path, device: str, threads: int) -> Work:
+def epoch(
+    pairs: list[tuple[Path, Path]],
+    encoder: str,
+    size: int,
+    batch_size: int,
+    log: Path,
+    device: str,
+    threads: int,
+) -> Work:
     """One epoch by a Trainer a turn."""
     torch.set_num_threads(threads)
     model = Segmentation(encoder)
-    loader = DataLoader(Folder(pairs, training_transform(size)), batch_size, shuffle=True, num_workers=threads, drop_last=True,
-                        pin_memory=device == "cuda", persistent_workers=True)
+    loader = DataLoader(
+        Folder(pairs, training_transform(size)),
+        batch_size,
+        shuffle=True,
+        num_workers=threads,
+        drop_last=True,
+        pin_memory=device == "cuda",
+        persistent_workers=True,
+    )
 
     def turn() -> Reading:
-        trainer = Trainer(max_epochs=1, accelerator="gpu" if device == "cuda" else device, devices=1, default_root_dir=log,
-                          enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-                          log_every_n_steps=1)
+        trainer = Trainer(
+            max_epochs=1,
+            accelerator="gpu" if device == "cuda" else device,
+            devices=1,
+            default_root_dir=log,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            log_every_n_steps=1,
+        )
         started = time.perf_counter()
         trainer.fit(model, loader)
         return Reading(len(loader) * batch_size, time.perf_counter() - started)

@@ -1,8 +1,9 @@
 """The way segmentation networks are usually trained, as a reference to measure against.
 
-Every file is decoded by Pillow in every epoch and augmented by albumentations in worker processes; the network runs in
-float32, contiguous and eager; each step waits for its loss and writes it to TensorBoard; validation takes one image at a
-time. The recipe is that of the original toolkit; the code is ours.
+Every file is decoded by Pillow in every epoch and augmented by albumentations in worker processes;
+the network runs in float32, contiguous and eager; each step waits for its loss and writes it to
+TensorBoard; validation takes one image at a time. The recipe is that of the original toolkit; the
+code is ours.
 """
 
 from __future__ import annotations
@@ -44,20 +45,42 @@ class Folder(Dataset):
 
 def training_transform(size: int) -> A.Compose:
     """Scale .5 to 2, pad, crop, colour jitter, flips, normalise."""
-    return A.Compose([
-        A.RandomScale((-0.5, 1.0), p=1), A.PadIfNeeded(size, size), A.RandomCrop(size, size),
-        A.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=1), A.HorizontalFlip(), A.VerticalFlip(),
-        A.Normalize(MEAN, STD), ToTensorV2()])
+    return A.Compose(
+        [
+            A.RandomScale((-0.5, 1.0), p=1),
+            A.PadIfNeeded(size, size),
+            A.RandomCrop(size, size),
+            A.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02, p=1),
+            A.HorizontalFlip(),
+            A.VerticalFlip(),
+            A.Normalize(MEAN, STD),
+            ToTensorV2(),
+        ]
+    )
 
 
-def epoch(pairs: list[tuple[Path, Path]], network: dict, size: int, batch_size: int, log: Path, device: str,
-          threads: int) -> Work:
+def epoch(
+    pairs: list[tuple[Path, Path]],
+    network: dict,
+    size: int,
+    batch_size: int,
+    log: Path,
+    device: str,
+    threads: int,
+) -> Work:
     """One epoch of training a turn."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = create_model(**network, encoder_weights=None).to(device).train()
-    loader = DataLoader(Folder(pairs, training_transform(size)), batch_size, shuffle=True, num_workers=threads, drop_last=True,
-                        pin_memory=device == "cuda", persistent_workers=True)
+    loader = DataLoader(
+        Folder(pairs, training_transform(size)),
+        batch_size,
+        shuffle=True,
+        num_workers=threads,
+        drop_last=True,
+        pin_memory=device == "cuda",
+        persistent_workers=True,
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=10_000)
     loss_of, board, count = nn.CrossEntropyLoss(), SummaryWriter(str(log)), [0]
@@ -81,7 +104,9 @@ def validation(pairs: list[tuple[Path, Path]], network: dict, device: str, threa
     """All images, each at its own size, one at a time."""
     torch.set_num_threads(threads)
     model = create_model(**network, encoder_weights=None).to(device).eval()
-    loader = DataLoader(Folder(pairs, A.Compose([A.Normalize(MEAN, STD), ToTensorV2()])), 1, num_workers=1)
+    loader = DataLoader(
+        Folder(pairs, A.Compose([A.Normalize(MEAN, STD), ToTensorV2()])), 1, num_workers=1
+    )
 
     @torch.no_grad()
     def turn() -> Reading:
@@ -97,8 +122,14 @@ def validation(pairs: list[tuple[Path, Path]], network: dict, device: str, threa
 
 def feeding(pairs: list[tuple[Path, Path]], size: int, batch_size: int, workers: int) -> Work:
     """One epoch of batches a turn, for no network."""
-    loader = DataLoader(Folder(pairs, training_transform(size)), batch_size, shuffle=True, num_workers=workers, drop_last=True,
-                        persistent_workers=True)
+    loader = DataLoader(
+        Folder(pairs, training_transform(size)),
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=True,
+    )
 
     def turn() -> Reading:
         started = time.perf_counter()

@@ -27,22 +27,45 @@ from medseg.models import create_model
 KEYS = ("image", "mask")
 
 
-def epoch(pairs: list[tuple[Path, Path]], network: dict, size: int, batch_size: int, log: Path, device: str,
-          threads: int) -> Work:
-    """One epoch a turn; loading and resizing are cached in memory, random transforms run in every epoch."""
+def epoch(
+    pairs: list[tuple[Path, Path]],
+    network: dict,
+    size: int,
+    batch_size: int,
+    log: Path,
+    device: str,
+    threads: int,
+) -> Work:
+    """One epoch a turn; loading and resizing are cached in memory, random transforms run in every
+    epoch.
+    """
     torch.set_num_threads(threads)
-    transform = Compose([
-        LoadImaged(KEYS, image_only=True), EnsureChannelFirstd(KEYS), Lambdad("image", lambda x: x[:3]),
-        Lambdad("mask", lambda x: (x[:1] > 127).float()), ScaleIntensityd("image"),
-        Resized(KEYS, (size, size), mode=("bilinear", "nearest")),
-        RandRotated(KEYS, range_x=0.5, prob=1.0, mode=("bilinear", "nearest")),
-        RandZoomd(KEYS, prob=1.0, min_zoom=0.75, max_zoom=1.5, mode=("bilinear", "nearest")),
-        RandAxisFlipd(KEYS, prob=0.5), RandAdjustContrastd("image", prob=0.5)])
-    data = CacheDataset([{"image": str(image), "mask": str(mask)} for image, mask in pairs], transform, num_workers=threads,
-                        progress=False)
+    transform = Compose(
+        [
+            LoadImaged(KEYS, image_only=True),
+            EnsureChannelFirstd(KEYS),
+            Lambdad("image", lambda x: x[:3]),
+            Lambdad("mask", lambda x: (x[:1] > 127).float()),
+            ScaleIntensityd("image"),
+            Resized(KEYS, (size, size), mode=("bilinear", "nearest")),
+            RandRotated(KEYS, range_x=0.5, prob=1.0, mode=("bilinear", "nearest")),
+            RandZoomd(KEYS, prob=1.0, min_zoom=0.75, max_zoom=1.5, mode=("bilinear", "nearest")),
+            RandAxisFlipd(KEYS, prob=0.5),
+            RandAdjustContrastd("image", prob=0.5),
+        ]
+    )
+    data = CacheDataset(
+        [{"image": str(image), "mask": str(mask)} for image, mask in pairs],
+        transform,
+        num_workers=threads,
+        progress=False,
+    )
     loader = DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=0, drop_last=True)
     model = create_model(**network, encoder_weights=None).to(device).train()
-    optimizer, loss_of = torch.optim.Adam(model.parameters(), lr=1e-3), DiceCELoss(to_onehot_y=True, softmax=True)
+    optimizer, loss_of = (
+        torch.optim.Adam(model.parameters(), lr=1e-3),
+        DiceCELoss(to_onehot_y=True, softmax=True),
+    )
 
     def turn() -> Reading:
         started, total = time.perf_counter(), 0.0

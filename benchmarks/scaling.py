@@ -1,6 +1,6 @@
 """How cost grows with images, image size, batch and processes; tables as JSON and plots as SVG.
 
-    python benchmarks/scaling.py --counts 100 1000 10000 100000 --out docs/performance
+python benchmarks/scaling.py --counts 100 1000 10000 100000 --out docs/performance
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import numpy as np
 
 from medseg.evaluation.charts import line_chart
 
-STYLE = ("<style>svg{background:#fff;font-family:sans-serif}text{fill:#444;font-size:11px}.grid{stroke:#ddd}.axis{stroke:#444}"
-         ".line{fill:none;stroke-width:2}.c0{stroke:#0a5fa8}.c1{stroke:#b3541e}.c2{stroke:#2d7d46}"
-         ".key{stroke:none;font-weight:600}.key.c0{fill:#0a5fa8}.key.c1{fill:#b3541e}.key.c2{fill:#2d7d46}</style>")
+STYLE = (
+    "<style>svg{background:#fff;font-family:sans-serif}text{fill:#444;font-size:11px}.grid{stroke:#ddd}.axis{stroke:#444}"
+    ".line{fill:none;stroke-width:2}.c0{stroke:#0a5fa8}.c1{stroke:#b3541e}.c2{stroke:#2d7d46}"
+    ".key{stroke:none;font-weight:600}.key.c0{fill:#0a5fa8}.key.c1{fill:#b3541e}.key.c2{fill:#2d7d46}</style>"
+)
 
 
 def simple_scenes(folder: Path, count: int, size: int) -> None:
-    """Blurred noise with an ellipse: quick to make in great numbers, and as costly to decode as a photograph."""
+    """Blurred noise with an ellipse: quick to make in great numbers, and as costly to decode as a
+    photograph.
+    """
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     rng = np.random.default_rng(0)
@@ -41,7 +45,9 @@ def simple_scenes(folder: Path, count: int, size: int) -> None:
 
 
 def feeding(folder: Path, size: int) -> dict[str, float]:
-    """Seconds to build the cache, to open it again and for an epoch of batches, and the peak memory. For a fresh process."""
+    """Seconds to build the cache, to open it again and for an epoch of batches, and the peak
+    memory. For a fresh process.
+    """
     import torch
 
     from medseg.augment.batch import augment, sample
@@ -54,7 +60,11 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
 
     dataset = open_dataset(folder, data_root=folder.parent)
     items = [item for part in dataset.parts.values() for item in part]
-    coding, form, cache = survey(items), Form((size, size)), folder.parent / f"cache-{folder.name}-{size}"
+    coding, form, cache = (
+        survey(items),
+        Form((size, size)),
+        folder.parent / f"cache-{folder.name}-{size}",
+    )
     base, seconds = peak_memory(), []
     for _ in range(2):
         started = time.perf_counter()
@@ -64,23 +74,46 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.5)
     started = time.perf_counter()
     for batch in batches.epoch(0):
-        augment(batch.image, batch.mask, sample(Augment(), 0, 0, batch.keys), Augment(), size=(size, size), mean=mean, std=std)
-    return {"images": len(items), "build_s": round(seconds[0], 3), "open_s": round(seconds[1], 3),
-            "epoch_s": round(time.perf_counter() - started, 3), "cache_mib": round(store.nbytes / 2**20, 1),
-            "memory_before_mib": base, "memory_mib": peak_memory(), "own_memory_mib": own_memory()}
+        augment(
+            batch.image,
+            batch.mask,
+            sample(Augment(), 0, 0, batch.keys),
+            Augment(),
+            size=(size, size),
+            mean=mean,
+            std=std,
+        )
+    return {
+        "images": len(items),
+        "build_s": round(seconds[0], 3),
+        "open_s": round(seconds[1], 3),
+        "epoch_s": round(time.perf_counter() - started, 3),
+        "cache_mib": round(store.nbytes / 2**20, 1),
+        "memory_before_mib": base,
+        "memory_mib": peak_memory(),
+        "own_memory_mib": own_memory(),
+    }
 
 
 def own_memory() -> float | None:
-    """MiB of memory that the system cannot take back, unlike the pages of the mapped cache; None where it does not tell."""
+    """MiB of memory that the system cannot take back, unlike the pages of the mapped cache; None
+    where it does not tell.
+    """
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return next((round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith("RssAnon")), None)
+    return next(
+        (round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith("RssAnon")),
+        None,
+    )
 
 
 def alone(function: str, *arguments: object) -> dict[str, float]:
     """Call a function of this file in a process of its own."""
-    code = (f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import scaling; from pathlib import Path; "
-            f"print(json.dumps(scaling.{function}({', '.join(map(repr, arguments))})))").replace("PosixPath", "Path")
+    code = (
+        f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import scaling;"
+        " from pathlib import Path;"
+        f" print(json.dumps(scaling.{function}({', '.join(map(repr, arguments))})))"
+    ).replace("PosixPath", "Path")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -95,18 +128,58 @@ def step(size: int, batch_size: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         scenes(Path(folder), count=max(32, batch_size))
-        turn = train(make(TrainConfig, {"data": "x", "base_channels": 16, "size": size, "batch_size": batch_size}), Path(folder))
+        turn = train(
+            make(
+                TrainConfig,
+                {"data": "x", "base_channels": 16, "size": size, "batch_size": batch_size},
+            ),
+            Path(folder),
+        )
         readings = [turn() for _ in range(3)]
     best = sorted(reading.images / reading.seconds for reading in readings)[1]
-    return {"size": size, "batch_size": batch_size, "images_per_second": round(best, 2), "memory_mib": peak_memory()}
+    return {
+        "size": size,
+        "batch_size": batch_size,
+        "images_per_second": round(best, 2),
+        "memory_mib": peak_memory(),
+    }
 
 
 def processes(folder: Path, count: int) -> dict[str, float]:
-    """Images a second of an epoch of `medseg train` on this machine with so many processes of one thread each."""
+    """Images a second of an epoch of `medseg train` on this machine with so many processes of one
+    thread each.
+    """
     out = Path(tempfile.mkdtemp())
-    subprocess.run([sys.executable, "-m", "medseg", "train", "--data", str(folder), "--base-channels", "16", "--size", "128",
-                    "--batch-size", "16", "--epochs", "2", "--threads", "1", "--devices", str(count), "--accelerator", "cpu",
-                    "--out", str(out / "run"), "--no-progress", "--no-tensorboard"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "medseg",
+            "train",
+            "--data",
+            str(folder),
+            "--base-channels",
+            "16",
+            "--size",
+            "128",
+            "--batch-size",
+            "16",
+            "--epochs",
+            "2",
+            "--threads",
+            "1",
+            "--devices",
+            str(count),
+            "--accelerator",
+            "cpu",
+            "--out",
+            str(out / "run"),
+            "--no-progress",
+            "--no-tensorboard",
+        ],
+        check=True,
+        capture_output=True,
+    )
     from medseg.files import read_csv
 
     rows = read_csv(out / "run" / "metrics.csv")
@@ -122,31 +195,79 @@ def plot(path: Path, series: dict, x_label: str, y_label: str) -> None:
 def plots(folder: Path, found: dict[str, list]) -> None:
     """A chart for each relation."""
     rows = found["images"]
-    plot(folder / "images.svg", {
-        "build the cache": [(row["images"] / 1000, row["build_s"]) for row in rows],
-        "feed an epoch": [(row["images"] / 1000, row["epoch_s"]) for row in rows]}, "thousand images", "seconds")
-    plot(folder / "memory.svg", {
-        "memory of its own": [(row["images"] / 1000, row["own_memory_mib"]) for row in rows],
-        "resident, with mapped pages of the cache": [(row["images"] / 1000, row["memory_mib"]) for row in rows],
-        "cache on disk": [(row["images"] / 1000, row["cache_mib"]) for row in rows]}, "thousand images", "MiB")
-    plot(folder / "size.svg", {"milliseconds an image": [(row["size"] ** 2 / 1000, 1000 / row["images_per_second"])
-                                                        for row in found["size"]]}, "thousand pixels", "ms")
-    plot(folder / "batch.svg", {"peak memory": [(row["batch_size"], row["memory_mib"]) for row in found["batch"]]},
-         "batch size", "MiB")
-    plot(folder / "batch-time.svg", {"milliseconds an image": [(row["batch_size"], 1000 / row["images_per_second"])
-                                                              for row in found["batch"]]}, "batch size", "ms")
-    plot(folder / "processes.svg", {
-        "training": [(row["processes"], row["images_per_second"]) for row in found["processes"]],
-        "one process, twice": [(count, count * found["processes"][0]["images_per_second"]) for count in (1, 2)]},
-         "processes of one thread", "images/s")
+    plot(
+        folder / "images.svg",
+        {
+            "build the cache": [(row["images"] / 1000, row["build_s"]) for row in rows],
+            "feed an epoch": [(row["images"] / 1000, row["epoch_s"]) for row in rows],
+        },
+        "thousand images",
+        "seconds",
+    )
+    plot(
+        folder / "memory.svg",
+        {
+            "memory of its own": [(row["images"] / 1000, row["own_memory_mib"]) for row in rows],
+            "resident, with mapped pages of the cache": [
+                (row["images"] / 1000, row["memory_mib"]) for row in rows
+            ],
+            "cache on disk": [(row["images"] / 1000, row["cache_mib"]) for row in rows],
+        },
+        "thousand images",
+        "MiB",
+    )
+    plot(
+        folder / "size.svg",
+        {
+            "milliseconds an image": [
+                (row["size"] ** 2 / 1000, 1000 / row["images_per_second"]) for row in found["size"]
+            ]
+        },
+        "thousand pixels",
+        "ms",
+    )
+    plot(
+        folder / "batch.svg",
+        {"peak memory": [(row["batch_size"], row["memory_mib"]) for row in found["batch"]]},
+        "batch size",
+        "MiB",
+    )
+    plot(
+        folder / "batch-time.svg",
+        {
+            "milliseconds an image": [
+                (row["batch_size"], 1000 / row["images_per_second"]) for row in found["batch"]
+            ]
+        },
+        "batch size",
+        "ms",
+    )
+    plot(
+        folder / "processes.svg",
+        {
+            "training": [
+                (row["processes"], row["images_per_second"]) for row in found["processes"]
+            ],
+            "one process, twice": [
+                (count, count * found["processes"][0]["images_per_second"]) for count in (1, 2)
+            ],
+        },
+        "processes of one thread",
+        "images/s",
+    )
 
 
 def main() -> None:
     """Measure, write tables and plots."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10000])
-    parser.add_argument("--parts", nargs="+", default=["images", "size", "batch", "processes"],
-                        choices=("images", "size", "batch", "processes"), help="measure these anew, and keep the others of --out")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=["images", "size", "batch", "processes"],
+        choices=("images", "size", "batch", "processes"),
+        help="measure these anew, and keep the others of --out",
+    )
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +286,9 @@ def main() -> None:
             found["batch"] = [alone("step", 128, batch) for batch in (1, 2, 4, 8, 16)]
         if "processes" in given.parts:
             simple_scenes(Path(folder) / "few", 200, 128)
-            found["processes"] = [alone("processes", Path(folder) / "few", count) for count in (1, 2)]
+            found["processes"] = [
+                alone("processes", Path(folder) / "few", count) for count in (1, 2)
+            ]
     table.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plots(given.out, found)
 

@@ -1,13 +1,16 @@
-"""Does a search pay? 30 pruned trials on a small Kvasir-SEG setting against the default; about 10 minutes on two cores.
+"""Does a search pay? 30 pruned trials on a small Kvasir-SEG setting against the default; about 10
+minutes on two cores.
 
     python benchmarks/search.py --data-root DIR --out benchmarks/results/search-cpu.json
 
-Calls `medseg search` on a random split, as a user would: U-Net with 8 channels at 64 pixels, 15 epochs. The space asks what
-short trainings of a small network ask: how fast, in how many steps, and how much less augmentation. The result
-holds the validation and test Dice of winner and default, both trained for the same number of epochs, the gain with its interval,
-and the share of time that pruning saved. Called again with the same --runs it goes on.
+Calls `medseg search` on a random split, as a user would: U-Net with 8 channels at 64 pixels, 15
+epochs. The space asks what short trainings of a small network ask: how fast, in how many steps, and
+how much less augmentation. The result holds the validation and test Dice of winner and default,
+both trained for the same number of epochs, the gain with its interval, and the share of time that
+pruning saved. Called again with the same --runs it goes on.
 
-A network this small gains little from a second thread: a worker of one thread for each core gets most done.
+A network this small gains little from a second thread: a worker of one thread for each core gets
+most done.
 """
 
 from __future__ import annotations
@@ -37,34 +40,83 @@ contrast: {low: 0, high: 0.3}
 
 def command(given: argparse.Namespace) -> list[str]:
     """The search as a user would start it."""
-    words = ["search", "--data", "kvasir-seg", "--data-root", given.data_root, "--split", given.split, "--model", "unet",
-             "--base-channels", given.base_channels, "--size", given.size, "--epochs", given.epochs, "--trials", given.trials,
-             "--workers", given.workers, "--seed", given.seed, "--study", "benchmark", "--out", given.runs, "--accelerator", "cpu",
-             "--no-tensorboard", "--no-progress", "--space", given.space or given.runs / "space.yaml"]
+    words = [
+        "search",
+        "--data",
+        "kvasir-seg",
+        "--data-root",
+        given.data_root,
+        "--split",
+        given.split,
+        "--model",
+        "unet",
+        "--base-channels",
+        given.base_channels,
+        "--size",
+        given.size,
+        "--epochs",
+        given.epochs,
+        "--trials",
+        given.trials,
+        "--workers",
+        given.workers,
+        "--seed",
+        given.seed,
+        "--study",
+        "benchmark",
+        "--out",
+        given.runs,
+        "--accelerator",
+        "cpu",
+        "--no-tensorboard",
+        "--no-progress",
+        "--space",
+        given.space or given.runs / "space.yaml",
+    ]
     return [sys.executable, "-m", "medseg", *map(str, words)]
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
     """What search.json says, without the paths of this machine."""
     again = found["retrained"]
-    scores = {name: {part: round(again[name][part], 4) for part in ("validation", "test")} for name in ("best", "default")}
+    scores = {
+        name: {part: round(again[name][part], 4) for part in ("validation", "test")}
+        for name in ("best", "default")
+    }
     return {
-        "metric": found["metric"], **scores,
+        "metric": found["metric"],
+        **scores,
         "validation_gain": round(scores["best"]["validation"] - scores["default"]["validation"], 4),
-        "test_gain": round(again["gain"], 4), "test_gain_interval_95": [round(end, 4) for end in again["interval"]],
-        "test_images": again["n_images"], "best_trial": found["best"]["trial"], "best_options": found["best"]["params"],
-        **{key: found[key] for key in ("finished", "completed", "pruned", "failed", "tried_again_or_surplus")},
+        "test_gain": round(again["gain"], 4),
+        "test_gain_interval_95": [round(end, 4) for end in again["interval"]],
+        "test_images": again["n_images"],
+        "best_trial": found["best"]["trial"],
+        "best_options": found["best"]["params"],
+        **{
+            key: found[key]
+            for key in ("finished", "completed", "pruned", "failed", "tried_again_or_surplus")
+        },
         "trial_seconds": round(sum(row["seconds"] or 0 for row in found["trials"]), 1),
         "pruning_saved": round(found["pruning_saved"] or 0, 4),
-        "trials": [{key: row[key] for key in ("number", "state", "value", "steps", "seconds")} for row in found["trials"]]}
+        "trials": [
+            {key: row[key] for key in ("number", "state", "value", "steps", "seconds")}
+            for row in found["trials"]
+        ],
+    }
 
 
 def main() -> None:
     """Search, then write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", type=Path, required=True, help="folder that holds Kvasir-SEG")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data-root", type=Path, required=True, help="folder that holds Kvasir-SEG"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the results")
-    parser.add_argument("--runs", type=Path, default=Path("runs/search-benchmark"), help="folder of the study")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/search-benchmark"), help="folder of the study"
+    )
     parser.add_argument("--split", default="random-80-10-10-seed7")
     parser.add_argument("--space", type=Path, help="YAML file (default: the one in this script)")
     parser.add_argument("--trials", type=int, default=30)
@@ -80,9 +132,18 @@ def main() -> None:
     subprocess.run(command(given), check=True)
     seconds = time.perf_counter() - started
     found = summary(json.loads((given.runs / "search.json").read_text()))
-    about = vars(given) | {"data_root": given.data_root.name, "out": given.out.name, "runs": given.runs.name,
-                           "space": given.space.name if given.space else None}
-    results = {"command": about, "machine": machine("cpu"), "wall_clock_seconds": round(seconds, 1), "search": found}
+    about = vars(given) | {
+        "data_root": given.data_root.name,
+        "out": given.out.name,
+        "runs": given.runs.name,
+        "space": given.space.name if given.space else None,
+    }
+    results = {
+        "command": about,
+        "machine": machine("cpu"),
+        "wall_clock_seconds": round(seconds, 1),
+        "search": found,
+    }
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(results, indent=2, default=str) + "\n")
     print(json.dumps(results["search"] | {"trials": "..."}, indent=2))

@@ -1,6 +1,8 @@
-"""Whole epochs, validation and feeding of medseg against the reference loop, in turns, on the same images.
+"""Whole epochs, validation and feeding of medseg against the reference loop, in turns, on the same
+images.
 
-    python benchmarks/training.py --data DIR/Kvasir-SEG --images 64 --out benchmarks/results/training-cpu.json
+python benchmarks/training.py --data DIR/Kvasir-SEG --images 64 --out
+benchmarks/results/training-cpu.json
 """
 
 from __future__ import annotations
@@ -46,19 +48,24 @@ NETWORKS = {
 def items_of(data: str, images: int) -> list:
     """The first images of a data set, in order of their names."""
     dataset = open_dataset(data, data_root=Path(data).parent)
-    items = sorted((item for part in dataset.parts.values() for item in part), key=lambda item: item.name)
+    items = sorted(
+        (item for part in dataset.parts.values() for item in part), key=lambda item: item.name
+    )
     return items[:images]
 
 
 def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -> Work:
-    """One epoch of medseg's training loop a turn; the cache is made in the warm-up, as in the first epoch of a run.
+    """One epoch of medseg's training loop a turn; the cache is made in the warm-up, as in the first
+    epoch of a run.
 
     `mode` is that of torch.compile; "reduce-overhead" replays CUDA graphs.
     """
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
     items = items_of(config.data.data, images)
-    store = open_store(items, survey(items), Form(config.data.size, config.data.resize), folder=cache)
+    store = open_store(
+        items, survey(items), Form(config.data.size, config.data.resize), folder=cache
+    )
     torch.manual_seed(0)
     network = create_model(**network_arguments(config, 2), encoder_weights=None)
     network = network.to(fabric.device, memory_format=torch.channels_last)
@@ -66,11 +73,25 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
     if mode:
         network.compile(mode=mode)
     model, optimizer = fabric.setup(network, optimizer)
-    batches = TrainBatches(store, batch_size=config.training.batch_size, seed=0, device=fabric.device)
+    batches = TrainBatches(
+        store, batch_size=config.training.batch_size, seed=0, device=fabric.device
+    )
     state = State()
-    loop = engine.Loop(config, fabric, model, optimizer, make_objective(config), batches, make_input(config), None, None,
-                       after_step=lambda state, terms: None, after_epoch=lambda state, row, improved: None,
-                       save=lambda state: None, stop=lambda: False)
+    loop = engine.Loop(
+        config,
+        fabric,
+        model,
+        optimizer,
+        make_objective(config),
+        batches,
+        make_input(config),
+        None,
+        None,
+        after_step=lambda state, terms: None,
+        after_epoch=lambda state, row, improved: None,
+        save=lambda state: None,
+        stop=lambda: False,
+    )
 
     def turn() -> Reading:
         started = time.perf_counter()
@@ -86,33 +107,54 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
     """All images at their own size through `judge`, the cache warm."""
     fabric, precision = make_fabric(config.hardware)
     items = items_of(config.data.data, images)
-    store = open_store(items, survey(items), Form(config.data.size, "native-crop", native_masks=True), folder=cache)
+    store = open_store(
+        items, survey(items), Form(config.data.size, "native-crop", native_masks=True), folder=cache
+    )
     model = create_model(**network_arguments(config, 2), encoder_weights=None)
     model = model.to(fabric.device, memory_format=torch.channels_last)
 
     def turn() -> Reading:
         started = time.perf_counter()
         network = fold_batch_norm(model, config.data.channels).to(memory_format=torch.channels_last)
-        judge(network, store, make_input(config), classes=2, device=fabric.device, precision=precision, batch_size=4)
+        judge(
+            network,
+            store,
+            make_input(config),
+            classes=2,
+            device=fabric.device,
+            precision=precision,
+            batch_size=4,
+        )
         return Reading(len(store), time.perf_counter() - started)
 
     return turn
 
 
 def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
-    """One epoch of augmented batches a turn, the cache warm: 352 pixels in the cache, `--size` in the batch."""
+    """One epoch of augmented batches a turn, the cache warm: 352 pixels in the cache, `--size` in
+    the batch.
+    """
     fabric, _ = make_fabric(config.hardware)
     items = items_of(config.data.data, images)
     store = open_store(items, survey(items), Form((352, 352)), folder=cache)
-    batches = TrainBatches(store, batch_size=config.training.batch_size, seed=0, device=fabric.device)
+    batches = TrainBatches(
+        store, batch_size=config.training.batch_size, seed=0, device=fabric.device
+    )
     mean, std = make_input(config).constants(fabric.device)
     epochs = count()
 
     def turn() -> Reading:
         started, epoch = time.perf_counter(), next(epochs)
         for batch in batches.epoch(epoch):
-            augment(batch.image, batch.mask, sample(config.augment, 0, epoch, batch.keys), config.augment, size=config.data.size,
-                    mean=mean, std=std)
+            augment(
+                batch.image,
+                batch.mask,
+                sample(config.augment, 0, epoch, batch.keys),
+                config.augment,
+                size=config.data.size,
+                mean=mean,
+                std=std,
+            )
         wait_for(fabric.device)
         return Reading(batches.steps * batches.batch_size, time.perf_counter() - started)
 
@@ -142,13 +184,29 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--reference", default="loop", choices=("loop", "lightning", "monai"),
-                        help="lightning trains its own U-Net on resnet18: use it with --networks smp-unet-resnet18")
+    parser.add_argument(
+        "--reference",
+        default="loop",
+        choices=("loop", "lightning", "monai"),
+        help="lightning trains its own U-Net on resnet18: use it with --networks smp-unet-resnet18",
+    )
     parser.add_argument("--what", default="training", choices=("training", "validation", "feeding"))
-    parser.add_argument("--threads", type=int, default=0, help="threads, and loader processes of the reference; 0 is all cores")
-    parser.add_argument("--apart", action="store_true", help="a new process for each turn, where both do not fit into memory")
-    parser.add_argument("--compile", choices=("default", "reduce-overhead", "max-autotune-no-cudagraphs"),
-                        help="compile the network of our side; reduce-overhead replays CUDA graphs")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="threads, and loader processes of the reference; 0 is all cores",
+    )
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="a new process for each turn, where both do not fit into memory",
+    )
+    parser.add_argument(
+        "--compile",
+        choices=("default", "reduce-overhead", "max-autotune-no-cudagraphs"),
+        help="compile the network of our side; reduce-overhead replays CUDA graphs",
+    )
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     if given.images < given.batch_size:
@@ -159,25 +217,65 @@ def main() -> None:
     pairs = [(item.image, item.mask) for item in items_of(given.data, given.images)]
     with tempfile.TemporaryDirectory() as folder:
         for name in given.networks:
-            config = make(TrainConfig, {"data": given.data, "size": given.size, "batch_size": given.batch_size, "loss": "ce",
-                                        "optimizer": "adam", "scale": (0.5, 2.0),
-                                        "resize": "native-crop" if given.what == "validation" else "square",
-                                        "threads": given.threads, **NETWORKS[name]})
+            config = make(
+                TrainConfig,
+                {
+                    "data": given.data,
+                    "size": given.size,
+                    "batch_size": given.batch_size,
+                    "loss": "ce",
+                    "optimizer": "adam",
+                    "scale": (0.5, 2.0),
+                    "resize": "native-crop" if given.what == "validation" else "square",
+                    "threads": given.threads,
+                    **NETWORKS[name],
+                },
+            )
             network = network_arguments(config, 2)
-            used, ours = threads(wanted=given.threads), (config, given.images, Path(folder) / "cache")
+            used, ours = (
+                threads(wanted=given.threads),
+                (config, given.images, Path(folder) / "cache"),
+            )
             if given.what == "validation":
-                plain, ours = (reference_loop.validation, (pairs, network, accelerator, used)), (our_validation, ours)
+                plain, ours = (
+                    (reference_loop.validation, (pairs, network, accelerator, used)),
+                    (our_validation, ours),
+                )
             elif given.what == "feeding":
-                plain, ours = (reference_loop.feeding, (pairs, given.size, given.batch_size, used)), (our_feeding, ours)
+                plain, ours = (
+                    (reference_loop.feeding, (pairs, given.size, given.batch_size, used)),
+                    (our_feeding, ours),
+                )
             else:
-                plain = reference(given.reference, (pairs, network, given.size, given.batch_size, Path(folder) / name, accelerator,
-                                                    used))
+                plain = reference(
+                    given.reference,
+                    (
+                        pairs,
+                        network,
+                        given.size,
+                        given.batch_size,
+                        Path(folder) / name,
+                        accelerator,
+                        used,
+                    ),
+                )
                 ours = our_epoch, (*ours, given.compile)
-            found = in_turns({"reference": plain, "medseg": ours}, seconds=0, rounds=given.rounds, apart=given.apart)
+            found = in_turns(
+                {"reference": plain, "medseg": ours},
+                seconds=0,
+                rounds=given.rounds,
+                apart=given.apart,
+            )
             if given.what == "training":
-                found["flop_per_image"] = 6 * multiply_adds(create_model(**network, encoder_weights=None).eval(), given.size)
-            found["speedup"] = round(found["medseg"]["images_per_second"] / found["reference"]["images_per_second"], 2)
-            found["memory_ratio"] = round(found["medseg"]["peak_memory_mib"] / found["reference"]["peak_memory_mib"], 2)
+                found["flop_per_image"] = 6 * multiply_adds(
+                    create_model(**network, encoder_weights=None).eval(), given.size
+                )
+            found["speedup"] = round(
+                found["medseg"]["images_per_second"] / found["reference"]["images_per_second"], 2
+            )
+            found["memory_ratio"] = round(
+                found["medseg"]["peak_memory_mib"] / found["reference"]["peak_memory_mib"], 2
+            )
             results["networks"][name] = found
             print(name, json.dumps(found), flush=True)
             given.out.parent.mkdir(parents=True, exist_ok=True)

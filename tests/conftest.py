@@ -1,4 +1,6 @@
-"""Shared by the suite: small generated data sets, a private cache, and the real images where they are at hand."""
+"""Shared by the suite: small generated data sets, a private cache, and the real images where they
+are at hand.
+"""
 
 import os
 from pathlib import Path
@@ -20,18 +22,32 @@ def private_cache(tmp_path_factory, monkeypatch):
 def real():
     """The folder of real data sets."""
     if not REAL.is_dir():
-        pytest.skip("no real images here: set MEDSEG_TEST_DATA to a folder that holds Kvasir-SEG, CVC-ClinicDB, ...")
+        pytest.skip(
+            "no real images here: set MEDSEG_TEST_DATA to a folder that holds Kvasir-SEG,"
+            " CVC-ClinicDB, ..."
+        )
     return REAL
 
 
-def scene(index: int, height: int = 56, width: int = 64, empty: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def scene(
+    index: int, height: int = 56, width: int = 64, empty: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """A dim noisy image with a brighter ellipse (BGR), and its mask of 0 and 255."""
     rng = np.random.default_rng(index)
     image = rng.normal((60, 70, 120), 12, (height, width, 3))
     mask = np.zeros((height, width), np.uint8)
     if not empty:
         centre = int(rng.integers(16, width - 16)), int(rng.integers(16, height - 16))
-        cv2.ellipse(mask, centre, (int(rng.integers(7, 14)), int(rng.integers(7, 14))), float(rng.integers(180)), 0, 360, 255, -1)
+        cv2.ellipse(
+            mask,
+            centre,
+            (int(rng.integers(7, 14)), int(rng.integers(7, 14))),
+            float(rng.integers(180)),
+            0,
+            360,
+            255,
+            -1,
+        )
         image[mask > 0] += (30, 50, 70)
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
@@ -49,15 +65,28 @@ def write_part(folder: Path, count: int, first: int = 0, *, vary: bool = True) -
 
 @pytest.fixture
 def dataset(tmp_path):
-    """12 training, 4 validation and 5 test images of several sizes, in the layout of the original toolkit."""
+    """12 training, 4 validation and 5 test images of several sizes, in the layout of the original
+    toolkit.
+    """
     root = tmp_path / "set"
     for part, count, first in (("train", 12, 0), ("validation", 4, 100), ("test", 5, 200)):
         write_part(root / part, count, first)
     return root
 
 
-FAST = {"model": "unet", "base_channels": 4, "size": 32, "epochs": 2, "batch_size": 4, "lr": 0.01, "accelerator": "cpu",
-        "precision": "fp32", "threads": 1, "tensorboard": False, "progress": False}
+FAST = {
+    "model": "unet",
+    "base_channels": 4,
+    "size": 32,
+    "epochs": 2,
+    "batch_size": 4,
+    "lr": 0.01,
+    "accelerator": "cpu",
+    "precision": "fp32",
+    "threads": 1,
+    "tensorboard": False,
+    "progress": False,
+}
 
 
 @pytest.fixture

@@ -28,7 +28,9 @@ def test_a_failure_while_writing_keeps_the_earlier_file(tmp_path):
 
 @pytest.fixture
 def small_files_only():
-    """The operating system refuses to write more than 64 KiB into a file, as it does on a full disk."""
+    """The operating system refuses to write more than 64 KiB into a file, as it does on a full
+    disk.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
@@ -61,32 +63,50 @@ def test_a_full_disk_while_saving_a_checkpoint_keeps_the_earlier_one(tmp_path, s
 
 def test_tables_keep_numbers_texts_and_gaps(tmp_path):
     path = tmp_path / "t.csv"
-    write_csv(path, [{"name": 'a "b", c', "dice": 0.5, "n": 3}, {"name": "x\ny", "dice": math.nan, "extra": None}])
+    write_csv(
+        path,
+        [
+            {"name": 'a "b", c', "dice": 0.5, "n": 3},
+            {"name": "x\ny", "dice": math.nan, "extra": None},
+        ],
+    )
     assert read_csv(path) == [{"name": 'a "b", c', "dice": 0.5, "n": 3.0}, {"name": "x\ny"}]
     assert read_csv(tmp_path / "none.csv") == []
 
 
 def test_means_of_counts_keep_their_pixels(tmp_path):
-    path, counts = tmp_path / "a.csv", {"tp": 93968 + 1 / 3, "fp": 89707 + 2 / 3, "fn": 6.0, "tn": 1874558.0}
+    path, counts = (
+        tmp_path / "a.csv",
+        {"tp": 93968 + 1 / 3, "fp": 89707 + 2 / 3, "fn": 6.0, "tn": 1874558.0},
+    )
     write_csv(path, [counts | {"dice": 2 / 3}])
     row = read_csv(path)[0]
-    assert sum(row[key] for key in counts) == pytest.approx(1920 * 1072, abs=0.001) and row["dice"] == 0.666667
+    assert (
+        sum(row[key] for key in counts) == pytest.approx(1920 * 1072, abs=0.001)
+        and row["dice"] == 0.666667
+    )
 
 
 def test_an_output_folder_in_use_is_refused(tmp_path):
     (tmp_path / "a").mkdir()
     assert new_folder(tmp_path / "a", "--out", "choose another").is_dir()  # empty: fine
     (tmp_path / "a" / "thesis.txt").write_text("do not lose me")
-    with pytest.raises(UserError, match="exists already and is not an empty folder; choose another"):
+    with pytest.raises(
+        UserError, match="exists already and is not an empty folder; choose another"
+    ):
         new_folder(tmp_path / "a", "--out", "choose another")
     with pytest.raises(UserError, match="cannot be made"):
         new_folder(tmp_path / "a" / "thesis.txt" / "b", "--out", "choose another")
 
 
 def test_a_lock_is_held_against_another_process_and_freed_when_it_dies(tmp_path):
-    code = ("import sys, time\nfrom pathlib import Path\nfrom medseg.files import lock\n"
-            "with lock(Path(sys.argv[1]), 'in use'):\n    print('held', flush=True)\n    time.sleep(60)")
-    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom medseg.files import lock\n"
+        "with lock(Path(sys.argv[1]), 'in use'):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True
+    )
     assert other.stdout.readline() == "held\n"
     with pytest.raises(UserError, match="in use"), lock(tmp_path / ".lock", "in use"):
         pass

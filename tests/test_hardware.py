@@ -26,7 +26,9 @@ def test_what_is_not_there_is_refused(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_accelerator("auto") in ("cpu", "mps")
-    with pytest.raises(UserError, match=r"--accelerator cuda: .*; use --accelerator auto or one of: cpu"):
+    with pytest.raises(
+        UserError, match=r"--accelerator cuda: .*; use --accelerator auto or one of: cpu"
+    ):
         pick_accelerator("cuda")
     with pytest.raises(UserError, match="CPUs have no fp16 training"):
         pick_precision("fp16", "cpu")
@@ -34,14 +36,24 @@ def test_what_is_not_there_is_refused(monkeypatch):
     assert pick_precision("fp32", "cuda") == "fp32"
 
 
-@pytest.mark.parametrize(("amx", "avx512_bf16", "vendor", "expected"), [
-    (True, True, "GenuineIntel", "bf16"), (False, True, "GenuineIntel", "fp32"), (False, True, "AuthenticAMD", "bf16"),
-    (False, False, "AuthenticAMD", "fp32"), (None, None, "", "fp32")])
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "vendor", "expected"),
+    [
+        (True, True, "GenuineIntel", "bf16"),
+        (False, True, "GenuineIntel", "fp32"),
+        (False, True, "AuthenticAMD", "bf16"),
+        (False, False, "AuthenticAMD", "fp32"),
+        (None, None, "", "fp32"),
+    ],
+)
 def test_bf16_on_cpus_that_multiply_it_faster(monkeypatch, amx, avx512_bf16, vendor, expected):
     import torch
 
     monkeypatch.setattr(hardware, "_cpu_vendor", lambda: vendor)
-    for name, there in (("_is_amx_tile_supported", amx), ("_is_avx512_bf16_supported", avx512_bf16)):
+    for name, there in (
+        ("_is_amx_tile_supported", amx),
+        ("_is_avx512_bf16_supported", avx512_bf16),
+    ):
         if there is None:
             monkeypatch.delattr(torch.cpu, name, raising=False)  # an older PyTorch
         else:

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Predictor", "TrainConfig", "create_model", "evaluate", "predict", "train"]
 
-_WHERE = {"Predictor": "medseg.prediction.predictor", "TrainConfig": "medseg.config", "create_model": "medseg.models"}
+_WHERE = {
+    "Predictor": "medseg.prediction.predictor",
+    "TrainConfig": "medseg.config",
+    "create_model": "medseg.models",
+}
 
 
 def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
     """Train; the options are those of `medseg train` with underscores, or a `TrainConfig`.
 
-    Returns {"run": folder, "summaries": {"validation": ..., "test": ...}}. Raises `medseg.errors.UserError` for wrong use.
+    Returns {"run": folder, "summaries": {"validation": ..., "test": ...}}. Raises
+    `medseg.errors.UserError` for wrong use.
     """
     from medseg.training.repeat import train as run
     from medseg.training.resume import config_from
@@ -42,7 +47,9 @@ def evaluate(run: Any, **options: Any) -> dict[str, Any]:
 
 
 def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
-    """Write predicted masks; the options are those of `medseg predict`. Returns what was written and what failed."""
+    """Write predicted masks; the options are those of `medseg predict`. Returns what was written
+    and what failed.
+    """
     from medseg.config import PredictConfig, make
     from medseg.prediction.run import predict as write
 

@@ -1,11 +1,14 @@
-"""Checkpoint files: everything needed to use a network again, written whole or not at all, read without running code.
+"""Checkpoint files: everything needed to use a network again, written whole or not at all, read
+without running code.
 
 A checkpoint is a dict of plain values and tensors:
 
 - `network`: the arguments of `create_model`; `weights`: its state dict;
 - `input`: size, resize policy, channels, bit depth, mean and std of the normalisation;
-- `classes`, `mask_kind`, `epoch`, `step`, `score`, `metric`, `medseg` (version), `config` (flat, as in config.yaml);
-- `temperature` (where `medseg calibrate` was run): what logits are divided by before probabilities are read;
+- `classes`, `mask_kind`, `epoch`, `step`, `score`, `metric`, `medseg` (version), `config` (flat, as
+  in config.yaml);
+- `temperature` (where `medseg calibrate` was run): what logits are divided by before probabilities
+  are read;
 - `training` (only in last.pt): what resuming needs.
 """
 
@@ -45,7 +48,9 @@ class Input:
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write the dict; when the disk is full the earlier file survives and a `UserError` says so."""
-    memory = io.BytesIO()  # torch's writer hides the operating system's error; a buffer keeps it plain
+    memory = (
+        io.BytesIO()
+    )  # torch's writer hides the operating system's error; a buffer keeps it plain
     torch.save({"format": FORMAT, **checkpoint}, memory)
     write_atomic(path, lambda file: file.write(memory.getbuffer()))
 
@@ -59,15 +64,28 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: holds something else than weights and plain values, and was not run; "
-                        "use a checkpoint written by medseg") from None
+        raise UserError(
+            f"{path}: holds something else than weights and plain values, and was not run; "
+            "use a checkpoint written by medseg"
+        ) from None
     except Exception as error:  # the unpickler raises whatever the bytes of a foreign file lead to
-        raise UserError(f"{path}: is damaged or no checkpoint ({' '.join(str(error).split())[:120]}); "
-                        "use another checkpoint of the run, such as last.pt") from None
-    if not isinstance(checkpoint, dict) or not {"network", "weights", "input", "classes"} <= checkpoint.keys():
-        raise UserError(f"{path}: is not a medseg checkpoint (no network, weights, input); give a run folder or its best.pt")
+        raise UserError(
+            f"{path}: is damaged or no checkpoint ({' '.join(str(error).split())[:120]}); "
+            "use another checkpoint of the run, such as last.pt"
+        ) from None
+    if (
+        not isinstance(checkpoint, dict)
+        or not {"network", "weights", "input", "classes"} <= checkpoint.keys()
+    ):
+        raise UserError(
+            f"{path}: is not a medseg checkpoint (no network, weights, input); give a run folder or"
+            " its best.pt"
+        )
     if checkpoint["format"] > FORMAT:
-        raise UserError(f"{path}: was written by a newer medseg ({checkpoint.get('medseg')}); update medseg to read it")
+        raise UserError(
+            f"{path}: was written by a newer medseg ({checkpoint.get('medseg')}); update medseg to"
+            " read it"
+        )
     return checkpoint
 
 
@@ -80,8 +98,13 @@ def find(path: Path) -> Path:
                 return path / name
         several = sorted(each.name for each in path.glob("*-*") if (each / "last.pt").exists())
         if several:
-            raise UserError(f"{path}: holds {len(several)} runs; give one of them, such as {path / several[0]}")
-        raise UserError(f"{path}: holds neither best.pt nor last.pt; give the folder of a run that has saved a checkpoint")
+            raise UserError(
+                f"{path}: holds {len(several)} runs; give one of them, such as {path / several[0]}"
+            )
+        raise UserError(
+            f"{path}: holds neither best.pt nor last.pt; give the folder of a run that has saved a"
+            " checkpoint"
+        )
     if not path.exists():
         raise UserError(f"{path}: no such run folder or checkpoint")
     return path
@@ -95,18 +118,31 @@ def network(checkpoint: dict[str, Any]) -> nn.Module:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Copy a state dict into the network; a network of another kind or width is a `UserError` naming a difference."""
+    """Copy a state dict into the network; a network of another kind or width is a `UserError`
+    naming a difference.
+    """
     own = model.state_dict()
-    wrong = [key for key in own.keys() | weights.keys()
-             if key not in own or key not in weights or own[key].shape != weights[key].shape]
+    wrong = [
+        key
+        for key in own.keys() | weights.keys()
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    ]
     if wrong:
         key = sorted(wrong)[0]
         here, there = (tuple(d[key].shape) if key in d else "nothing" for d in (own, weights))
-        raise UserError(f"{source} is of another network: {len(wrong)} of {len(own)} entries differ, such as {key} "
-                        f"(expected {here}, got {there}); give the same --model, --base-channels and classes")
+        raise UserError(
+            f"{source} is of another network: {len(wrong)} of {len(own)} entries differ, such as"
+            f" {key} (expected {here}, got {there}); give the same --model, --base-channels and"
+            " classes"
+        )
     model.load_state_dict(weights)
 
 
 def input_of(checkpoint: dict[str, Any]) -> Input:
     """The stored `Input`."""
-    return Input(**{key: tuple(value) if isinstance(value, list) else value for key, value in checkpoint["input"].items()})
+    return Input(
+        **{
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in checkpoint["input"].items()
+        }
+    )

@@ -1,4 +1,6 @@
-"""The `medseg` command. A verb is a line in `VERBS`; nothing heavy is imported before its function runs."""
+"""The `medseg` command. A verb is a line in `VERBS`; nothing heavy is imported before its function
+runs.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def _evaluation(summary: dict) -> None:
 
 
 def calibrate(argv: Arguments) -> int:
-    """Fit the temperature of a run's probabilities on its validation part and store it with the run."""
+    """Fit the temperature of a run's probabilities on its validation part and store it with the
+    run.
+    """
     from medseg.config import CalibrateConfig, parse
 
     config = parse(CalibrateConfig, argv, prog="medseg calibrate", about=_about(calibrate))
@@ -70,7 +74,9 @@ def calibrate(argv: Arguments) -> int:
 
 
 def compare(argv: Arguments) -> int:
-    """Say which of several runs differ on the same images: paired tests, intervals, a page with forest plots."""
+    """Say which of several runs differ on the same images: paired tests, intervals, a page with
+    forest plots.
+    """
     from medseg.config import CompareConfig, parse
 
     config = parse(CompareConfig, argv, prog="medseg compare", about=_about(compare))
@@ -90,7 +96,9 @@ def compare(argv: Arguments) -> int:
 
 
 def lint(argv: Arguments) -> int:
-    """Check a table of published results against arithmetic; exit code 1 when a pair of Dice and IoU is impossible."""
+    """Check a table of published results against arithmetic; exit code 1 when a pair of Dice and
+    IoU is impossible.
+    """
     from medseg.config import LintConfig, parse
 
     config = parse(LintConfig, argv, prog="medseg lint", about=_about(lint))
@@ -157,9 +165,17 @@ def models(argv: Arguments) -> int:
 
 
 def data(argv: Arguments) -> int:
-    """List known data sets, prepare or synthesize one, check it for faults, find leaks between parts, divide it into folds."""
-    verbs = {"list": data_list, "prepare": data_prepare, "synthesize": data_synthesize, "check": data_check, "leaks": data_leaks,
-             "split": data_split}
+    """List known data sets, prepare or synthesize one, check it for faults, find leaks between
+    parts, divide it into folds.
+    """
+    verbs = {
+        "list": data_list,
+        "prepare": data_prepare,
+        "synthesize": data_synthesize,
+        "check": data_check,
+        "leaks": data_leaks,
+        "split": data_split,
+    }
     return _dispatch("medseg data", verbs, argv)
 
 
@@ -183,7 +199,9 @@ def data_list(argv: Arguments) -> int:
 
 
 def data_prepare(argv: Arguments) -> int:
-    """Turn a data set as distributed into the layout PolypDataset/NAME/{train,validation,test}/{images,masks}."""
+    """Turn a data set as distributed into the layout
+    PolypDataset/NAME/{train,validation,test}/{images,masks}.
+    """
     from medseg.config import PrepareConfig, parse
     from medseg.console import progress
 
@@ -191,7 +209,11 @@ def data_prepare(argv: Arguments) -> int:
     from medseg.data.prepare import prepare
 
     with progress("prepare", show=config.progress) as advance:
-        print(prepare(config.name, config.source, out=config.out, split=config.split, progress=advance))
+        print(
+            prepare(
+                config.name, config.source, out=config.out, split=config.split, progress=advance
+            )
+        )
     return 0
 
 
@@ -200,11 +222,15 @@ def data_synthesize(argv: Arguments) -> int:
     from medseg.config import SynthesizeConfig, parse
     from medseg.console import progress
 
-    config = parse(SynthesizeConfig, argv, prog="medseg data synthesize", about=_about(data_synthesize))
+    config = parse(
+        SynthesizeConfig, argv, prog="medseg data synthesize", about=_about(data_synthesize)
+    )
     from medseg.data.synthetic import synthesize
 
     with progress("synthesize", show=config.progress) as advance:
-        synthesize(config.out, images=config.images, size=config.size, seed=config.seed, progress=advance)
+        synthesize(
+            config.out, images=config.images, size=config.size, seed=config.seed, progress=advance
+        )
     print(config.out)
     return 0
 
@@ -219,9 +245,18 @@ def data_check(argv: Arguments) -> int:
     from medseg.doctor.text import lines, summary
 
     with progress("check", show=config.progress) as advance:
-        report = check(config.data, data_root=config.data_root, split=config.split, mask_kind=config.mask_kind,
-                       classes=config.classes, bit_depth=config.bit_depth, fix=config.fix, workers=config.workers,
-                       ignore=[code.strip() for code in config.ignore.split(",") if code.strip()], progress=advance)
+        report = check(
+            config.data,
+            data_root=config.data_root,
+            split=config.split,
+            mask_kind=config.mask_kind,
+            classes=config.classes,
+            bit_depth=config.bit_depth,
+            fix=config.fix,
+            workers=config.workers,
+            ignore=[code.strip() for code in config.ignore.split(",") if code.strip()],
+            progress=advance,
+        )
     if config.json:
         print_json(report)
     elif config.list:
@@ -230,12 +265,17 @@ def data_check(argv: Arguments) -> int:
     else:
         print("\n".join(summary(report)))
         if report["found"]:
-            _table(f"faults of {report['data']} (docs/data-check.md has a section for each code)", report["found"])
+            _table(
+                f"faults of {report['data']} (docs/data-check.md has a section for each code)",
+                report["found"],
+            )
     return 1 if report["found"] else 0
 
 
 def data_leaks(argv: Arguments) -> int:
-    """Find copies, views of the same scene, and sequences or patients within and between parts; 1 if parts leak."""
+    """Find copies, views of the same scene, and sequences or patients within and between parts; 1
+    if parts leak.
+    """
     from medseg.config import LeaksConfig, parse
 
     config = parse(LeaksConfig, argv, prog="medseg data leaks", about=_about(data_leaks))
@@ -265,7 +305,9 @@ def data_split(argv: Arguments) -> int:
 
 
 def bench(argv: Arguments) -> int:
-    """Measure training, prediction or feeding on this machine against the plain way of doing the same."""
+    """Measure training, prediction or feeding on this machine against the plain way of doing the
+    same.
+    """
     from medseg.config import BenchConfig, parse
 
     config = parse(BenchConfig, argv, prog="medseg bench", about=_about(bench))
@@ -292,8 +334,11 @@ VERBS: dict[str, Callable[[Arguments], int]] = {
 
 
 def main(argv: Arguments | None = None) -> int:
-    """Run one verb. Exit code 0: done, 1: some inputs failed, 2: wrong use, 130: stopped by the user."""
-    # waiting threads of OpenMP spin for milliseconds: with one more busy process around, training takes several times longer
+    """Run one verb. Exit code 0: done, 1: some inputs failed, 2: wrong use, 130: stopped by the
+    user.
+    """
+    # waiting threads of OpenMP spin for milliseconds: with one more busy process around, training
+    # takes several times longer
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     log_to_stderr()
     first = os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
@@ -318,14 +363,20 @@ def main(argv: Arguments | None = None) -> int:
 def _dispatch(prog: str, verbs: dict[str, Callable[[Arguments], int]], argv: Arguments) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, verbs))
-        print(f"usage: {prog} VERB ...\n\n" + "\n".join(f"  {name:{width}}  {_about(verb)}" for name, verb in verbs.items())
-              + f"\n\n'{prog} VERB --help' shows the options of a verb.")
+        print(
+            f"usage: {prog} VERB ...\n\n"
+            + "\n".join(f"  {name:{width}}  {_about(verb)}" for name, verb in verbs.items())
+            + f"\n\n'{prog} VERB --help' shows the options of a verb."
+        )
         return 0 if argv else 2
     if argv[0] == "--version" and prog == "medseg":
         print(f"medseg {__version__}")
         return 0
     if argv[0] not in verbs:
-        raise UserError(f"unknown verb {argv[0]!r}{nearest(argv[0], verbs) or '.'} Choose from: {', '.join(verbs)}.")
+        raise UserError(
+            f"unknown verb {argv[0]!r}{nearest(argv[0], verbs) or '.'} Choose from:"
+            f" {', '.join(verbs)}."
+        )
     return verbs[argv[0]](argv[1:])
 
 
@@ -339,10 +390,24 @@ def _table(title: str, rows: Sequence[dict]) -> None:
 
     table = Table(title=title)
     for key in rows[0]:
-        table.add_column(key.replace("_", " "), justify="left" if isinstance(rows[0][key], str) else "right")
+        table.add_column(
+            key.replace("_", " "), justify="left" if isinstance(rows[0][key], str) else "right"
+        )
     for row in rows:
-        table.add_row(*(f"{v:.4f}" if isinstance(v, float) and abs(v) < 1 else f"{v:,}" if isinstance(v, int) else
-                        "–" if v is None else str(v) for v in row.values()))
+        table.add_row(
+            *(
+                (
+                    f"{v:.4f}"
+                    if isinstance(v, float) and abs(v) < 1
+                    else f"{v:,}"
+                    if isinstance(v, int)
+                    else "–"
+                    if v is None
+                    else str(v)
+                )
+                for v in row.values()
+            )
+        )
     Console().print(table)
 
 

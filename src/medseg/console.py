@@ -1,4 +1,6 @@
-"""What the user sees: progress on standard error, one JSON document on standard output, a log file beside the run."""
+"""What the user sees: progress on standard error, one JSON document on standard output, a log file
+beside the run.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from loguru import logger
 def log_to_stderr() -> None:
     """Plain short lines on standard error."""
     logger.remove()
-    logger.add(lambda line: sys.stderr.write(line), format="{message}", level="INFO")  # whatever standard error is by then
+    logger.add(
+        lambda line: sys.stderr.write(line), format="{message}", level="INFO"
+    )  # whatever standard error is by then
 
 
 def log_to_file(path: Path) -> int:
@@ -26,15 +30,29 @@ def log_to_file(path: Path) -> int:
 
 @contextmanager
 def progress(text: str, *, show: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar fed by calls of (done, total); None where it is not shown or standard error is no terminal."""
+    """A bar fed by calls of (done, total); None where it is not shown or standard error is no
+    terminal.
+    """
     if not show or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                  console=Console(stderr=True), transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -45,7 +63,9 @@ def print_json(document: Any) -> None:
 
 
 def to_json(document: Any) -> str:
-    """JSON text with two spaces of indentation; NaN and infinities become null, paths and tuples plain values."""
+    """JSON text with two spaces of indentation; NaN and infinities become null, paths and tuples
+    plain values.
+    """
     return json.dumps(_plain(document), indent=2, ensure_ascii=False)
 
 

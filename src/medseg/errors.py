@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What was given, what was expected, what to do: one line for the user, exit code 2, no traceback."""
+    """What was given, what was expected, what to do: one line for the user, exit code 2, no
+    traceback.
+    """
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

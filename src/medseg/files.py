@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,9 +15,11 @@ from medseg.errors import UserError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Call `write` with a binary file that takes the place of `path` once it is complete and on disk.
+    """Call `write` with a binary file that takes the place of `path` once it is complete and on
+    disk.
 
-    On any failure the earlier file stays as it was. Raises `UserError` when the disk is full or not writable.
+    On any failure the earlier file stays as it was. Raises `UserError` when the disk is full or not
+    writable.
     """
     handle, name = None, ""
     try:
@@ -32,8 +35,10 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             os.unlink(name)
         if isinstance(error, OSError):
             kept = "; the earlier file is unharmed" if path.exists() else ""
-            raise UserError(f"{path}: cannot be written ({error.strerror or error}){kept}; make room or choose another "
-                            "folder") from None
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror or error}){kept}; make room or choose"
+                " another folder"
+            ) from None
         raise
 
 
@@ -54,7 +59,10 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [{key: _number(value) for key, value in row.items() if value not in ("", None)} for row in csv.DictReader(file)]
+        return [
+            {key: _number(value) for key, value in row.items() if value not in ("", None)}
+            for row in csv.DictReader(file)
+        ]
 
 
 def new_folder(path: Path, flag: str, remedy: str) -> Path:
@@ -64,13 +72,17 @@ def new_folder(path: Path, flag: str, remedy: str) -> Path:
             raise UserError(f"{flag} {path}: exists already and is not an empty folder; {remedy}")
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+        raise UserError(
+            f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to"
+        ) from None
     return path
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
-    texts = (f'"{text}"' if any(c in text for c in ',"\n\r') else text
-             for text in (str(cell).replace('"', '""') for cell in cells))
+    texts = (
+        f'"{text}"' if any(c in text for c in ',"\n\r') else text
+        for text in (str(cell).replace('"', '""') for cell in cells)
+    )
     return ",".join(texts) + "\n"
 
 
@@ -79,7 +91,9 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, float):
         return value
-    return f"{value:.6g}" if abs(value) < 1e4 else f"{value:.10g}"  # a mean of counts keeps its pixels
+    return (
+        f"{value:.6g}" if abs(value) < 1e4 else f"{value:.10g}"
+    )  # a mean of counts keeps its pixels
 
 
 def _number(text: str) -> Any:
@@ -97,9 +111,11 @@ def _umask() -> int:
 
 @contextmanager
 def lock(path: Path, message: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Hold `path` as a lock, which the system frees however the process ends; `UserError(message)` when another has it.
+    """Hold `path` as a lock, which the system frees however the process ends; `UserError(message)`
+    when another has it.
 
-    Any number may hold it `shared`, and nobody else then; Windows has no such locks, and there it keeps nobody out.
+    Any number may hold it `shared`, and nobody else then; Windows has no such locks, and there it
+    keeps nobody out.
     """
     if shared and os.name == "nt":
         yield
@@ -108,12 +124,13 @@ def lock(path: Path, message: str, *, wait: bool = False, shared: bool = False) 
         if os.name == "nt":
             import msvcrt
 
-            take = lambda: msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # noqa: E731
+            kind = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK
+            take = functools.partial(msvcrt.locking, file.fileno(), kind, 1)
         else:
             import fcntl
 
             kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-            take = lambda: fcntl.flock(file, kind)  # noqa: E731
+            take = functools.partial(fcntl.flock, file, kind)
         try:
             take()
         except OSError:

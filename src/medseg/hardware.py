@@ -16,22 +16,31 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def pick_accelerator(wanted: str = "auto") -> str:
     """`cpu`, `cuda` or `mps`; `UserError` when the wanted one is not on this machine."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if wanted == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[wanted]:
-        build = "this PyTorch is a CPU build; see the README for the CUDA one" if wanted == "cuda" and not torch.version.cuda \
+        build = (
+            "this PyTorch is a CPU build; see the README for the CUDA one"
+            if wanted == "cuda" and not torch.version.cuda
             else "PyTorch finds no such device"
-        raise UserError(f"--accelerator {wanted}: {build}; use --accelerator auto or one of: "
-                        f"{', '.join(name for name, here in there.items() if here)}")
+        )
+        raise UserError(
+            f"--accelerator {wanted}: {build}; use --accelerator auto or one of: "
+            f"{', '.join(name for name, here in there.items() if here)}"
+        )
     return wanted
 
 
 def pick_precision(wanted: str, accelerator: str) -> str:
     """`fp32`, `bf16` or `fp16`; auto takes the one that trains fastest.
 
-    That is bf16 on CUDA devices that multiply it, fp16 on older ones, bf16 on CPUs whose bf16 multiplication is faster than
-    fp32, and fp32 elsewhere (docs/log.md).
+    That is bf16 on CUDA devices that multiply it, fp16 on older ones, bf16 on CPUs whose bf16
+    multiplication is faster than fp32, and fp32 elsewhere (docs/log.md).
     """
     if wanted == "fp16" and accelerator == "cpu":
         raise UserError("--precision fp16: CPUs have no fp16 training; use bf16, fp32 or auto")
@@ -43,11 +52,13 @@ def pick_precision(wanted: str, accelerator: str) -> str:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Matrix units (AMX), or an AMD CPU with AVX512-BF16 (Zen 4 on), which multiplies bf16 at twice the rate of fp32.
+    """Matrix units (AMX), or an AMD CPU with AVX512-BF16 (Zen 4 on), which multiplies bf16 at twice
+    the rate of fp32.
 
-    Intel's have these instructions too, and without AMX they are slower than fp32. A rule and not a measurement, so that all
-    processes of a training, and every resumed one, find the same.
+    Intel's have these instructions too, and without AMX they are slower than fp32. A rule and not a
+    measurement, so that all processes of a training, and every resumed one, find the same.
     """
+
     def has(what: str) -> bool:
         check = getattr(torch.cpu, f"_is_{what}_supported", None)
         return check is not None and check()
@@ -59,15 +70,19 @@ def _cpu_vendor() -> str:
     """The vendor's name as the CPU gives it, empty where the system does not tell."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":")[1].strip() for line in file if line.startswith("vendor_id")), "")
+            return next(
+                (line.split(":")[1].strip() for line in file if line.startswith("vendor_id")), ""
+            )
     except OSError:
         return platform.processor()  # Windows: "AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD"
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next tensor: handing it back costs a page fault for every 4 KiB later.
+    """Have the C library keep freed memory for the next tensor: handing it back costs a page fault
+    for every 4 KiB later.
 
-    A tenth or more of a training step on the CPU (docs/log.md). For a process that has nothing else to do; only glibc.
+    A tenth or more of a training step on the CPU (docs/log.md). For a process that has nothing else
+    to do; only glibc.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -77,14 +92,20 @@ def keep_freed_memory() -> None:
 
 def autocast(accelerator: str, precision: str) -> torch.autocast:
     """The context in which a network runs at this precision."""
-    return torch.autocast(accelerator, dtype=DTYPES[precision] if precision != "fp32" else None, enabled=precision != "fp32")
+    return torch.autocast(
+        accelerator,
+        dtype=DTYPES[precision] if precision != "fp32" else None,
+        enabled=precision != "fp32",
+    )
 
 
 def threads(processes: int = 1, wanted: int = 0) -> int:
-    """Threads for arithmetic in each of `processes` on this machine: `wanted`, OMP_NUM_THREADS, or an even share of the cores.
+    """Threads for arithmetic in each of `processes` on this machine: `wanted`, OMP_NUM_THREADS, or
+    an even share of the cores.
 
-    No more than there are cores, since threads that wait for each other's core are slower than fewer. torchrun sets
-    OMP_NUM_THREADS=1 by itself, which is nobody's wish: there the share is taken.
+    No more than there are cores, since threads that wait for each other's core are slower than
+    fewer. torchrun sets OMP_NUM_THREADS=1 by itself, which is nobody's wish: there the share is
+    taken.
     """
     if wanted > cores():
         logger.warning(f"--threads {wanted}: this machine has {cores()} cores; using {cores()}")

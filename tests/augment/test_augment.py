@@ -1,5 +1,6 @@
-"""Laws of the augmentation: zero strength is the identity, image and mask move together, and nothing but (seed, epoch,
-name) decides."""
+"""Laws of the augmentation: zero strength is the identity, image and mask move together, and
+nothing but (seed, epoch, name) decides.
+"""
 
 import dataclasses
 
@@ -11,7 +12,18 @@ from medseg.augment.batch import augment, blur, neutral, normalise, sample, warp
 from medseg.config.schema import Augment
 from medseg.data.randomness import name_keys, order, uniforms
 
-OFF = Augment(scale=(1.0, 1.0), translate=0, rotate=0, hflip=0, vflip=0, brightness=0, contrast=0, saturation=0, hue=0, blur=0)
+OFF = Augment(
+    scale=(1.0, 1.0),
+    translate=0,
+    rotate=0,
+    hflip=0,
+    vflip=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    hue=0,
+    blur=0,
+)
 MEAN, STD = torch.zeros(3), torch.ones(3)
 NAMES = [f"image {i}" for i in range(6)]
 
@@ -25,7 +37,9 @@ def pictures(size=48, count=6, seed=0):
 
 def run(strength, image, mask, *, epoch=0, seed=0, names=NAMES, size=None):
     p = sample(strength, seed, epoch, name_keys(names))
-    return augment(image, mask, p, strength, size=size or tuple(image.shape[1:3]), mean=MEAN, std=STD)
+    return augment(
+        image, mask, p, strength, size=size or tuple(image.shape[1:3]), mean=MEAN, std=STD
+    )
 
 
 def test_zero_strength_is_the_identity():
@@ -48,16 +62,22 @@ def test_a_certain_flip_is_an_exact_flip(change):
     out, moved = run(dataclasses.replace(OFF, **change), image, mask)
     axis = 2 if "hflip" in change else 1
     assert torch.equal(moved, mask.flip(axis))
-    torch.testing.assert_close(out, (image.permute(0, 3, 1, 2) / 255).flip(axis + 1), atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        out, (image.permute(0, 3, 1, 2) / 255).flip(axis + 1), atol=2e-5, rtol=0
+    )
 
 
 def test_image_and_mask_move_together():
-    """An image that is its own mask is still its own mask after any warp, up to interpolation at the edges."""
+    """An image that is its own mask is still its own mask after any warp, up to interpolation at
+    the edges.
+    """
     y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
     disc = (((x - 40) ** 2 + (y - 55) ** 2) < 22**2).to(torch.uint8)
     mask = disc.expand(40, 96, 96).contiguous()
     image = (255 * mask)[..., None].expand(40, 96, 96, 3).contiguous()
-    geometric = dataclasses.replace(OFF, scale=(0.5, 2.0), translate=0.3, rotate=180, hflip=0.5, vflip=0.5)
+    geometric = dataclasses.replace(
+        OFF, scale=(0.5, 2.0), translate=0.3, rotate=180, hflip=0.5, vflip=0.5
+    )
     out, moved = run(geometric, image, mask, names=[f"n{i}" for i in range(40)], size=(80, 72))
     disagreement = ((out[:, 0] > 0.5) != (moved > 0)).float().mean((1, 2))
     assert disagreement.max() < 0.01
@@ -127,7 +147,9 @@ def test_brightness_is_a_factor_and_contrast_keeps_the_mean():
     bright = dataclasses.replace(OFF, brightness=0.5)
     out, _ = run(bright, image, mask)
     factor = torch.from_numpy(sample(bright, 0, 0, keys).brightness)[:, None, None, None]
-    torch.testing.assert_close(out, image.permute(0, 3, 1, 2) / 255 * factor.float(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        out, image.permute(0, 3, 1, 2) / 255 * factor.float(), atol=1e-4, rtol=0
+    )
     flat = torch.full_like(image, 130)
     out, _ = run(dataclasses.replace(OFF, contrast=0.9), flat, mask)
     torch.testing.assert_close(out, torch.full_like(out, 130 / 255), atol=1e-4, rtol=0)
@@ -145,14 +167,25 @@ def test_normalisation_follows_the_colour_change():
     image, mask = pictures()
     mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.25, 2.0])
     out, _ = augment(image, mask, neutral(6), OFF, size=(48, 48), mean=mean, std=std)
-    torch.testing.assert_close(out, (image.permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None],
-                               atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        out,
+        (image.permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None],
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 def test_one_channel_images_work():
     image, mask = pictures()
-    out, _ = augment(image[..., :1], mask, sample(Augment(blur=1), 0, 0, name_keys(NAMES)), Augment(blur=1), size=(32, 40),
-                     mean=torch.zeros(1), std=torch.ones(1))
+    out, _ = augment(
+        image[..., :1],
+        mask,
+        sample(Augment(blur=1), 0, 0, name_keys(NAMES)),
+        Augment(blur=1),
+        size=(32, 40),
+        mean=torch.zeros(1),
+        std=torch.ones(1),
+    )
     assert out.shape == (6, 1, 32, 40)
 
 

@@ -37,7 +37,9 @@ def dies():
 @pytest.mark.slow
 def test_turns_alternate_and_medians_are_told(tmp_path):
     marks = tmp_path / "marks"
-    found = in_turns({"a": (steady, (2.0, marks)), "b": (steady, (5.0, marks))}, seconds=0, rounds=3)
+    found = in_turns(
+        {"a": (steady, (2.0, marks)), "b": (steady, (5.0, marks))}, seconds=0, rounds=3
+    )
     assert marks.read_text().split() == ["2.0", "5.0"] * 4  # once to warm up, then three rounds
     assert found["a"]["images_per_second"] == 5 and found["b"]["images_per_second"] == 2
     assert found["a"]["turns"] == 3 and found["a"]["stages"] == {"first": 0.25, "second": 0.5}
@@ -45,13 +47,17 @@ def test_turns_alternate_and_medians_are_told(tmp_path):
 
 @pytest.mark.slow
 def test_memory_is_that_of_each_process():
-    found = in_turns({"small": (grows, (1,)), "large": (grows, (300 * 2**20,))}, seconds=0, rounds=1)
+    found = in_turns(
+        {"small": (grows, (1,)), "large": (grows, (300 * 2**20,))}, seconds=0, rounds=1
+    )
     assert 250 < found["large"]["peak_memory_mib"] - found["small"]["peak_memory_mib"] < 350
     assert peak_memory() > 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("maker", "words"), [(refuses, "cannot work; do this"), (dies, "lower --batch-size")])
+@pytest.mark.parametrize(
+    ("maker", "words"), [(refuses, "cannot work; do this"), (dies, "lower --batch-size")]
+)
 def test_a_variant_that_fails(maker, words):
     started = time.monotonic()
     with pytest.raises(UserError, match=words):
@@ -62,23 +68,50 @@ def test_a_variant_that_fails(maker, words):
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["train", "predict", "latency", "data"])
 def test_bench_from_the_command_line(what, capsys):
-    assert main(["bench", what, "--base-channels", "4", "--size", "32", "--batch-size", "2", "--seconds", "0.1", "--threads", "1",
-                 "--json"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                what,
+                "--base-channels",
+                "4",
+                "--size",
+                "32",
+                "--batch-size",
+                "2",
+                "--seconds",
+                "0.1",
+                "--threads",
+                "1",
+                "--json",
+            ]
+        )
+        == 0
+    )
     result = json.loads(capsys.readouterr().out)
     assert result["speedup"] > 0 and result["memory_ratio"] > 0
     assert {"images_per_second", "peak_memory_mib", "stages"} <= result["fast"].keys()
     if what == "train":
-        assert set(result["fast"]["stages"]) == {"data", "augmentation", "forward and loss", "backward", "optimiser"}
+        assert set(result["fast"]["stages"]) == {
+            "data",
+            "augmentation",
+            "forward and loss",
+            "backward",
+            "optimiser",
+        }
         assert sum(result["fast"]["stages"].values()) == pytest.approx(1, abs=0.05)
     assert f"{what}: {result['speedup']:.2f} times the plain way" in describe(result)
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    (["bench", "training"], "did you mean train?"),
-    (["bench", "train", "--model", "unet", "--encoder", "resnet18"], "belongs to --model smp"),
-    (["bench", "train", "--size", "0"], "--size"),
-    (["bench", "train", "--accelerator", "cuda"], "--accelerator cuda"),
-])
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["bench", "training"], "did you mean train?"),
+        (["bench", "train", "--model", "unet", "--encoder", "resnet18"], "belongs to --model smp"),
+        (["bench", "train", "--size", "0"], "--size"),
+        (["bench", "train", "--accelerator", "cuda"], "--accelerator cuda"),
+    ],
+)
 def test_wrong_use(argv, words, capsys, monkeypatch):
     import torch
 

@@ -1,4 +1,6 @@
-"""Wrong use is one line that says what was given, what was expected and what to do; exit code 2, no traceback."""
+"""Wrong use is one line that says what was given, what was expected and what to do; exit code 2, no
+traceback.
+"""
 
 import os
 import pickle
@@ -17,9 +19,12 @@ from medseg.cli import main
 @pytest.fixture
 def refused(capsys):
     """Run the command and return its one line."""
+
     def run(*argv) -> str:
         code = main([str(word) for word in argv])
-        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medseg: ")]
+        errors = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("medseg: ")
+        ]
         assert code == 2, "not refused"
         assert len(errors) == 1
         return errors[0]
@@ -31,7 +36,11 @@ def flags(**options):
     words = []
     for key, value in (FAST | options).items():
         name = key.replace("_", "-")
-        words += [f"--{'' if value else 'no-'}{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+        words += (
+            [f"--{'' if value else 'no-'}{name}"]
+            if isinstance(value, bool)
+            else [f"--{name}", str(value)]
+        )
     return words
 
 
@@ -101,7 +110,11 @@ def test_truncated_jpeg(refused, flat, lists):
     assert "frame004.jpg" in refused("train", *flags(data=flat, split=lists))
 
 
-@pytest.mark.parametrize("content", [b"", b"this is a text file, not a picture\n" * 20], ids=["zero bytes", "text named png"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"this is a text file, not a picture\n" * 20],
+    ids=["zero bytes", "text named png"],
+)
 def test_a_file_that_is_no_image(refused, flat, lists, content):
     (flat / "images" / "frame004.png").write_bytes(content)
     assert "frame004.png" in refused("train", *flags(data=flat, split=lists))
@@ -110,7 +123,10 @@ def test_a_file_that_is_no_image(refused, flat, lists, content):
 def test_mask_with_five_unexpected_values(refused, flat, lists):
     image, _ = scene(4)
     mask = np.repeat(np.array([0, 50, 100, 150, 200], np.uint8), 20)[None].repeat(image.shape[0], 0)
-    cv2.imwrite(str(flat / "masks" / "frame004.png"), cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+    cv2.imwrite(
+        str(flat / "masks" / "frame004.png"),
+        cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_NEAREST),
+    )
     line = refused("train", *flags(data=flat, split=lists))
     assert "frame004" in line and "150" in line
 
@@ -136,38 +152,62 @@ def test_one_image_only(refused, tmp_path):
 
 def test_a_batch_larger_than_the_data_set_is_cut_and_said(dataset, tmp_path, capsys):
     assert main(["train", *flags(data=dataset, batch_size=64, epochs=1, out=tmp_path / "run")]) == 0
-    assert "--batch-size 64 is more than the 12 training images: using 12" in capsys.readouterr().err
+    assert (
+        "--batch-size 64 is more than the 12 training images: using 12" in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"model": "unett"}, "did you mean unet?"),
-    ({"model": "smp", "base_channels": 8}, "--base-channels"),
-    ({"encoder": "resnet18"}, "belongs to --model smp"),
-    ({"loss": "ce+dise"}, "did you mean dice?"),
-    ({"loss": "0*ce"}, "0"),
-    ({"lr": -1}, "--lr: got -1.0, expected a number above 0"),
-    ({"epochs": "many"}, "--epochs: got 'many'"),
-    ({"scale": 2, }, "--scale"),
-    ({"class_weights": 1}, "--class-weights 1.0: expected one finite number"),
-    ({"auxiliary": True}, "no auxiliary heads; those with: unetpp"),
-    ({"val_start": 9}, "--val-start 9"),
-    ({"split": "random-80-10"}, "random-80-10"),
-    ({"workers": 100_000}, "--workers: got 100000, expected a whole number of at least 0 of at most 256"),
-    ({"accelerator": "tpu"}, "--accelerator: got 'tpu'"),
-], ids=lambda value: next(iter(value)) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"model": "unett"}, "did you mean unet?"),
+        ({"model": "smp", "base_channels": 8}, "--base-channels"),
+        ({"encoder": "resnet18"}, "belongs to --model smp"),
+        ({"loss": "ce+dise"}, "did you mean dice?"),
+        ({"loss": "0*ce"}, "0"),
+        ({"lr": -1}, "--lr: got -1.0, expected a number above 0"),
+        ({"epochs": "many"}, "--epochs: got 'many'"),
+        (
+            {
+                "scale": 2,
+            },
+            "--scale",
+        ),
+        ({"class_weights": 1}, "--class-weights 1.0: expected one finite number"),
+        ({"auxiliary": True}, "no auxiliary heads; those with: unetpp"),
+        ({"val_start": 9}, "--val-start 9"),
+        ({"split": "random-80-10"}, "random-80-10"),
+        (
+            {"workers": 100_000},
+            "--workers: got 100000, expected a whole number of at least 0 of at most 256",
+        ),
+        ({"accelerator": "tpu"}, "--accelerator: got 'tpu'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
 def test_wrong_options(refused, flat, options, words):
     assert words in refused("train", *flags(data=flat, **options))
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"encoder": "resnet1"}, "resnet1"),
-    ({"decoder": "unett"}, "did you mean unet"),
-    ({"encoder_weights": "/nowhere/weights.pth"}, "/nowhere/weights.pth"),
-], ids=["encoder", "decoder", "weights"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"encoder": "resnet1"}, "resnet1"),
+        ({"decoder": "unett"}, "did you mean unet"),
+        ({"encoder_weights": "/nowhere/weights.pth"}, "/nowhere/weights.pth"),
+    ],
+    ids=["encoder", "decoder", "weights"],
+)
 def test_wrong_smp_options(refused, flat, options, words):
     rest = flags_without("base_channels")
-    line = refused("train", *to_words(rest | {"model": "smp", "encoder": "resnet18", "encoder_weights": "none",
-                                              "data": flat} | options))
+    line = refused(
+        "train",
+        *to_words(
+            rest
+            | {"model": "smp", "encoder": "resnet18", "encoder_weights": "none", "data": flat}
+            | options
+        ),
+    )
     assert words in line
 
 
@@ -176,9 +216,15 @@ def flags_without(name):
 
 
 def to_words(options):
-    return [word for key, value in options.items() for word in
-            ([f"--{'' if value else 'no-'}{key.replace('_', '-')}"] if isinstance(value, bool)
-             else [f"--{key.replace('_', '-')}", str(value)])]
+    return [
+        word
+        for key, value in options.items()
+        for word in (
+            [f"--{'' if value else 'no-'}{key.replace('_', '-')}"]
+            if isinstance(value, bool)
+            else [f"--{key.replace('_', '-')}", str(value)]
+        )
+    ]
 
 
 def test_unknown_flag_verb_and_yaml_key(refused, flat, tmp_path):
@@ -190,7 +236,9 @@ def test_unknown_flag_verb_and_yaml_key(refused, flat, tmp_path):
 
 
 def test_checkpoint_of_another_network(refused, dataset, trained):
-    assert "of another network" in refused("train", *flags(data=dataset, base_channels=8, init=trained))
+    assert "of another network" in refused(
+        "train", *flags(data=dataset, base_channels=8, init=trained)
+    )
 
 
 def test_checkpoint_truncated(refused, trained):
@@ -199,7 +247,10 @@ def test_checkpoint_truncated(refused, trained):
     assert "best.pt: is damaged or no checkpoint" in refused("evaluate", trained)
 
 
-@pytest.mark.parametrize("content", [b"", b"alone-15 0 ['validation: dice']\n", b"\x80\x02.", b"\x89PNG\r\n", b"(dp0\n", b"hello"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"alone-15 0 ['validation: dice']\n", b"\x80\x02.", b"\x89PNG\r\n", b"(dp0\n", b"hello"],
+)
 def test_a_file_that_is_no_checkpoint(refused, trained, content):
     path = Path(trained) / "best.pt"
     path.write_bytes(content)
@@ -235,7 +286,9 @@ def test_output_folder_that_cannot_be_made(refused, flat, tmp_path):
 
 def test_evaluate_names_the_parts_there_are(refused, flat, lists, tmp_path):
     assert main(["train", *flags(data=flat, epochs=1, split=lists, out=tmp_path / "run")]) == 0
-    assert "has no such part; it has train (8), validation (4)" in refused("evaluate", tmp_path / "run")
+    assert "has no such part; it has train (8), validation (4)" in refused(
+        "evaluate", tmp_path / "run"
+    )
 
 
 def test_results_are_not_overwritten_unasked(refused, trained, tmp_path):
@@ -248,11 +301,17 @@ def test_a_second_process_cannot_use_a_run(refused, trained):
     from medseg.files import lock
 
     with lock(Path(trained) / ".lock", "mine"):
-        assert "is in use by another process" in refused("train", "--resume", trained, "--epochs", "2")
+        assert "is in use by another process" in refused(
+            "train", "--resume", trained, "--epochs", "2"
+        )
 
 
 def test_no_traceback_from_the_installed_command(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "medseg", "train", "--data", str(tmp_path / "x")], capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "medseg", "train", "--data", str(tmp_path / "x")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
     assert done.stderr.count("\n") == 1

@@ -32,20 +32,48 @@ def test_json_prints_one_document_and_nothing_else(run, capsys):
 def test_predict_takes_any_mix_of_sizes_and_formats(run, tmp_path, capsys):
     source = tmp_path / "mixed"
     (source / "sub").mkdir(parents=True)
-    sizes = {"a.jpg": (40, 60), "a.png": (61, 33), "sub/a.png": (32, 32), "b.bmp": (90, 20), "c.tif": (33, 47), "d.webp": (50, 50)}
+    sizes = {
+        "a.jpg": (40, 60),
+        "a.png": (61, 33),
+        "sub/a.png": (32, 32),
+        "b.bmp": (90, 20),
+        "c.tif": (33, 47),
+        "d.webp": (50, 50),
+    }
     for name, size in sizes.items():
         cv2.imwrite(str(source / name), cv2.resize(scene(1)[0], size[::-1]))
     cv2.imwrite(str(source / "grey.png"), cv2.resize(scene(2)[1], (44, 55)))
     (source / "broken.png").write_bytes(b"no image")
     (source / "notes.txt").write_text("not an image, and not tried")
     out = tmp_path / "out"
-    code = main(["predict", run, str(source), "--out", str(out), "--save", "mask,overlay,probability", "--batch-size", "3"])
+    code = main(
+        [
+            "predict",
+            run,
+            str(source),
+            "--out",
+            str(out),
+            "--save",
+            "mask,overlay,probability",
+            "--batch-size",
+            "3",
+        ]
+    )
     assert code == 1  # one file could not be read
     assert "broken.png" in capsys.readouterr().err
-    written = {str(p.relative_to(out / "masks")): cv2.imread(str(p), cv2.IMREAD_UNCHANGED).shape
-               for p in (out / "masks").rglob("*.png")}
-    assert written == {"a_jpg.png": (40, 60), "a_png.png": (61, 33), "sub/a.png": (32, 32), "b.png": (90, 20),
-                       "c.png": (33, 47), "d.png": (50, 50), "grey.png": (55, 44)}
+    written = {
+        str(p.relative_to(out / "masks")): cv2.imread(str(p), cv2.IMREAD_UNCHANGED).shape
+        for p in (out / "masks").rglob("*.png")
+    }
+    assert written == {
+        "a_jpg.png": (40, 60),
+        "a_png.png": (61, 33),
+        "sub/a.png": (32, 32),
+        "b.png": (90, 20),
+        "c.png": (33, 47),
+        "d.png": (50, 50),
+        "grey.png": (55, 44),
+    }
     for name in written:
         mask = cv2.imread(str(out / "masks" / name), cv2.IMREAD_UNCHANGED)
         share = cv2.imread(str(out / "probabilities" / name), cv2.IMREAD_UNCHANGED)
@@ -62,7 +90,21 @@ def test_predict_never_overwrites_unasked(run, dataset, tmp_path, capsys):
     first = (tmp_path / "p" / "masks" / "frame200.png").read_bytes()
     assert main(["predict", run, images, "--out", str(tmp_path / "p")]) == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert main(["predict", run, images, "--out", str(tmp_path / "p"), "--overwrite", "--threshold", "0.99"]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                run,
+                images,
+                "--out",
+                str(tmp_path / "p"),
+                "--overwrite",
+                "--threshold",
+                "0.99",
+            ]
+        )
+        == 0
+    )
     assert (tmp_path / "p" / "masks" / "frame200.png").read_bytes() is not first
 
 
@@ -70,12 +112,19 @@ def test_images_of_one_name_from_two_folders_do_not_collide(run, tmp_path):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "a.png"), scene(1)[0])
-    assert main(["predict", run, str(tmp_path / "x"), str(tmp_path / "y"), "--out", str(tmp_path / "o")]) == 0
+    assert (
+        main(
+            ["predict", run, str(tmp_path / "x"), str(tmp_path / "y"), "--out", str(tmp_path / "o")]
+        )
+        == 0
+    )
     assert len(list((tmp_path / "o" / "masks").iterdir())) == 2
 
 
 def test_python_api_matches_the_command(run, dataset, tmp_path):
-    result = medseg.predict(run, str(dataset / "test" / "images"), tmp_path / "p", accelerator="cpu", save="mask")
+    result = medseg.predict(
+        run, str(dataset / "test" / "images"), tmp_path / "p", accelerator="cpu", save="mask"
+    )
     assert result["written"] == 5 and not result["failed"]
     predictor = medseg.Predictor.load(run, accelerator="cpu")
     for path in (dataset / "test" / "images").iterdir():
@@ -89,9 +138,33 @@ def test_python_api_matches_the_command(run, dataset, tmp_path):
 
 def test_synthesize_train_evaluate_in_three_commands(tmp_path):
     data = tmp_path / "scenes"
-    assert main(["data", "synthesize", str(data), "--images", "24", "--size", "64", "--no-progress"]) == 0
-    assert main(["train", "--data", str(data), "--model", "resunet", "--base-channels", "4", "--size", "32", "--epochs", "1",
-                 "--batch-size", "4", "--out", str(tmp_path / "run"), "--no-progress"]) == 0
+    assert (
+        main(["data", "synthesize", str(data), "--images", "24", "--size", "64", "--no-progress"])
+        == 0
+    )
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                str(data),
+                "--model",
+                "resunet",
+                "--base-channels",
+                "4",
+                "--size",
+                "32",
+                "--epochs",
+                "1",
+                "--batch-size",
+                "4",
+                "--out",
+                str(tmp_path / "run"),
+                "--no-progress",
+            ]
+        )
+        == 0
+    )
     assert main(["evaluate", str(tmp_path / "run"), "--split-part", "all"]) == 0
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
@@ -103,7 +176,10 @@ def test_version_and_help(capsys):
     assert main(["--help"]) == 0
     assert main(["data", "--help"]) == 0
     text = capsys.readouterr().out
-    assert all(verb in text for verb in ("train", "evaluate", "predict", "models", "synthesize", "prepare", "list"))
+    assert all(
+        verb in text
+        for verb in ("train", "evaluate", "predict", "models", "synthesize", "prepare", "list")
+    )
 
 
 def test_a_closed_pipe_is_no_error():

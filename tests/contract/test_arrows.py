@@ -52,11 +52,18 @@ def test_arrows_point_one_way():
             parts = module.split(".")
             if parts[0] == "medseg" and len(parts) > 1 and parts[1] in LEVEL:
                 same = parts[1] == room(path)
-                if not same and LEVEL[parts[1]] >= LEVEL[room(path)] and parts[1] not in ("files", "errors"):
+                if (
+                    not same
+                    and LEVEL[parts[1]] >= LEVEL[room(path)]
+                    and parts[1] not in ("files", "errors")
+                ):
                     wrong.append(f"{path.relative_to(ROOT)} imports {module}")
     assert not wrong, "\n".join(wrong)
 
 
 def test_importing_medseg_and_its_configs_is_light():
-    code = "import sys, medseg, medseg.config, medseg.cli; assert not {'torch', 'cv2', 'numpy'} & sys.modules.keys()"
+    code = (
+        "import sys, medseg, medseg.config, medseg.cli; assert not {'torch', 'cv2', 'numpy'} &"
+        " sys.modules.keys()"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

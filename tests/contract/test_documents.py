@@ -1,4 +1,6 @@
-"""What the documents tell a reader to type exists: every command line parses, every link leads somewhere."""
+"""What the documents tell a reader to type exists: every command line parses, every link leads
+somewhere.
+"""
 
 import re
 import shlex
@@ -9,28 +11,56 @@ import pytest
 from medseg.config import TrainConfig, arguments, make, parse, schema
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")]
+)
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-CONFIGS = {"evaluate": schema.EvaluateConfig, "predict": schema.PredictConfig, "compare": schema.CompareConfig,
-           "calibrate": schema.CalibrateConfig,
-           "lint": schema.LintConfig, "search": schema.SearchConfig, "models": schema.ListConfig, "bench": schema.BenchConfig,
-           "data list": schema.ListConfig, "data prepare": schema.PrepareConfig, "data synthesize": schema.SynthesizeConfig,
-           "data check": schema.CheckConfig, "data leaks": schema.LeaksConfig, "data split": schema.SplitConfig}
+CONFIGS = {
+    "evaluate": schema.EvaluateConfig,
+    "predict": schema.PredictConfig,
+    "compare": schema.CompareConfig,
+    "calibrate": schema.CalibrateConfig,
+    "lint": schema.LintConfig,
+    "search": schema.SearchConfig,
+    "models": schema.ListConfig,
+    "bench": schema.BenchConfig,
+    "data list": schema.ListConfig,
+    "data prepare": schema.PrepareConfig,
+    "data synthesize": schema.SynthesizeConfig,
+    "data check": schema.CheckConfig,
+    "data leaks": schema.LeaksConfig,
+    "data split": schema.SplitConfig,
+}
 
 
 def commands(path):
     """The words after `medseg` of each command line, continuation lines joined."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-    blocks = [text] if path.suffix != ".md" else re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = (
+        [text]
+        if path.suffix != ".md"
+        else re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    )
     for line in "\n".join(blocks).splitlines():
-        found = re.match(r"\s*(?:# |\$\(BIN\)/|torchrun .* -m )?medseg "
-                         r"((?:train|evaluate|calibrate|predict|compare|lint|search|models|bench|data) ?.*)", line)
+        found = re.match(
+            r"\s*(?:# |\$\(BIN\)/|torchrun .* -m )?medseg "
+            r"((?:train|evaluate|calibrate|predict|compare|lint|search|models|bench|data) ?.*)",
+            line,
+        )
         if found:
-            yield shlex.split(re.split(r"\s#\s| > |$", found[1])[0].replace("...", "--data x").replace("$(", "").rstrip("`."))
+            yield shlex.split(
+                re.split(r"\s#\s| > |$", found[1])[0]
+                .replace("...", "--data x")
+                .replace("$(", "")
+                .rstrip("`.")
+            )
 
 
-LINES = [pytest.param(words, id=f"{path.name}: {' '.join(words)[:60]}")
-         for path in [*DOCUMENTS, *RECIPES] for words in commands(path)]
+LINES = [
+    pytest.param(words, id=f"{path.name}: {' '.join(words)[:60]}")
+    for path in [*DOCUMENTS, *RECIPES]
+    for words in commands(path)
+]
 
 
 def test_there_are_commands():
@@ -46,7 +76,7 @@ def test_a_command_parses(words, monkeypatch):
             make(TrainConfig, {"data": "x"} | values)
         return
     verb = " ".join(words[: 2 if words[0] == "data" else 1])
-    parse(CONFIGS[verb], words[len(verb.split()):], prog=f"medseg {verb}", about="")
+    parse(CONFIGS[verb], words[len(verb.split()) :], prog=f"medseg {verb}", about="")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -62,7 +62,9 @@ def test_padding_is_outside_and_at_the_bottom_right(name):
 @pytest.mark.parametrize(("channels", "classes"), [(1, 1), (5, 7)])
 def test_any_number_of_channels_and_classes(name, channels, classes):
     with torch.no_grad():
-        assert settled(name, in_channels=channels, classes=classes)(images(1, channels, 40, 64)).shape == (1, classes, 40, 64)
+        assert settled(name, in_channels=channels, classes=classes)(
+            images(1, channels, 40, 64)
+        ).shape == (1, classes, 40, 64)
 
 
 @EVERY
@@ -80,7 +82,11 @@ def test_batch_of_one_in_training(name, side):
 def test_gradient_to_every_parameter(name):
     net = build(name).train()
     sum(y.square().mean() for y in net.multiscale(images(2, 3, 64, 64)).values()).backward()
-    without = [key for key, p in net.named_parameters() if p.grad is None or (p.ndim > 1 and not p.grad.any())]
+    without = [
+        key
+        for key, p in net.named_parameters()
+        if p.grad is None or (p.ndim > 1 and not p.grad.any())
+    ]
     assert not without
 
 
@@ -147,7 +153,11 @@ def test_compiled_code_equals_eager(name):
 
 def compiled_equals_eager(name, training, backend):
     torch.compiler.reset()
-    net, other, x = settled(name).train(training), settled(name).train(training), images(2, 3, 64, 50)
+    net, other, x = (
+        settled(name).train(training),
+        settled(name).train(training),
+        images(2, 3, 64, 50),
+    )
     other.compile(backend=backend)
     with torch.set_grad_enabled(training):
         expected, actual = net(x), other(x)

@@ -53,8 +53,14 @@ def test_a_store_holds_what_decoding_gives(items, coding, tmp_path):
 def test_a_warm_cache_decodes_nothing_and_moves_with_the_data(items, coding, tmp_path, monkeypatch):
     open_store(items, coding, FORM, folder=tmp_path / "cache")
     os.rename(tmp_path / "set", tmp_path / "elsewhere")
-    moved = [replace(item, image=tmp_path / "elsewhere" / item.image.relative_to(tmp_path / "set"),
-                     mask=tmp_path / "elsewhere" / item.mask.relative_to(tmp_path / "set")) for item in items]
+    moved = [
+        replace(
+            item,
+            image=tmp_path / "elsewhere" / item.image.relative_to(tmp_path / "set"),
+            mask=tmp_path / "elsewhere" / item.mask.relative_to(tmp_path / "set"),
+        )
+        for item in items
+    ]
     monkeypatch.setattr(cache, "read_image", lambda *_, **__: pytest.fail("decoded again"))
     assert len(open_store(moved, coding, FORM, folder=tmp_path / "cache")) == 7
 
@@ -85,10 +91,15 @@ def test_a_cache_folder_that_cannot_be_used_is_a_user_error(items, coding, tmp_p
         open_store(items, coding, FORM, folder=tmp_path / "file")
 
 
-def test_a_set_that_does_not_fit_on_the_disk_is_refused_before_decoding(items, coding, tmp_path, monkeypatch):
+def test_a_set_that_does_not_fit_on_the_disk_is_refused_before_decoding(
+    items, coding, tmp_path, monkeypatch
+):
     needed = len(items) * 32 * 40 * 4
     for free, fits in ((needed - 1, False), (needed, True)):
-        monkeypatch.setattr("medseg.data.cache.shutil.disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
+        monkeypatch.setattr(
+            "medseg.data.cache.shutil.disk_usage",
+            lambda folder, free=free: SimpleNamespace(free=free),
+        )
         if fits:
             assert len(open_store(items, coding, FORM, folder=tmp_path / "cache")) == len(items)
         else:
@@ -100,11 +111,19 @@ def test_a_set_that_does_not_fit_on_the_disk_is_refused_before_decoding(items, c
 def test_processes_that_ask_at_once_share_one_entry(tmp_path):
     write_part(tmp_path / "set" / "train", 20)
     write_part(tmp_path / "set" / "validation", 2, 50)
-    code = ("import sys\nfrom pathlib import Path\nfrom medseg.data.cache import *\nfrom medseg.data.folder import open_dataset\n"
-            "from medseg.data.masks import survey\nroot = Path(sys.argv[1])\n"
-            "items = open_dataset(root / 'set').parts['train']\n"
-            "store = open_store(items, survey(items), Form((32, 32)), folder=root / 'cache')\nprint(int(store.arrays()[0].sum()))")
-    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom medseg.data.cache import *\nfrom"
+        " medseg.data.folder import open_dataset\nfrom medseg.data.masks import survey\nroot ="
+        " Path(sys.argv[1])\nitems = open_dataset(root / 'set').parts['train']\nstore ="
+        " open_store(items, survey(items), Form((32, 32)), folder=root /"
+        " 'cache')\nprint(int(store.arrays()[0].sum()))"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
     assert len({process.communicate(timeout=60)[0] for process in started}) == 1
     assert sum(path.is_dir() for path in (tmp_path / "cache").iterdir()) == 1
 
@@ -113,9 +132,14 @@ def test_the_processes_shares_make_up_the_global_batch(items, coding, tmp_path):
     store = open_store(items, coding, FORM, folder=tmp_path / "cache")
     device = torch.device("cpu")
     whole = TrainBatches(store, batch_size=4, seed=3, device=device)
-    shares = [TrainBatches(store, batch_size=4, seed=3, device=device, rank=rank, world=2) for rank in (0, 1)]
+    shares = [
+        TrainBatches(store, batch_size=4, seed=3, device=device, rank=rank, world=2)
+        for rank in (0, 1)
+    ]
     for epoch in range(3):
-        for batch, one, two in zip(whole.epoch(epoch), *(share.epoch(epoch) for share in shares), strict=True):
+        for batch, one, two in zip(
+            whole.epoch(epoch), *(share.epoch(epoch) for share in shares), strict=True
+        ):
             assert batch.names == one.names + two.names
             assert torch.equal(batch.image, torch.cat([one.image, two.image]))
     seen = {name for epoch in range(12) for batch in whole.epoch(epoch) for name in batch.names}
@@ -123,33 +147,54 @@ def test_the_processes_shares_make_up_the_global_batch(items, coding, tmp_path):
 
 
 def test_an_epoch_resumes_at_any_step(items, coding, tmp_path):
-    batches = TrainBatches(open_store(items, coding, FORM, folder=tmp_path / "cache"), batch_size=2, seed=0,
-                           device=torch.device("cpu"))
+    batches = TrainBatches(
+        open_store(items, coding, FORM, folder=tmp_path / "cache"),
+        batch_size=2,
+        seed=0,
+        device=torch.device("cpu"),
+    )
     names = [batch.names for batch in batches.epoch(5)]
     assert [batch.names for batch in batches.epoch(5, start=2)] == names[2:]
 
 
 def test_an_epoch_is_sorted_once_and_not_in_each_step(items, coding, tmp_path, monkeypatch):
     sorts = []
-    monkeypatch.setattr("medseg.data.batches.order", lambda *given: sorts.append(given) or order(*given))
-    batches = TrainBatches(open_store(items, coding, FORM, folder=tmp_path / "cache"), batch_size=2, seed=0,
-                           device=torch.device("cpu"))
+    monkeypatch.setattr(
+        "medseg.data.batches.order", lambda *given: sorts.append(given) or order(*given)
+    )
+    batches = TrainBatches(
+        open_store(items, coding, FORM, folder=tmp_path / "cache"),
+        batch_size=2,
+        seed=0,
+        device=torch.device("cpu"),
+    )
     assert len(list(batches.epoch(0))) == 3 and len(sorts) == 1
 
 
 @pytest.mark.parametrize("resize", ["square", "native-crop"])
-def test_evaluation_sees_each_image_once_for_any_number_of_processes(items, coding, tmp_path, resize):
-    store = open_store(items, coding, Form((32, 40), resize, native_masks=True), folder=tmp_path / "cache")
+def test_evaluation_sees_each_image_once_for_any_number_of_processes(
+    items, coding, tmp_path, resize
+):
+    store = open_store(
+        items, coding, Form((32, 40), resize, native_masks=True), folder=tmp_path / "cache"
+    )
     for world in (1, 2, 3, 5):
-        seen = [i for rank in range(world)
-                for index, image in evaluation_batches(store, batch_size=2, device=torch.device("cpu"), rank=rank, world=world)
-                for i in index]
+        seen = [
+            i
+            for rank in range(world)
+            for index, image in evaluation_batches(
+                store, batch_size=2, device=torch.device("cpu"), rank=rank, world=world
+            )
+            for i in index
+        ]
         assert sorted(seen) == list(range(7))
 
 
 def test_native_crops_are_windows_of_the_image_padded_with_ignored_pixels(items, coding, tmp_path):
     store = open_store(items, coding, Form((32, 32), "native-crop"), folder=tmp_path / "cache")
-    batches = TrainBatches(store, batch_size=7, seed=0, device=torch.device("cpu"), window=(60, 200))
+    batches = TrainBatches(
+        store, batch_size=7, seed=0, device=torch.device("cpu"), window=(60, 200)
+    )
     batch = next(batches.epoch(0))
     assert batch.image.shape == (7, 60, 200, 3)
     for image, mask, i in zip(batch.image, batch.mask, batch.index, strict=True):

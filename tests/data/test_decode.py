@@ -19,11 +19,15 @@ def picture():
     return np.stack([4 * x, 6 * y, 255 - 2 * x - y], -1).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("suffix", "tolerance"), [("jpg", 6), ("jpeg", 6), ("png", 0), ("tif", 0), ("tiff", 0), ("bmp", 0),
-                                                   ("webp", 12)])
+@pytest.mark.parametrize(
+    ("suffix", "tolerance"),
+    [("jpg", 6), ("jpeg", 6), ("png", 0), ("tif", 0), ("tiff", 0), ("bmp", 0), ("webp", 12)],
+)
 def test_formats(tmp_path, picture, suffix, tolerance):
     path = tmp_path / f"ä b.{suffix}"  # a name that is not ASCII
-    Image.fromarray(picture).save(path, **({"quality": 97} if suffix in ("jpg", "jpeg", "webp") else {}))
+    Image.fromarray(picture).save(
+        path, **({"quality": 97} if suffix in ("jpg", "jpeg", "webp") else {})
+    )
     out = read_image(path)
     assert out.dtype == np.uint8 and out.shape == picture.shape
     assert np.abs(out.astype(int) - picture).mean() <= tolerance
@@ -38,7 +42,9 @@ def test_gif_palette_grey_and_alpha(tmp_path, picture):
     image.convert("L").save(tmp_path / "l.png")
     grey = read_image(tmp_path / "l.png")
     assert grey.shape == (40, 60, 3) and (grey[..., 0] == grey[..., 2]).all()
-    rgba = np.dstack([picture, np.zeros((40, 60), np.uint8)])  # fully transparent: alpha is dropped, not applied
+    rgba = np.dstack(
+        [picture, np.zeros((40, 60), np.uint8)]
+    )  # fully transparent: alpha is dropped, not applied
     Image.fromarray(rgba).save(tmp_path / "a.png")
     assert np.array_equal(read_image(tmp_path / "a.png"), picture)
     Image.fromarray(picture[..., 0]).convert("LA").save(tmp_path / "la.png")
@@ -76,7 +82,9 @@ def test_exif_orientation(tmp_path, picture, orientation):
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp"])
 def test_a_truncated_file_is_an_error_and_not_a_grey_half(tmp_path, picture, suffix):
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)).save(
+        path
+    )
     path.write_bytes(path.read_bytes()[:-200])
     for read in (read_image, read_mask):
         with pytest.raises(DecodeError, match=rf"a\.{suffix}: the file is cut off"):
@@ -84,18 +92,34 @@ def test_a_truncated_file_is_an_error_and_not_a_grey_half(tmp_path, picture, suf
 
 
 def test_a_header_that_promises_too_many_pixels(tmp_path):
-    chunks = [b"IHDR" + struct.pack(">IIBBBBB", 200_000, 200_000, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(b"\0" * 99), b"IEND"]
-    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks))
+    chunks = [
+        b"IHDR" + struct.pack(">IIBBBBB", 200_000, 200_000, 8, 0, 0, 0, 0),
+        b"IDAT" + zlib.compress(b"\0" * 99),
+        b"IEND",
+    ]
+    (tmp_path / "huge.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+            for chunk in chunks
+        )
+    )
     for read in (read_image, read_mask):
         with pytest.raises(DecodeError, match=r"huge\.png: has more pixels than can be decoded"):
             read(tmp_path / "huge.png")
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "0 bytes"), (b"hello, I am text\n" * 9, "holds text"),
-                                                (bytes(range(256)) * 9, "no image that can be read"),
-                                                (b"\x89PNG\r\n\x1a\n" + b"x" * 80 + b"IEND", "no image"),
-                                                (b"GIF89a" + b"\0" * 60, "no image"), (b"II*\0" + b"\xff" * 60, "TIFF|no image")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"hello, I am text\n" * 9, "holds text"),
+        (bytes(range(256)) * 9, "no image that can be read"),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 80 + b"IEND", "no image"),
+        (b"GIF89a" + b"\0" * 60, "no image"),
+        (b"II*\0" + b"\xff" * 60, "TIFF|no image"),
+    ],
+)
 def test_what_is_no_image_is_named(tmp_path, content, words):
     path = tmp_path / "odd.png"
     path.write_bytes(content)
@@ -113,7 +137,9 @@ class TestMasks:
     def test_grey_rgb_rgba_and_one_bit(self, tmp_path):
         Image.fromarray(self.mask).save(tmp_path / "grey.png")
         Image.fromarray(np.repeat(self.mask[..., None], 3, 2)).save(tmp_path / "rgb.png")
-        Image.fromarray(np.dstack([self.mask] * 3 + [np.full_like(self.mask, 255)])).save(tmp_path / "rgba.png")
+        Image.fromarray(np.dstack([self.mask] * 3 + [np.full_like(self.mask, 255)])).save(
+            tmp_path / "rgba.png"
+        )
         Image.fromarray(self.mask > 0).save(tmp_path / "bit.png")
         Image.fromarray(self.mask).save(tmp_path / "m.gif")
         tifffile.imwrite(tmp_path / "bool.tif", self.mask > 0, photometric="minisblack")
@@ -151,9 +177,13 @@ class TestMasks:
 
 
 def test_real_files_of_every_set(real):
-    for name, suffix, shape in (("Kvasir-SEG", "jpg", None),
-                                ("CVC-ClinicDB", "png", (288, 384)), ("CVC-ColonDB", "jpg", (500, 574)),
-                                ("ETIS-LaribPolypDB-first24", "webp", (966, 1225)), ("ISBI2012-EM", "png", (512, 512))):
+    for name, suffix, shape in (
+        ("Kvasir-SEG", "jpg", None),
+        ("CVC-ClinicDB", "png", (288, 384)),
+        ("CVC-ColonDB", "jpg", (500, 574)),
+        ("ETIS-LaribPolypDB-first24", "webp", (966, 1225)),
+        ("ISBI2012-EM", "png", (512, 512)),
+    ):
         for path in sorted((real / name / "images").iterdir())[:3]:
             mask_path = next((real / name / "masks").glob(f"{path.stem}.*"))
             image, mask = read_image(path), read_mask(mask_path)

@@ -27,8 +27,11 @@ def test_the_original_layout_and_val(tmp_path):
     for part, first in (("train", 0), ("val", 10), ("test", 20)):
         write_part(tmp_path / part, 2, first)
     dataset = open_dataset(tmp_path)
-    assert names(dataset) == {"train": ["frame000", "frame001"], "validation": ["frame010", "frame011"],
-                              "test": ["frame020", "frame021"]}
+    assert names(dataset) == {
+        "train": ["frame000", "frame001"],
+        "validation": ["frame010", "frame011"],
+        "test": ["frame020", "frame021"],
+    }
     with pytest.raises(UserError, match="divided already"):
         open_dataset(tmp_path, split="random-80-10-10")
 
@@ -49,7 +52,11 @@ def test_an_image_called_p1_is_not_the_mask_of_1(tmp_path):
     write(tmp_path / "images", ["1.jpg", "p1.jpg", "2.jpg"])
     write(tmp_path / "masks", ["1.png", "p1.png", "2.png"])
     items = [item for part in open_dataset(tmp_path).parts.values() for item in part]
-    assert {item.name: item.mask.name for item in items} == {"1": "1.png", "p1": "p1.png", "2": "2.png"}
+    assert {item.name: item.mask.name for item in items} == {
+        "1": "1.png",
+        "p1": "p1.png",
+        "2": "2.png",
+    }
 
 
 def test_no_mask_and_two_masks_name_the_file(tmp_path):
@@ -88,7 +95,10 @@ def test_own_lists_with_paths_comments_and_mistakes(tmp_path):
     (lists / "train.txt").write_text("# mine\nimages/frame000.png\nframe001.jpg\n\nframe002\n")
     (lists / "val.txt").write_text("frame003\n")
     dataset = open_dataset(tmp_path / "set", split=str(lists))
-    assert names(dataset) == {"train": ["frame000", "frame001", "frame002"], "validation": ["frame003"]}
+    assert names(dataset) == {
+        "train": ["frame000", "frame001", "frame002"],
+        "validation": ["frame003"],
+    }
     assert any("2 of 6 images are in no list" in note for note in dataset.notes)
     (lists / "test.txt").write_text("frame001\n")
     with pytest.raises(UserError, match=r"test\.txt: frame001 stands in train\.txt already"):
@@ -116,10 +126,18 @@ def test_a_known_name_says_where_it_looked(tmp_path):
 def test_groups_come_from_a_file_or_from_the_catalog(tmp_path):
     write(tmp_path / "CVC-ClinicDB" / "images", ["25.png", "26.png", "612.png"])
     write(tmp_path / "CVC-ClinicDB" / "masks", ["25.png", "26.png", "612.png"])
-    found = {item.name: item.group for part in open_dataset(tmp_path / "CVC-ClinicDB").parts.values() for item in part}
+    found = {
+        item.name: item.group
+        for part in open_dataset(tmp_path / "CVC-ClinicDB").parts.values()
+        for item in part
+    }
     assert found == {"25": "1", "26": "2", "612": "29"}
     (tmp_path / "CVC-ClinicDB" / "groups.csv").write_text("name,group\n25,patient A\n")
-    found = {item.name: item.group for part in open_dataset(tmp_path / "CVC-ClinicDB").parts.values() for item in part}
+    found = {
+        item.name: item.group
+        for part in open_dataset(tmp_path / "CVC-ClinicDB").parts.values()
+        for item in part
+    }
     assert found["25"] == "patient A"
 
 
@@ -129,7 +147,9 @@ def test_validation_is_held_out_of_train_where_a_split_has_none(tmp_path):
     dataset = load_dataset(tmp_path, data_root=tmp_path, split=None, hold_out=0.2)
     assert [len(dataset.parts[part]) for part in ("train", "validation", "test")] == [8, 2, 2]
     assert any("2 of 10 training images are held out" in note for note in dataset.notes)
-    assert names(dataset) == names(load_dataset(tmp_path, data_root=tmp_path, split=None, hold_out=0.2))
+    assert names(dataset) == names(
+        load_dataset(tmp_path, data_root=tmp_path, split=None, hold_out=0.2)
+    )
 
 
 def test_size_mismatch_tells_a_rotation():
@@ -140,15 +160,22 @@ def test_size_mismatch_tells_a_rotation():
     assert "is 20x10 pixels, its image a.jpg 60x40" in str(size_mismatch(item, (40, 60), (10, 20)))
 
 
-@pytest.mark.parametrize(("folder", "scheme", "counts"), [
-    ("Kvasir-SEG", "official-880-120", {"train": 880, "validation": 120}),
-    ("Kvasir-SEG", "effisegnet-800-100-100", {"train": 800, "validation": 100, "test": 100}),
-    ("Kvasir-SEG", "pranet-900-100", {"train": 900, "test": 100}),
-    ("CVC-ClinicDB", "pranet-550-62", {"train": 550, "test": 62}),
-    ("CVC-ClinicDB", "endoscene-patient-disjoint", {"train": 367, "validation": 123, "test": 122}),
-    ("CVC-ColonDB", "endoscene-patient-disjoint", {"train": 180, "validation": 60, "test": 60}),
-    ("CVC-ColonDB", "pranet-test-only", {"test": 380}),
-])
+@pytest.mark.parametrize(
+    ("folder", "scheme", "counts"),
+    [
+        ("Kvasir-SEG", "official-880-120", {"train": 880, "validation": 120}),
+        ("Kvasir-SEG", "effisegnet-800-100-100", {"train": 800, "validation": 100, "test": 100}),
+        ("Kvasir-SEG", "pranet-900-100", {"train": 900, "test": 100}),
+        ("CVC-ClinicDB", "pranet-550-62", {"train": 550, "test": 62}),
+        (
+            "CVC-ClinicDB",
+            "endoscene-patient-disjoint",
+            {"train": 367, "validation": 123, "test": 122},
+        ),
+        ("CVC-ColonDB", "endoscene-patient-disjoint", {"train": 180, "validation": 60, "test": 60}),
+        ("CVC-ColonDB", "pranet-test-only", {"test": 380}),
+    ],
+)
 def test_shipped_splits_fit_the_real_sets(real, folder, scheme, counts):
     dataset = open_dataset(real / folder, split=scheme)
     assert {part: len(items) for part, items in dataset.parts.items()} == counts

@@ -13,6 +13,7 @@ from medseg.errors import UserError
 @pytest.fixture
 def items(tmp_path):
     """Write masks and return their items."""
+
     def make(*masks):
         found = []
         for i, mask in enumerate(masks):
@@ -36,7 +37,10 @@ def values_of(coding, mask):
 
 def test_binary_255(items):
     coding = survey(items(blob(255), blob(0)))
-    assert (coding.kind, coding.classes) == ("binary-255", 2) and coding.text == "masks: 0/255 in 2 files"
+    assert (coding.kind, coding.classes) == (
+        "binary-255",
+        2,
+    ) and coding.text == "masks: 0/255 in 2 files"
     assert values_of(coding, blob(255)) == {0, 1}
 
 
@@ -44,7 +48,10 @@ def test_jpeg_noise_is_thresholded_at_127_and_said(items):
     noisy = blob(251)
     noisy[0, :9] = [1, 2, 3, 4, 5, 127, 128, 200, 254]
     coding = survey(items(noisy, blob(255)))
-    assert coding.kind == "binary-255" and "1 of them with values between, threshold 127" in coding.text
+    assert (
+        coding.kind == "binary-255"
+        and "1 of them with values between, threshold 127" in coding.text
+    )
     decoded = decode_mask(noisy, coding, name="x")
     assert decoded[0, :9].tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1]
 
@@ -69,7 +76,9 @@ def test_class_indices_with_ignore(items):
 
 def test_five_unexpected_values_name_the_file(items):
     mask = np.repeat(np.array([0, 50, 100, 150, 200], np.uint8), 8)[None].repeat(40, 0)
-    with pytest.raises(UserError, match=r"m1\.png: holds the values 0, 50, 100, 150, 200; expected 0 and 255"):
+    with pytest.raises(
+        UserError, match=r"m1\.png: holds the values 0, 50, 100, 150, 200; expected 0 and 255"
+    ):
         survey(items(blob(255), mask))
 
 
@@ -77,7 +86,9 @@ def test_all_empty_is_refused_some_empty_are_fine(items):
     with pytest.raises(UserError, match="no foreground in 2 masks"):
         survey(items(blob(0), blob(0)))
     assert survey(items(blob(0), blob(255))).classes == 2
-    assert survey(items(blob(0)), kind="binary-255").classes == 2  # a declared kind is taken at its word
+    assert (
+        survey(items(blob(0)), kind="binary-255").classes == 2
+    )  # a declared kind is taken at its word
 
 
 def test_an_index_beyond_the_classes_names_file_and_value(items):
@@ -111,8 +122,12 @@ def test_a_second_look_at_the_same_files_reads_none_of_them(tmp_path, monkeypatc
 def test_the_real_sets(real):
     from medseg.data.folder import pair
 
-    for name, kind, noisy in (("Kvasir-SEG", "binary-255", True), ("CVC-ClinicDB", "binary-255", True),
-                              ("CVC-ColonDB", "binary-255", False), ("ISBI2012-EM", "binary-255", False)):
+    for name, kind, noisy in (
+        ("Kvasir-SEG", "binary-255", True),
+        ("CVC-ClinicDB", "binary-255", True),
+        ("CVC-ColonDB", "binary-255", False),
+        ("ISBI2012-EM", "binary-255", False),
+    ):
         items, notes = pair(real / name)
         coding = survey(items[:: max(1, len(items) // 60)])
         assert (coding.kind, coding.classes) == (kind, 2)

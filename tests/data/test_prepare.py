@@ -18,13 +18,21 @@ from medseg.errors import UserError
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Kvasir-SEG as if published with 10 images, and a folder as distributed."""
-    monkeypatch.setitem(module.CATALOG, "kvasir-seg", replace(CATALOG["kvasir-seg"], images=10, split="random-80-10-10"))
+    monkeypatch.setitem(
+        module.CATALOG,
+        "kvasir-seg",
+        replace(CATALOG["kvasir-seg"], images=10, split="random-80-10-10"),
+    )
     write_part(tmp_path / "download" / "Kvasir-SEG", 10)
     return tmp_path / "download"
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
@@ -44,17 +52,27 @@ def test_folder_and_archives(small, tmp_path, kind):
     assert target == tmp_path / "out" / "PolypDataset" / "Kvasir-SEG"
     assert content(small) == before
     images = {path.name: path.read_bytes() for path in target.rglob("images/*")}
-    assert images == {path.name: path.read_bytes() for path in (small / "Kvasir-SEG" / "images").iterdir()}
-    assert json.loads((target / "dataset.json").read_text())["parts"] == {"train": 8, "validation": 1, "test": 1}
+    assert images == {
+        path.name: path.read_bytes() for path in (small / "Kvasir-SEG" / "images").iterdir()
+    }
+    assert json.loads((target / "dataset.json").read_text())["parts"] == {
+        "train": 8,
+        "validation": 1,
+        "test": 1,
+    }
     dataset = open_dataset("kvasir-seg", data_root=tmp_path / "out")
     assert dataset.split == "random-80-10-10-seed0" and len(dataset.parts["train"]) == 8
     assert open_dataset("kvasir-seg", data_root=tmp_path / "out", split=dataset.split) == dataset
-    assert [path.name for path in target.parent.iterdir()] == ["Kvasir-SEG"]  # nothing temporary stays
+    assert [path.name for path in target.parent.iterdir()] == [
+        "Kvasir-SEG"
+    ]  # nothing temporary stays
 
 
 def test_a_wrong_count_is_refused_and_leaves_nothing(small, tmp_path):
     next((small / "Kvasir-SEG" / "images").iterdir()).unlink()
-    with pytest.raises(UserError, match="has 9 images with masks, Kvasir-SEG was published with 10"):
+    with pytest.raises(
+        UserError, match="has 9 images with masks, Kvasir-SEG was published with 10"
+    ):
         prepare("kvasir-seg", small, out=tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.png"))
 
@@ -94,11 +112,14 @@ def test_wrong_sources(tmp_path, small):
 def test_every_data_set_is_described():
     for row in describe():
         assert row["licence"] and row["download"]
-        assert row["name"] == "synthetic" or (row["homepage"].startswith("http") and row["citation"] and row["images"])
+        assert row["name"] == "synthetic" or (
+            row["homepage"].startswith("http") and row["citation"] and row["images"]
+        )
 
 
 @pytest.mark.slow
 def test_real_kvasir(real, tmp_path):
     target = prepare("kvasir-seg", real / "Kvasir-SEG", out=tmp_path)
-    assert {p.name: sum(1 for _ in (p / "images").iterdir()) for p in target.iterdir() if p.is_dir()} == {
-        "train": 800, "validation": 100, "test": 100}
+    assert {
+        p.name: sum(1 for _ in (p / "images").iterdir()) for p in target.iterdir() if p.is_dir()
+    } == {"train": 800, "validation": 100, "test": 100}

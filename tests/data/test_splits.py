@@ -14,7 +14,11 @@ def test_a_random_split_is_a_partition_fixed_by_its_name():
     parts = random_split(NAMES, "random-80-10-10")
     assert [len(parts[part]) for part in ("train", "validation", "test")] == [80, 10, 10]
     assert sorted(itertools.chain(*parts.values())) == sorted(NAMES)
-    assert parts == random_split(NAMES[::-1], "random-80-10-10") == random_split(NAMES, "random-80-10-10-seed0")
+    assert (
+        parts
+        == random_split(NAMES[::-1], "random-80-10-10")
+        == random_split(NAMES, "random-80-10-10-seed0")
+    )
     assert parts != random_split(NAMES, "random-80-10-10-seed7")
     assert parts["test"][:3] == ["n15", "n31", "n40"]  # published once, never changed
 
@@ -29,7 +33,9 @@ def test_parts_without_a_share_are_absent():
     assert set(random_split(NAMES, "random-80-20-0")) == {"train", "validation"}
 
 
-@pytest.mark.parametrize("scheme", ["random-80-10", "random-80-10-20", "random-a-b-c", "random-80-10-10-7"])
+@pytest.mark.parametrize(
+    "scheme", ["random-80-10", "random-80-10-20", "random-a-b-c", "random-80-10-10-7"]
+)
 def test_wrong_shares(scheme):
     with pytest.raises(UserError, match="add up to 100"):
         random_split(NAMES, scheme)

@@ -32,18 +32,27 @@ def with_polyps(firsts) -> list[tuple[np.ndarray, np.ndarray]]:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[Path, dict, list[tuple[int, int]]]:
     out, calls = tmp_path_factory.mktemp("synthetic") / "set", []
-    facts = synthesize(out, images=30, size=SIZE, seed=3, progress=lambda done, total: calls.append((done, total)))
+    facts = synthesize(
+        out, images=30, size=SIZE, seed=3, progress=lambda done, total: calls.append((done, total))
+    )
     return out, facts, calls
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def pictures(folder: Path) -> dict[str, str]:
     """Digest of each image and mask, whichever part it lies in."""
-    return {f"{Path(name).parent.name}/{Path(name).name}": digest for name, digest in digests(folder).items() if "/" in name}
+    return {
+        f"{Path(name).parent.name}/{Path(name).name}": digest
+        for name, digest in digests(folder).items()
+        if "/" in name
+    }
 
 
 @pytest.mark.parametrize("size", [64, 97, 256])
@@ -70,8 +79,17 @@ def test_seed_sequence_and_frame_each_matter(other):
 
 
 def test_frames_of_a_sequence_are_near_duplicates():
-    views = np.array([[cv2.resize(scene(2, sequence, frame, SIZE)[0], (32, 32), interpolation=cv2.INTER_AREA).astype(float)
-                       for frame in (0, 1)] for sequence in range(12)])
+    views = np.array(
+        [
+            [
+                cv2.resize(
+                    scene(2, sequence, frame, SIZE)[0], (32, 32), interpolation=cv2.INTER_AREA
+                ).astype(float)
+                for frame in (0, 1)
+            ]
+            for sequence in range(12)
+        ]
+    )
     within = np.abs(views[:, 0] - views[:, 1]).mean((1, 2, 3))
     between = np.abs(views[:, None, 0] - views[None, :, 0]).mean((2, 3, 4))[~np.eye(12, dtype=bool)]
     assert within.min() > 0
@@ -89,7 +107,11 @@ def test_polyps_are_small_and_large(with_polyps):
 def test_an_eighth_of_the_sequences_has_no_polyp(firsts):
     empty = [sequence for sequence, (_, mask) in enumerate(firsts) if not mask.any()]
     assert SEQUENCES // 8 <= len(empty) <= SEQUENCES // 8 + 3
-    throughout = [sequence for sequence in empty if not any(scene(0, sequence, frame, SIZE)[1].any() for frame in (1, 2, 3))]
+    throughout = [
+        sequence
+        for sequence in empty
+        if not any(scene(0, sequence, frame, SIZE)[1].any() for frame in (1, 2, 3))
+    ]
     assert len(throughout) >= SEQUENCES // 8
 
 
@@ -98,7 +120,12 @@ def test_no_threshold_on_colour_finds_the_polyps(with_polyps):
     for image, mask in with_polyps:
         redness = image[..., 0] / (image.sum(2) + 1)
         for side in (redness, -redness, image.sum(2)):
-            scores.append(max(dice(side > level, mask) for level in np.quantile(side, np.linspace(0.5, 0.99, 12))))
+            scores.append(
+                max(
+                    dice(side > level, mask)
+                    for level in np.quantile(side, np.linspace(0.5, 0.99, 12))
+                )
+            )
     assert np.mean(np.max(np.reshape(scores, (-1, 3)), 1)) < 0.5
 
 
@@ -116,20 +143,35 @@ def test_polyps_differ_from_their_surroundings(with_polyps):
 
 def test_scenes_have_the_light_of_an_endoscope(firsts):
     images = [image for image, _ in firsts]
-    red, green, blue = np.concatenate([image[image.max(2) > 40] for image in images]).astype(float).mean(0)
+    red, green, blue = (
+        np.concatenate([image[image.max(2) > 40] for image in images]).astype(float).mean(0)
+    )
     assert red > 1.3 * green > 1.3 * blue  # mucosa
     assert np.mean([(image.min(2) > 225).any() for image in images]) > 0.4  # wet highlights
-    assert 0.3 < np.mean([image[0, -1].max() < 20 for image in images]) < 0.95  # a black border on some
+    assert (
+        0.3 < np.mean([image[0, -1].max() < 20 for image in images]) < 0.95
+    )  # a black border on some
 
 
 def test_layout_and_facts(written):
     out, facts, calls = written
-    assert sorted(path.name for path in out.iterdir()) == ["dataset.json", "groups.csv", "test", "train", "validation"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "dataset.json",
+        "groups.csv",
+        "test",
+        "train",
+        "validation",
+    ]
     counts, empty = {}, 0
     for part in ("train", "validation", "test"):
-        images, masks = sorted((out / part / "images").iterdir()), sorted((out / part / "masks").iterdir())
+        images, masks = (
+            sorted((out / part / "images").iterdir()),
+            sorted((out / part / "masks").iterdir()),
+        )
         assert [path.stem for path in images] == [path.stem for path in masks]
-        assert {path.suffix for path in images} == {".jpg"} and {path.suffix for path in masks} == {".png"}
+        assert {path.suffix for path in images} == {".jpg"} and {path.suffix for path in masks} == {
+            ".png"
+        }
         counts[part] = len(images)
         for image, mask in zip(images, masks, strict=True):
             pixels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
@@ -156,9 +198,14 @@ def test_no_sequence_is_in_two_parts(written):
     out = written[0]
     with open(out / "groups.csv", newline="") as file:
         groups = {row["name"]: row["group"] for row in csv.DictReader(file)}
-    parts = {part: {path.stem for path in (out / part / "images").iterdir()} for part in ("train", "validation", "test")}
+    parts = {
+        part: {path.stem for path in (out / part / "images").iterdir()}
+        for part in ("train", "validation", "test")
+    }
     assert set(groups) == set.union(*parts.values())
-    assert sum(len({groups[name] for name in names}) for names in parts.values()) == len(set(groups.values()))
+    assert sum(len({groups[name] for name in names}) for names in parts.values()) == len(
+        set(groups.values())
+    )
 
 
 def test_files_do_not_depend_on_workers_or_time(written, tmp_path):
@@ -186,7 +233,10 @@ def test_parts_hold_all_images_and_none_is_empty(images):
         assert counts["train"] / images == pytest.approx(0.7, abs=0.03)
 
 
-@pytest.mark.parametrize(("wrong", "word"), [({"images": 8}, "images 8"), ({"size": 63}, "size 63"), ({"seed": -1}, "seed -1")])
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [({"images": 8}, "images 8"), ({"size": 63}, "size 63"), ({"seed": -1}, "seed -1")],
+)
 def test_bad_arguments_are_refused_before_anything_is_written(tmp_path, wrong, word):
     with pytest.raises(UserError, match=word):
         synthesize(tmp_path / "set", **wrong)

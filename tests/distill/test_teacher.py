@@ -31,8 +31,13 @@ def network(name="unet", seed=0, **options):
 
 
 def teacher(given=TEACHER, **options):
-    return Teacher("somewhere", network(in_channels=given.channels, **options).requires_grad_(False), given,
-                   f"{given} {options}", "fp32")
+    return Teacher(
+        "somewhere",
+        network(in_channels=given.channels, **options).requires_grad_(False),
+        given,
+        f"{given} {options}",
+        "fp32",
+    )
 
 
 def picture(height, width, seed=0):
@@ -57,7 +62,9 @@ def test_another_size_is_what_the_predictor_does_with_the_students_picture():
     one, image = teacher(given), picture(64, 64)
     seen = one.adapt(as_student(image), STUDENT)
     assert seen.shape == (1, 3, 96, 128)
-    rounded = normalise(torch.from_numpy(fit_image(image, given.size, "square"))[None], *given.constants(CPU))  # to whole values
+    rounded = normalise(
+        torch.from_numpy(fit_image(image, given.size, "square"))[None], *given.constants(CPU)
+    )  # to whole values
     assert (seen - rounded).abs().max() < 1 / 255 / min(TEACHER.std)
     logits, _ = one.look(as_student(image), STUDENT)
     assert logits.shape == (1, 2, 64, 64)
@@ -74,7 +81,9 @@ def test_grey_and_colour(ours, theirs):
     raw = (raw * luma[:, None, None]).sum(1, keepdim=True).expand(1, theirs, 64, 64)
     mean, std = given(theirs).constants(CPU)
     seen = teacher(given(theirs)).adapt(as_student(image, given(ours)), given(ours))
-    torch.testing.assert_close(seen, (raw - mean[:, None, None]) / std[:, None, None], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        seen, (raw - mean[:, None, None]) / std[:, None, None], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_an_ensemble_is_the_mean_of_probabilities():
@@ -83,7 +92,9 @@ def test_an_ensemble_is_the_mean_of_probabilities():
     assert together([a]) is a
 
 
-@pytest.mark.parametrize("name", ["kl", "mse", "cwd", "dist", "boundary", "attention", "cwd-features"])
+@pytest.mark.parametrize(
+    "name", ["kl", "mse", "cwd", "dist", "boundary", "attention", "cwd-features"]
+)
 def test_a_student_that_is_its_teacher_learns_nothing(name):
     one = teacher(STUDENT)
     lessons = Lessons([one], one.network, STUDENT, kd=name, temperature=1.0)
@@ -101,7 +112,11 @@ def test_pairs_are_the_last_maps_of_each_common_stride_without_their_padding():
     student, other = network(), network("resunetpp", base_channels=16)
     pairs = pair_features(student, other, (torch.zeros(1, 3, 40, 40), torch.zeros(1, 3, 80, 72)))
     assert [(pair.stride, pair.student, pair.teacher) for pair in pairs] == [
-        (2, "decoder1", "pyramid"), (4, "decoder2", "decoder1"), (8, "decoder3", "decoder2"), (16, "middle", "bridge")]
+        (2, "decoder1", "pyramid"),
+        (4, "decoder2", "decoder1"),
+        (8, "decoder3", "decoder2"),
+        (16, "middle", "bridge"),
+    ]
     assert pairs[-1].channels == (64, 125 // 5 * 5) or pairs[-1].channels[0] == 64
     assert pairs[0].shown == ((20, 20), (40, 36))
     assert pairs[-1].shown == ((3, 3), (5, 5))
@@ -117,11 +132,21 @@ def test_one_pass_gives_what_several_do():
 
 
 def test_maps_follow_their_images():
-    strength = Augment(scale=(0.5, 2.0), translate=0.3, rotate=180, brightness=0, contrast=0, saturation=0, hue=0)
+    strength = Augment(
+        scale=(0.5, 2.0), translate=0.3, rotate=180, brightness=0, contrast=0, saturation=0, hue=0
+    )
     image = torch.from_numpy(np.stack([picture(48, 56, seed) for seed in range(6)]))
     p = sample(strength, 3, 1, name_keys([str(i) for i in range(6)]))
     mean, std = torch.zeros(3), torch.ones(3)
-    moved_image, _ = augment(image, torch.zeros(6, 48, 56, dtype=torch.uint8), p, strength, size=(40, 40), mean=mean, std=std)
+    moved_image, _ = augment(
+        image,
+        torch.zeros(6, 48, 56, dtype=torch.uint8),
+        p,
+        strength,
+        size=(40, 40),
+        mean=mean,
+        std=std,
+    )
     maps = follow(image.permute(0, 3, 1, 2) / 255, p, strength, source=(48, 56), size=(40, 40))
     torch.testing.assert_close(maps, moved_image, atol=1e-4, rtol=1e-4)
     still = follow(maps, neutral(6), strength, source=(40, 40), size=(40, 40))
@@ -146,13 +171,17 @@ def test_cached_answers_are_those_of_an_image_without_augmentation(items, tmp_pa
     for i in range(5):
         image = as_student(picture(64, 64, i))
         expected = together([one.look(image, STUDENT)[0] for one in both])[0]
-        torch.testing.assert_close(torch.from_numpy(np.array(cached[i])).float(), expected, atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            torch.from_numpy(np.array(cached[i])).float(), expected, atol=1e-3, rtol=0
+        )
 
 
 def test_the_cache_is_kept_by_content(items, tmp_path, monkeypatch):
     folder, asked = tmp_path / "cache", []
     answer = Teacher.answer
-    monkeypatch.setattr(Teacher, "answer", lambda self, *rest: asked.append(1) or answer(self, *rest))
+    monkeypatch.setattr(
+        Teacher, "answer", lambda self, *rest: asked.append(1) or answer(self, *rest)
+    )
 
     def ask(one, student=STUDENT):
         asked.clear()
@@ -164,11 +193,15 @@ def test_the_cache_is_kept_by_content(items, tmp_path, monkeypatch):
     assert ask(teacher(), Input((32, 32), "square", 3, 16, STUDENT.mean, STUDENT.std))[1]
     items[0].image.write_bytes(items[1].image.read_bytes())
     again, computed = ask(teacher())
-    assert computed and np.array_equal(again[0], first[1]) and not np.array_equal(again[0], first[0])
+    assert (
+        computed and np.array_equal(again[0], first[1]) and not np.array_equal(again[0], first[0])
+    )
 
 
 def test_cached_logits_land_where_the_students_image_is():
-    """A letterboxed teacher and a stretched student, and the other way round: a mark in the image stays with its image."""
+    """A letterboxed teacher and a stretched student, and the other way round: a mark in the image
+    stays with its image.
+    """
     wide = Input((64, 64), "letterbox", 3, 16, TEACHER.mean, TEACHER.std)
     inside = torch.zeros(1, 1, 64, 64)
     inside[:, :, 16:48] = 1  # where a picture of 50x100 lies in the letterbox

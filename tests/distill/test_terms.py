@@ -16,7 +16,10 @@ T = 3.0
 
 def case(classes=3, seed=0, size=(6, 9)):
     generator = torch.Generator().manual_seed(seed)
-    return tuple(2 * torch.randn(2, classes, *size, generator=generator, dtype=torch.float64) for _ in range(2))
+    return tuple(
+        2 * torch.randn(2, classes, *size, generator=generator, dtype=torch.float64)
+        for _ in range(2)
+    )
 
 
 def probabilities(values, temperature):
@@ -43,26 +46,44 @@ def mean(values):
 @pytest.mark.parametrize("classes", [2, 4])
 def test_kl(classes):
     s, t = case(classes)
-    slow = mean(divergence(a, b, T) for i in range(2) for a, b in zip(pixels(s[i]), pixels(t[i]), strict=True)) * T**2
+    slow = (
+        mean(
+            divergence(a, b, T)
+            for i in range(2)
+            for a, b in zip(pixels(s[i]), pixels(t[i]), strict=True)
+        )
+        * T**2
+    )
     assert kl(s, t, temperature=T).item() == pytest.approx(slow, rel=1e-12)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_kl_is_the_original_toolkits_times_the_number_of_classes(classes):
     s, t = case(classes)
-    original = F.kl_div((s / T).log_softmax(1), (t / T).softmax(1), reduction="none").mean() * T**2  # its default "mean"
+    original = (
+        F.kl_div((s / T).log_softmax(1), (t / T).softmax(1), reduction="none").mean() * T**2
+    )  # its default "mean"
     assert kl(s, t, temperature=T).item() == pytest.approx(classes * original.item(), rel=1e-12)
 
 
 def test_mse():
     s, t = case()
-    slow = mean((a - b) ** 2 for a, b in zip(s.flatten().tolist(), t.flatten().tolist(), strict=True))
+    slow = mean(
+        (a - b) ** 2 for a, b in zip(s.flatten().tolist(), t.flatten().tolist(), strict=True)
+    )
     assert mse(s, t).item() == pytest.approx(slow, rel=1e-12)
 
 
 def test_cwd():
     s, t = case()
-    slow = mean(divergence(s[i, k].flatten().tolist(), t[i, k].flatten().tolist(), T) for i in range(2) for k in range(3)) * T**2
+    slow = (
+        mean(
+            divergence(s[i, k].flatten().tolist(), t[i, k].flatten().tolist(), T)
+            for i in range(2)
+            for k in range(3)
+        )
+        * T**2
+    )
     assert cwd(s, t, temperature=T).item() == pytest.approx(slow, rel=1e-12)
 
 
@@ -70,14 +91,20 @@ def pearson(a, b):
     """With the shared pattern of `dist`."""
     a, b = [x - mean(a) for x in a], [x - mean(b) for x in b]
     covariance = mean(x * y for x, y in zip(a, b, strict=True))
-    return (covariance + SHARED) / math.sqrt((mean(x * x for x in a) + SHARED) * (mean(x * x for x in b) + SHARED))
+    return (covariance + SHARED) / math.sqrt(
+        (mean(x * x for x in a) + SHARED) * (mean(x * x for x in b) + SHARED)
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_dist(classes):
     s, t = case(classes)
     p, q = ([[probabilities(each, T) for each in pixels(x[i])] for i in range(2)] for x in (s, t))
-    across = mean(pearson([each[k] for each in p[i]], [each[k] for each in q[i]]) for i in range(2) for k in range(classes))
+    across = mean(
+        pearson([each[k] for each in p[i]], [each[k] for each in q[i]])
+        for i in range(2)
+        for k in range(classes)
+    )
     within = mean(pearson(a, b) for i in range(2) for a, b in zip(p[i], q[i], strict=True))
     slow = (1 - across + (1 - within if classes > 2 else 0)) * T**2
     assert dist(s, t, temperature=T).item() == pytest.approx(slow, rel=1e-9)
@@ -103,7 +130,10 @@ def test_boundary(size):
     for i in range(2):
         weights = slow_weights(t[i])
         torch.testing.assert_close(edge_weights(t)[i], weights)
-        each = torch.tensor([divergence(a, b, T) for a, b in zip(pixels(s[i]), pixels(t[i]), strict=True)], dtype=torch.float64)
+        each = torch.tensor(
+            [divergence(a, b, T) for a, b in zip(pixels(s[i]), pixels(t[i]), strict=True)],
+            dtype=torch.float64,
+        )
         per_image.append((weights.flatten() * each).sum().item() / weights.sum().item())
     assert boundary(s, t, temperature=T).item() == pytest.approx(mean(per_image) * T**2, rel=1e-9)
 
@@ -133,7 +163,9 @@ def test_attention():
     assert attention(s, t).item() == pytest.approx(mean(slow), rel=1e-12)
     larger = at_size(t, (12, 18))
     energy = larger.square().mean(1, keepdim=True)
-    assert attention(s, larger).item() == pytest.approx(attention(s, at_size(energy, (6, 9)).sqrt()).item())
+    assert attention(s, larger).item() == pytest.approx(
+        attention(s, at_size(energy, (6, 9)).sqrt()).item()
+    )
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -152,7 +184,7 @@ def test_any_other_student_has_a_positive_loss_and_a_gradient_that_lowers_it(nam
     s, t = case(3, size=(16, 24))
     s.requires_grad_()
     loss = TERMS[name](s, t)
-    gradient, = torch.autograd.grad(loss, s)
+    (gradient,) = torch.autograd.grad(loss, s)
     assert loss.item() > 0
     step = 1e-4 * gradient / gradient.norm()
     with torch.no_grad():
@@ -162,7 +194,10 @@ def test_any_other_student_has_a_positive_loss_and_a_gradient_that_lowers_it(nam
 @pytest.mark.parametrize("name", TERMS)
 def test_flat_and_extreme_maps_have_finite_losses_and_gradients(name):
     flat = torch.zeros(2, 2, 8, 8)
-    sharp = torch.where(torch.arange(8) > 3, 200.0, -200.0).expand(2, 2, 8, 8) * torch.tensor([1.0, -1.0])[:, None, None]
+    sharp = (
+        torch.where(torch.arange(8) > 3, 200.0, -200.0).expand(2, 2, 8, 8)
+        * torch.tensor([1.0, -1.0])[:, None, None]
+    )
     for student, teacher in ((flat, sharp), (sharp, flat), (sharp, -sharp), (flat, flat)):
         student = student.clone().requires_grad_()
         loss = TERMS[name](student, teacher)
@@ -188,7 +223,11 @@ def test_a_batch_is_the_mean_of_its_shards(name):
 def test_two_classes_have_no_relation_between_them():
     s, t = case(2)
     p, q = ((x / T).softmax(1) for x in (s, t))
-    alone = 1 - mean(pearson(p[i, k].flatten().tolist(), q[i, k].flatten().tolist()) for i in range(2) for k in range(2))
+    alone = 1 - mean(
+        pearson(p[i, k].flatten().tolist(), q[i, k].flatten().tolist())
+        for i in range(2)
+        for k in range(2)
+    )
     assert dist(s, t, temperature=T).item() == pytest.approx(alone * T**2, rel=1e-9)
 
 
@@ -196,7 +235,11 @@ def test_expressions():
     assert parse_kd("kl+0.5*cwd") == [(1.0, "kl"), (0.5, "cwd")]
     assert parse_kd("attention + 2*cwd-features") == [(1.0, "attention"), (2.0, "cwd-features")]
     assert LOGIT_TERMS.keys() | FEATURE_TERMS.keys() == TERMS.keys()
-    for text, words in (("kll", "unknown distillation term 'kll', did you mean kl"), ("kl+kl", "kl appears twice"),
-                        ("", "--kd '': a term is missing"), ("-1*kl", "the weight '-1' is not a number above 0")):
+    for text, words in (
+        ("kll", "unknown distillation term 'kll', did you mean kl"),
+        ("kl+kl", "kl appears twice"),
+        ("", "--kd '': a term is missing"),
+        ("-1*kl", "the weight '-1' is not a number above 0"),
+    ):
         with pytest.raises(UserError, match=words.replace("*", r"\*")):
             parse_kd(text)

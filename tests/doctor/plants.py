@@ -6,7 +6,11 @@ from PIL import Image
 
 from conftest import scene, write_part
 
-SEVERAL = np.array([[[0, 0, 0], [200, 30, 30]], [[30, 200, 30], [30, 30, 200]]], np.uint8).repeat(30, 0).repeat(30, 1)
+SEVERAL = (
+    np.array([[[0, 0, 0], [200, 30, 30]], [[30, 200, 30], [30, 30, 200]]], np.uint8)
+    .repeat(30, 0)
+    .repeat(30, 1)
+)
 
 
 def clean(root):
@@ -48,7 +52,9 @@ def unpaired(root):
 
 def size_mismatch(root):
     mask = read(mask_of(root, 3))
-    cv2.imwrite(str(mask_of(root, 3)), cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
+    cv2.imwrite(
+        str(mask_of(root, 3)), cv2.resize(mask, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    )
     cv2.imwrite(str(mask_of(root, 4)), np.pad(read(mask_of(root, 4)), ((0, 9), (0, 0))))
     return {"frame003", "frame004"}
 
@@ -58,12 +64,16 @@ def rotated(root):
     exif[0x0112] = 6  # to be shown turned clockwise
     image, mask = read(image_of(root, 1)), read(mask_of(root, 1))
     options = {"quality": 98, "subsampling": 0}
-    Image.fromarray(np.rot90(image[..., ::-1]).copy()).save(image_of(root, 1).with_suffix(".jpg"), exif=exif, **options)
+    Image.fromarray(np.rot90(image[..., ::-1]).copy()).save(
+        image_of(root, 1).with_suffix(".jpg"), exif=exif, **options
+    )
     image_of(root, 1).unlink()
     cv2.imwrite(str(mask_of(root, 1)), np.rot90(mask))
     exif[0x0112] = 3
     image = read(image_of(root, 6))
-    Image.fromarray(image[::-1, ::-1, ::-1].copy()).save(image_of(root, 6).with_suffix(".jpg"), exif=exif, **options)
+    Image.fromarray(image[::-1, ::-1, ::-1].copy()).save(
+        image_of(root, 6).with_suffix(".jpg"), exif=exif, **options
+    )
     image_of(root, 6).unlink()
     return {"frame001", "frame006"}
 
@@ -75,9 +85,14 @@ def values(root):
     residue[:20] = np.maximum(residue[:20], 11)
     cv2.imwrite(str(mask_of(root, 3)), residue)
     small = np.zeros_like(read(mask_of(root, 4)))
-    cv2.imwrite(str(mask_of(root, 4)), cv2.circle(small, (30, 30), 4, 127, -1))  # below the threshold, and 1 % of the image
+    cv2.imwrite(
+        str(mask_of(root, 4)), cv2.circle(small, (30, 30), 4, 127, -1)
+    )  # below the threshold, and 1 % of the image
     cv2.imwrite(str(mask_of(root, 5)), read(mask_of(root, 5)) // 85)  # 0 and 3
-    cv2.imwrite(str(mask_of(root, 6)), cv2.resize(SEVERAL, read(mask_of(root, 6)).shape[::-1], interpolation=cv2.INTER_NEAREST))
+    cv2.imwrite(
+        str(mask_of(root, 6)),
+        cv2.resize(SEVERAL, read(mask_of(root, 6)).shape[::-1], interpolation=cv2.INTER_NEAREST),
+    )
     return {f"frame{index:03}" for index in range(1, 7)}
 
 
@@ -86,7 +101,9 @@ def ringing(root):
     cv2.imwrite(str(mask_of(root, 1).with_suffix(".jpg")), mask, [cv2.IMWRITE_JPEG_QUALITY, 80])
     mask_of(root, 1).unlink()
     coded = cv2.imencode(".jpg", read(mask_of(root, 2)), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    cv2.imwrite(str(mask_of(root, 2)), cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))  # the format does not tell any more
+    cv2.imwrite(
+        str(mask_of(root, 2)), cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)
+    )  # the format does not tell any more
     return {"frame001", "frame002"}
 
 
@@ -133,7 +150,9 @@ def dark(root):
 
 
 def duplicate(root):
-    Image.open(image_of(root, 1)).save(image_of(root, 7), compress_level=1)  # other bytes, the same pixels
+    Image.open(image_of(root, 1)).save(
+        image_of(root, 7), compress_level=1
+    )  # other bytes, the same pixels
     mask_of(root, 7).write_bytes(mask_of(root, 1).read_bytes())
     return {"frame007"}
 
@@ -153,7 +172,10 @@ def leak(root):
 
 def aspect(root):
     cv2.imwrite(str(image_of(root, 4)), read(image_of(root, 4))[24:39])
-    cv2.imwrite(str(mask_of(root, 4)), cv2.circle(np.zeros((15, read(image_of(root, 4)).shape[1]), np.uint8), (30, 7), 5, 255, -1))
+    cv2.imwrite(
+        str(mask_of(root, 4)),
+        cv2.circle(np.zeros((15, read(image_of(root, 4)).shape[1]), np.uint8), (30, 7), 5, 255, -1),
+    )
     return {"frame004"}
 
 
@@ -170,6 +192,22 @@ def mislabelled(root):
     return {"frame004", "frame005"}
 
 
-PLANTS = {"MS001": unreadable, "MS002": unpaired, "MS003": size_mismatch, "MS004": rotated, "MS005": values, "MS006": ringing,
-          "MS007": dithered, "MS008": inverted, "MS009": empty, "MS010": full, "MS011": specks, "MS012": dark,
-          "MS013": duplicate, "MS014": leak, "MS015": aspect, "MS016": channels, "MS017": mislabelled}
+PLANTS = {
+    "MS001": unreadable,
+    "MS002": unpaired,
+    "MS003": size_mismatch,
+    "MS004": rotated,
+    "MS005": values,
+    "MS006": ringing,
+    "MS007": dithered,
+    "MS008": inverted,
+    "MS009": empty,
+    "MS010": full,
+    "MS011": specks,
+    "MS012": dark,
+    "MS013": duplicate,
+    "MS014": leak,
+    "MS015": aspect,
+    "MS016": channels,
+    "MS017": mislabelled,
+}

@@ -23,17 +23,31 @@ def test_exit_codes_table_list_and_json(tmp_path, capsys):
     assert len(lines) == 2 and lines[0].startswith(f"{root}/masks/frame004.png: MS011 ")
     assert main(["data", "check", str(root), "--json", "--fix", str(tmp_path / "out")]) == 1
     report = json.loads(capsys.readouterr().out)
-    assert {"images", "classes", "foreground_shares", "sizes", "mean", "deviation", "found", "findings", "fixed"} <= report.keys()
+    assert {
+        "images",
+        "classes",
+        "foreground_shares",
+        "sizes",
+        "mean",
+        "deviation",
+        "found",
+        "findings",
+        "fixed",
+    } <= report.keys()
     assert report["found"][0]["count"] == len(report["findings"]) == 2
     assert main(["data", "check", str(root), "--ignore", "MS009, MS011"]) == 0
 
 
-@pytest.mark.parametrize(("words", "line"), [
-    (["SET", "--ignore", "MS0011"], "unknown code 'MS0011', did you mean MS011?"),
-    (["SET", "--split", "nonsense"], "--split nonsense: unknown"),
-    (["nowhere"], "--data nowhere: no such folder"),
-    (["SET/images"], "expected the folders images and masks"),
-    (["SET", "--fix", "SET/out"], "lies inside the data set")])
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["SET", "--ignore", "MS0011"], "unknown code 'MS0011', did you mean MS011?"),
+        (["SET", "--split", "nonsense"], "--split nonsense: unknown"),
+        (["nowhere"], "--data nowhere: no such folder"),
+        (["SET/images"], "expected the folders images and masks"),
+        (["SET", "--fix", "SET/out"], "lies inside the data set"),
+    ],
+)
 def test_wrong_use_is_one_line(tmp_path, capsys, words, line):
     root = clean(tmp_path / "set")
     assert main(["data", "check", *(word.replace("SET", str(root)) for word in words)]) == 2
@@ -43,7 +57,9 @@ def test_wrong_use_is_one_line(tmp_path, capsys, words, line):
 
 def test_progress_counts_every_pair(tmp_path):
     calls = []
-    check(clean(tmp_path / "set"), progress=lambda done, total: calls.append((done, total)), workers=2)
+    check(
+        clean(tmp_path / "set"), progress=lambda done, total: calls.append((done, total)), workers=2
+    )
     assert calls == [(done, 10) for done in range(1, 11)]
 
 
@@ -54,8 +70,11 @@ def counts(folder, **options):
 
 def pairs_of(report, code):
     """Names of the findings of a code, with the name of the image that their text points to."""
-    return {(finding["name"], finding["text"].split(".")[0].rsplit("/", 1)[-1]) for finding in report["findings"]
-            if finding["code"] == code}
+    return {
+        (finding["name"], finding["text"].split(".")[0].rsplit("/", 1)[-1])
+        for finding in report["findings"]
+        if finding["code"] == code
+    }
 
 
 def test_etis_and_isbi(real):
@@ -69,7 +88,15 @@ def test_etis_and_isbi(real):
 def test_colondb_has_the_duplicates_its_readme_lists_and_eight_more(real):
     found, report = counts(real / "CVC-ColonDB")
     assert found["MS013"] == 34
-    listed = {("147", "98"), ("148", "99"), ("139", "108"), ("198", "183"), ("203", "190"), ("271", "264"), ("272", "265")}
+    listed = {
+        ("147", "98"),
+        ("148", "99"),
+        ("139", "108"),
+        ("198", "183"),
+        ("203", "190"),
+        ("271", "264"),
+        ("272", "265"),
+    }
     repeated = {(str(n), str(242 + (n - 242) % 3)) for n in range(245, 264)}
     more = {("289", "276"), *((str(n), str(n - 20)) for n in range(294, 301))}
     assert pairs_of(report, "MS013") == listed | repeated | more
@@ -87,4 +114,7 @@ def test_clinicdb_masks_hold_other_values(real):
 def test_kvasir_masks_are_jpeg(real):
     found, report = counts(real / "Kvasir-SEG")
     assert found["MS006"] == 1000 and report["sizes"]["distinct"] == 333
-    assert report["sizes"]["width"][::2] == [332, 1920] and report["sizes"]["height"][::2] == [352, 1072]
+    assert report["sizes"]["width"][::2] == [332, 1920] and report["sizes"]["height"][::2] == [
+        352,
+        1072,
+    ]

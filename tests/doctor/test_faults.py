@@ -1,4 +1,6 @@
-"""Each planted fault is found by its code at its file and nowhere else; in a clean set nothing is found."""
+"""Each planted fault is found by its code at its file and nowhere else; in a clean set nothing is
+found.
+"""
 
 import re
 from pathlib import Path
@@ -50,7 +52,9 @@ def test_a_set_that_is_inverted_as_a_whole_is_one_finding(tmp_path):
     root = clean(tmp_path / "set")
     all_inverted(root)
     [finding] = check(root)["findings"]
-    assert (finding["code"], finding["name"]) == ("MS008", "") and "10 of 10 masks" in finding["text"]
+    assert (finding["code"], finding["name"]) == ("MS008", "") and "10 of 10 masks" in finding[
+        "text"
+    ]
 
 
 def test_codings_are_those_of_most_masks_unless_declared(tmp_path):
@@ -59,7 +63,9 @@ def test_codings_are_those_of_most_masks_unless_declared(tmp_path):
         cv2.imwrite(str(mask_of(root, index)), read(mask_of(root, index)) // 255)
     assert check(root)["mask_kind"] == "binary-01"
     assert found(root) == {("MS005", "frame008"), ("MS005", "frame009")}  # 255 would be ignored
-    assert found(root, mask_kind="binary-255") == {("MS005", f"frame{index:03}") for index in range(8)}
+    assert found(root, mask_kind="binary-255") == {
+        ("MS005", f"frame{index:03}") for index in range(8)
+    }
 
 
 def test_class_indices_with_ignored_pixels(tmp_path):
@@ -83,7 +89,9 @@ def test_masks_of_0_and_255_only_may_hold_nothing_but_ignored_pixels(tmp_path):
     assert check(root)["mask_kind"] == "index" and found(root) == set()
 
 
-@pytest.mark.parametrize(("count", "highest"), [(4, 11), (7, 90)])  # few with a small value, or many with one no index has
+@pytest.mark.parametrize(
+    ("count", "highest"), [(4, 11), (7, 90)]
+)  # few with a small value, or many with one no index has
 def test_small_values_beside_255_are_noise_in_a_set_of_0_and_255(tmp_path, count, highest):
     root = clean(tmp_path / "set")
     for index in range(count):
@@ -92,7 +100,9 @@ def test_small_values_beside_255_are_noise_in_a_set_of_0_and_255(tmp_path, count
         mask[0, 0] = highest if index == 0 else 11
         cv2.imwrite(str(mask_of(root, index)), mask)
     report = check(root)
-    assert {(f["code"], f["name"]) for f in report["findings"]} == {("MS005", f"frame{index:03}") for index in range(count)}
+    assert {(f["code"], f["name"]) for f in report["findings"]} == {
+        ("MS005", f"frame{index:03}") for index in range(count)
+    }
     assert report["classes"][1]["masks"] == 10
 
 
@@ -100,9 +110,19 @@ def test_small_values_beside_255_are_noise_in_a_set_of_0_and_255(tmp_path, count
 def test_a_soft_edge_is_not_ringing(tmp_path, sigma):
     root = clean(tmp_path / "set")
     for index in range(3):
-        cv2.imwrite(str(mask_of(root, index)), cv2.resize(soft(read(mask_of(root, index)), sigma), None, fx=8, fy=8,
-                                                          interpolation=cv2.INTER_LINEAR))
-        cv2.imwrite(str(image_of(root, index)), cv2.resize(read(image_of(root, index)), None, fx=8, fy=8))
+        cv2.imwrite(
+            str(mask_of(root, index)),
+            cv2.resize(
+                soft(read(mask_of(root, index)), sigma),
+                None,
+                fx=8,
+                fy=8,
+                interpolation=cv2.INTER_LINEAR,
+            ),
+        )
+        cv2.imwrite(
+            str(image_of(root, index)), cv2.resize(read(image_of(root, index)), None, fx=8, fy=8)
+        )
     assert {code for code, _ in found(root)} == {"MS005"}
 
 
@@ -127,8 +147,10 @@ def test_a_leak_by_lists_and_a_listed_image_that_is_missing(tmp_path):
     (lists / "train.txt").write_text("frame000\nframe007\nframe099\n")
     (lists / "test.txt").write_text("frame001\nframe002\n")
     report = check(root, split=str(lists))
-    assert {(f["code"], f["part"], f["name"]) for f in report["findings"]} == {("MS014", "train", "frame007"),
-                                                                              ("MS002", "train", "frame099")}
+    assert {(f["code"], f["part"], f["name"]) for f in report["findings"]} == {
+        ("MS014", "train", "frame007"),
+        ("MS002", "train", "frame099"),
+    }
     assert report["parts"] == {"train": 2, "test": 2} and report["split"] == "lists"
 
 
@@ -139,5 +161,7 @@ def test_a_part_without_masks_does_not_stop_the_others(tmp_path, part):
     for mask in (root / part / "masks").iterdir():
         mask.unlink()
     (root / part / "masks").rmdir()
-    assert {(code, name[:6]) for code, name in found(root)} == {("MS002", "frame1" if part == "validation" else "frame2"),
-                                                               ("MS014", "frame0")}
+    assert {(code, name[:6]) for code, name in found(root)} == {
+        ("MS002", "frame1" if part == "validation" else "frame2"),
+        ("MS014", "frame0"),
+    }

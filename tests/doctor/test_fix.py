@@ -21,7 +21,11 @@ JUDGED = {"MS009", "MS010", "MS012", "MS015"}  # only the owner of the data can 
 
 
 def content(root):
-    return {str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def planted(tmp_path, code):
@@ -40,15 +44,25 @@ def test_in_the_copy_nothing_is_found_but_what_is_to_be_judged(tmp_path, code):
     again = {finding["code"] for finding in check(out)["findings"]}
     assert again == ({code} if code in JUDGED else set())
     rows = read_csv(out / "fixes.csv")
-    assert {(row["code"], row["name"]) for row in rows} == {(f["code"], f["name"]) for f in report["findings"]}
+    assert {(row["code"], row["name"]) for row in rows} == {
+        (f["code"], f["name"]) for f in report["findings"]
+    }
     assert {row["what"] == KEPT for row in rows} == {code in JUDGED}
     assert report["fixed"]["written"] + report["fixed"]["left_out"] >= 10
 
 
-@pytest.mark.parametrize(("code", "names", "least"), [
-    ("MS003", ["frame003"], 1), ("MS004", ["frame001", "frame006"], 1), ("MS005", ["frame001", "frame002", "frame003"], 1),
-    ("MS006", ["frame001", "frame002"], 0.99), ("MS007", ["frame004"], 0.95), ("MS008", ["frame004"], 1),
-    ("MS011", ["frame004", "frame005"], 1)])
+@pytest.mark.parametrize(
+    ("code", "names", "least"),
+    [
+        ("MS003", ["frame003"], 1),
+        ("MS004", ["frame001", "frame006"], 1),
+        ("MS005", ["frame001", "frame002", "frame003"], 1),
+        ("MS006", ["frame001", "frame002"], 0.99),
+        ("MS007", ["frame004"], 0.95),
+        ("MS008", ["frame004"], 1),
+        ("MS011", ["frame004", "frame005"], 1),
+    ],
+)
 def test_a_repaired_mask_is_what_it_was_before_the_fault(tmp_path, code, names, least):
     before, out, _ = planted(tmp_path, code)
     for name in names:
@@ -58,8 +72,17 @@ def test_a_repaired_mask_is_what_it_was_before_the_fault(tmp_path, code, names, 
         assert dice >= least
 
 
-@pytest.mark.parametrize(("code", "gone"), [
-    ("MS001", {1, 2, 3}), ("MS002", {1, 2, 5}), ("MS003", {4}), ("MS005", {4, 5, 6}), ("MS013", {7}), ("MS017", set())])
+@pytest.mark.parametrize(
+    ("code", "gone"),
+    [
+        ("MS001", {1, 2, 3}),
+        ("MS002", {1, 2, 5}),
+        ("MS003", {4}),
+        ("MS005", {4, 5, 6}),
+        ("MS013", {7}),
+        ("MS017", set()),
+    ],
+)
 def test_what_cannot_be_used_is_left_out_and_the_rest_is_there(tmp_path, code, gone):
     _, out, report = planted(tmp_path, code)
     expected = {f"frame{index:03}" for index in range(10) if index not in gone}
@@ -70,9 +93,16 @@ def test_what_cannot_be_used_is_left_out_and_the_rest_is_there(tmp_path, code, g
 
 def test_files_without_a_fault_are_copied_byte_for_byte(tmp_path):
     before, out, report = planted(tmp_path, "MS007")
-    same = [index for index in range(10) if mask_of(before, index).read_bytes() == mask_of(out, index).read_bytes()]
+    same = [
+        index
+        for index in range(10)
+        if mask_of(before, index).read_bytes() == mask_of(out, index).read_bytes()
+    ]
     assert same == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    assert all(image_of(before, index).read_bytes() == image_of(out, index).read_bytes() for index in range(10))
+    assert all(
+        image_of(before, index).read_bytes() == image_of(out, index).read_bytes()
+        for index in range(10)
+    )
     assert report["fixed"] == {"folder": str(out), "written": 10, "repaired": 1, "left_out": 0}
 
 
@@ -81,13 +111,20 @@ def test_turns_are_those_of_exif(orientation):
     pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
     picture = Image.fromarray(pixels)
     picture.getexif()[0x0112] = orientation
-    np.testing.assert_array_equal(TURNS[orientation](pixels), np.asarray(ImageOps.exif_transpose(picture)))
+    np.testing.assert_array_equal(
+        TURNS[orientation](pixels), np.asarray(ImageOps.exif_transpose(picture))
+    )
 
 
 def test_images_are_turned_upright_and_channels_made_equal(tmp_path):
     before, out, _ = planted(tmp_path, "MS004")
     for index in (1, 6):
-        assert np.abs(read_image(image_of(out, index)).astype(int) - read_image(image_of(before, index))).mean() < 3  # JPEG noise
+        assert (
+            np.abs(
+                read_image(image_of(out, index)).astype(int) - read_image(image_of(before, index))
+            ).mean()
+            < 3
+        )  # JPEG noise
     before, out, _ = planted(tmp_path / "more", "MS016")
     assert [read(image_of(out, index)).shape[2:] for index in (4, 5, 6)] == [(3,)] * 3
     np.testing.assert_array_equal(read_image(image_of(out, 5)), read_image(image_of(before, 5)))
@@ -100,10 +137,16 @@ def test_a_mask_with_a_tag_of_its_own_is_turned_by_it_once(tmp_path, suffix, ori
     exif = Image.Exif()
     exif[0x0112] = orientation
     mask_of(root, 1).unlink()
-    Image.fromarray(np.rot90(read(mask_of(before, 1)), quarters).copy()).save(mask_of(root, 1).with_suffix(suffix), exif=exif)
+    Image.fromarray(np.rot90(read(mask_of(before, 1)), quarters).copy()).save(
+        mask_of(root, 1).with_suffix(suffix), exif=exif
+    )
     report = check(root, fix=tmp_path / "out")
-    assert [(finding["code"], finding["name"]) for finding in report["findings"]] == [("MS004", "frame001")]
-    np.testing.assert_array_equal(read_mask(mask_of(tmp_path / "out", 1)), read_mask(mask_of(before, 1)))
+    assert [(finding["code"], finding["name"]) for finding in report["findings"]] == [
+        ("MS004", "frame001")
+    ]
+    np.testing.assert_array_equal(
+        read_mask(mask_of(tmp_path / "out", 1)), read_mask(mask_of(before, 1))
+    )
     assert check(tmp_path / "out")["findings"] == []
 
 
@@ -116,13 +159,23 @@ def test_extensions_become_true(tmp_path):
 def test_a_leak_leaves_train_and_the_divided_layout_stays(tmp_path):
     root = clean(tmp_path / "set")
     PLANTS["MS014"](root)
-    (root / "dataset.json").write_text(json.dumps({"name": "Mine", "split": "by-hand", "parts": {"train": 10}}))
+    (root / "dataset.json").write_text(
+        json.dumps({"name": "Mine", "split": "by-hand", "parts": {"train": 10}})
+    )
     (root / "groups.csv").write_text("name,group\nframe000,a\n")
     check(root, fix=tmp_path / "out")
     dataset = open_dataset(tmp_path / "out")
-    assert {part: len(items) for part, items in dataset.parts.items()} == {"train": 9, "validation": 3, "test": 3}
+    assert {part: len(items) for part, items in dataset.parts.items()} == {
+        "train": 9,
+        "validation": 3,
+        "test": 3,
+    }
     assert (dataset.name, dataset.split) == ("Mine", "by-hand")
-    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["parts"] == {"train": 9, "validation": 3, "test": 3}
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["parts"] == {
+        "train": 9,
+        "validation": 3,
+        "test": 3,
+    }
     assert dataset.parts["train"][0].group == "a"
     assert "frame004" not in {item.name for item in dataset.parts["train"]}
 
@@ -134,8 +187,10 @@ def test_the_lists_of_a_split_follow(tmp_path):
     (lists / "train.txt").write_text("".join(f"frame{index:03}\n" for index in (0, 3, 5, 7)))
     (lists / "test.txt").write_text("frame001\nframe002\n")
     check(root, split=str(lists), fix=tmp_path / "out")
-    assert read_split(tmp_path / "out" / "split") == {"train": ["frame000", "frame003", "frame005"],
-                                                      "test": ["frame001", "frame002"]}
+    assert read_split(tmp_path / "out" / "split") == {
+        "train": ["frame000", "frame003", "frame005"],
+        "test": ["frame001", "frame002"],
+    }
     dataset = open_dataset(tmp_path / "out", split=str(tmp_path / "out" / "split"))
     assert sum(map(len, dataset.parts.values())) == 5
 
@@ -177,11 +232,19 @@ def test_of_class_indices_only_the_place_is_repaired(tmp_path):
             mask = cv2.resize(mask, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
         cv2.imwrite(str(mask_of(root, index)), mask * (3 if index == 8 else 1))
     check(root, classes=4, fix=tmp_path / "out")
-    rows = {row["name"]: (row["code"], row["what"].split(":")[0]) for row in read_csv(tmp_path / "out" / "fixes.csv")}
-    assert rows == {"frame004": ("MS011", "kept as it is"), "frame005": ("MS003", "mask resized to its image, nearest pixel"),
-                    "frame008": ("MS005", "left out")}
+    rows = {
+        row["name"]: (row["code"], row["what"].split(":")[0])
+        for row in read_csv(tmp_path / "out" / "fixes.csv")
+    }
+    assert rows == {
+        "frame004": ("MS011", "kept as it is"),
+        "frame005": ("MS003", "mask resized to its image, nearest pixel"),
+        "frame008": ("MS005", "left out"),
+    }
     assert mask_of(tmp_path / "out", 4).read_bytes() == mask_of(root, 4).read_bytes()
-    np.testing.assert_array_equal(read(mask_of(tmp_path / "out", 5)), read(mask_of(root, 5))[1::3, 1::3])
+    np.testing.assert_array_equal(
+        read(mask_of(tmp_path / "out", 5)), read(mask_of(root, 5))[1::3, 1::3]
+    )
 
 
 def test_where_the_copy_may_not_go(tmp_path):

@@ -13,8 +13,9 @@ from medseg.doctor.collect import Pair
 from medseg.doctor.look import SPECK_PIXELS, head, isolated, look, small_parts, specks
 from medseg.doctor.run import check
 
-MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95)).map(
-    lambda v: (np.random.default_rng(v[2]).random(v[:2]) < v[3]).astype(np.uint8))
+MASKS = st.tuples(
+    st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95)
+).map(lambda v: (np.random.default_rng(v[2]).random(v[:2]) < v[3]).astype(np.uint8))
 
 
 @settings(max_examples=60, deadline=None)
@@ -22,8 +23,11 @@ MASKS = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1
 def test_isolated_pixels_differ_from_every_neighbour(mask):
     slow = np.zeros(mask.shape, bool)
     for y, x in np.ndindex(mask.shape):
-        around = [mask[v, u] for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
-                  if 0 <= v < mask.shape[0] and 0 <= u < mask.shape[1]]
+        around = [
+            mask[v, u]
+            for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1))
+            if 0 <= v < mask.shape[0] and 0 <= u < mask.shape[1]
+        ]
         slow[y, x] = bool(around) and all(other != mask[y, x] for other in around)
     np.testing.assert_array_equal(isolated(mask), slow)
 
@@ -35,7 +39,12 @@ def flood(mask, start, steps):
         y, x = todo.pop()
         for v, u in steps:
             at = (y + v, x + u)
-            if at not in seen and 0 <= at[0] < mask.shape[0] and 0 <= at[1] < mask.shape[1] and mask[at] == mask[start]:
+            if (
+                at not in seen
+                and 0 <= at[0] < mask.shape[0]
+                and 0 <= at[1] < mask.shape[1]
+                and mask[at] == mask[start]
+            ):
                 seen.add(at)
                 todo.append(at)
     return seen
@@ -45,7 +54,10 @@ def flood(mask, start, steps):
 @given(MASKS)
 def test_small_parts_are_those_a_flood_fill_ends_in(mask):
     four = [(0, 1), (1, 0), (0, -1), (-1, 0)]
-    for side, connectivity, steps in ((mask, 8, [*four, (1, 1), (1, -1), (-1, 1), (-1, -1)]), (1 - mask, 4, four)):
+    for side, connectivity, steps in (
+        (mask, 8, [*four, (1, 1), (1, -1), (-1, 1), (-1, -1)]),
+        (1 - mask, 4, four),
+    ):
         slow = np.zeros(mask.shape, bool)
         for start in np.argwhere(side):
             slow[tuple(start)] = len(flood(side, tuple(start), steps)) < SPECK_PIXELS
@@ -84,10 +96,15 @@ def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
     for row in report["foreground_shares"][1:]:
         assert row["masks"] == sum(row["from"] < share <= row["to"] for share in shares)
     assert sum(row["masks"] for row in report["foreground_shares"]) == 10
-    assert report["sizes"]["counts"] == {f"{w}x{h}": sum(i.shape[:2] == (h, w) for i in images)
-                                         for h, w in {i.shape[:2] for i in images}}
+    assert report["sizes"]["counts"] == {
+        f"{w}x{h}": sum(i.shape[:2] == (h, w) for i in images)
+        for h, w in {i.shape[:2] for i in images}
+    }
     bright = np.sort(cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY).ravel())
-    assert look(Pair("all", "x", image_of(root, 0), None)).colours.bright == bright[int(np.ceil(0.99 * len(bright))) - 1]
+    assert (
+        look(Pair("all", "x", image_of(root, 0), None)).colours.bright
+        == bright[int(np.ceil(0.99 * len(bright))) - 1]
+    )
 
 
 def test_the_digest_is_of_pixels_and_shape_not_of_bytes(tmp_path):
@@ -95,19 +112,34 @@ def test_the_digest_is_of_pixels_and_shape_not_of_bytes(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(pixels).save(tmp_path / "b.bmp")
     Image.fromarray(pixels.reshape(30, 20, 3)).save(tmp_path / "c.png")
-    a, b, c = (look(Pair("all", "x", tmp_path / name, None)).colours.digest for name in ("a.png", "b.bmp", "c.png"))
+    a, b, c = (
+        look(Pair("all", "x", tmp_path / name, None)).colours.digest
+        for name in ("a.png", "b.bmp", "c.png")
+    )
     assert a == b != c
 
 
-@pytest.mark.parametrize(("name", "options", "expected"), [
-    ("a.jpg", {"quality": 90}, ("JPEG", True)), ("a.png", {}, ("PNG", False)), ("a.tif", {}, ("TIFF", False)),
-    ("a.bmp", {}, ("BMP", False)), ("a.gif", {}, ("GIF", False)), ("a.webp", {"lossless": True}, ("WebP", False)),
-    ("b.webp", {"quality": 80}, ("WebP", True))])
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("a.jpg", {"quality": 90}, ("JPEG", True)),
+        ("a.png", {}, ("PNG", False)),
+        ("a.tif", {}, ("TIFF", False)),
+        ("a.bmp", {}, ("BMP", False)),
+        ("a.gif", {}, ("GIF", False)),
+        ("a.webp", {"lossless": True}, ("WebP", False)),
+        ("b.webp", {"quality": 80}, ("WebP", True)),
+    ],
+)
 def test_the_head_of_a_file(tmp_path, name, options, expected):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8))
+    picture = Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    )
     exif = Image.Exif()
     exif[0x0112] = 8
-    picture.save(tmp_path / name, **options, **({"exif": exif} if not name.endswith(("gif", "bmp")) else {}))
+    picture.save(
+        tmp_path / name, **options, **({"exif": exif} if not name.endswith(("gif", "bmp")) else {})
+    )
     about = head(tmp_path / name)
     assert (about.kind, about.lossy, about.channels) == (*expected, 3)
     assert about.orientation == (1 if name.endswith(("gif", "bmp")) else 8)

@@ -1,4 +1,6 @@
-"""Bins by a plain loop, a temperature that was hidden in the data, and a boundary band by distances."""
+"""Bins by a plain loop, a temperature that was hidden in the data, and a boundary band by
+distances.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.evaluation.calibration import bins, diagram, fit_temperature, likelihood, near_boundary, summarise
+from medseg.evaluation.calibration import (
+    bins,
+    diagram,
+    fit_temperature,
+    likelihood,
+    near_boundary,
+    summarise,
+)
 from medseg.prediction.inference import classify, probabilities
 
 
@@ -19,10 +28,14 @@ def test_bins_by_hand() -> None:
     groups: dict[int, list] = {}
     for each, truth in zip(p, y, strict=True):
         groups.setdefault(min(14, int(each * 15)), []).append((each, float(truth)))
-    gap = sum(abs(sum(a for a, _ in group) - sum(b for _, b in group)) for group in groups.values()) / len(p)
+    gap = sum(
+        abs(sum(a for a, _ in group) - sum(b for _, b in group)) for group in groups.values()
+    ) / len(p)
     found = summarise(bins(p[:200], y[:200]) + bins(p[200:], y[200:]))
     assert found["ece"] == pytest.approx(gap) and found["ece"] > 0.1
-    assert found["brier"] == pytest.approx(sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(p))
+    assert found["brier"] == pytest.approx(
+        sum((a - b) ** 2 for a, b in zip(p, y, strict=True)) / len(p)
+    )
     points = diagram(bins(p, y))
     assert len(points) == len(groups) and points[3]["pixels"] == len(groups[3])
     assert points[3]["foreground"] == pytest.approx(np.mean([b for _, b in groups[3]]))
@@ -39,7 +52,9 @@ def test_near_the_boundary() -> None:
     mask = np.zeros((64, 64), bool)
     mask[20:40, 20:40] = True
     edge = [(y, x) for y in range(20, 40) for x in range(20, 40) if y in (20, 39) or x in (20, 39)]
-    wanted = [[min(math.hypot(y - a, x - b) for a, b in edge) <= 2 for x in range(64)] for y in range(64)]  # 2 % of 90.5
+    wanted = [
+        [min(math.hypot(y - a, x - b) for a, b in edge) <= 2 for x in range(64)] for y in range(64)
+    ]  # 2 % of 90.5
     assert np.array_equal(near_boundary(mask), wanted)
     assert not near_boundary(mask & False).any()
 
@@ -59,12 +74,19 @@ def test_a_hidden_temperature_is_found(hidden: float, classes: int) -> None:
         given = torch.from_numpy(margins.T[:, None])
         return likelihood(probabilities(given, temperature)[:, 0].T.numpy(), truth)
 
-    assert nll(found) <= min(nll(found * 1.01), nll(found / 1.01)) and nll(hidden * 4) > nll(found) + 0.01
+    assert (
+        nll(found) <= min(nll(found * 1.01), nll(found / 1.01))
+        and nll(hidden * 4) > nll(found) + 0.01
+    )
 
 
 def test_certain_pixels_run_to_the_bound() -> None:
-    assert fit_temperature(np.array([[5.0], [-5.0]]), np.array([1, 0])) == pytest.approx(0.05, rel=1e-3)
-    assert fit_temperature(np.array([[5.0], [-5.0]]), np.array([0, 1])) == pytest.approx(20, rel=1e-3)
+    assert fit_temperature(np.array([[5.0], [-5.0]]), np.array([1, 0])) == pytest.approx(
+        0.05, rel=1e-3
+    )
+    assert fit_temperature(np.array([[5.0], [-5.0]]), np.array([0, 1])) == pytest.approx(
+        20, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.7, 19.0])
@@ -77,4 +99,6 @@ def test_the_mask_stays_what_it_was(temperature: float) -> None:
     moved = classify(binary, 0.3, temperature)
     assert torch.equal(moved, (probabilities(binary, temperature)[1] > 0.3).to(torch.uint8))
     assert not torch.equal(moved, classify(binary, 0.3))
-    assert torch.allclose(probabilities(binary, temperature)[1], torch.sigmoid(binary[0] / temperature))
+    assert torch.allclose(
+        probabilities(binary, temperature)[1], torch.sigmoid(binary[0] / temperature)
+    )

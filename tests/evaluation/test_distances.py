@@ -19,14 +19,20 @@ def square(top: int, left: int, side: int, size: int = 64) -> np.ndarray:
 def blobs(seed: int) -> np.ndarray:
     y, x = np.mgrid[:40, :52]
     rng = np.random.default_rng(seed)
-    return sum(np.sin(x * a + b) * np.cos(y * c) for a, b, c in rng.uniform(0.05, 0.4, (3, 3))) > 0.7
+    return (
+        sum(np.sin(x * a + b) * np.cos(y * c) for a, b, c in rng.uniform(0.05, 0.4, (3, 3))) > 0.7
+    )
 
 
 def slow_outline(mask: np.ndarray) -> list[tuple[int, int]]:
     def inside(y: int, x: int) -> bool:
         return 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and bool(mask[y, x])
-    return [(y, x) for y, x in np.argwhere(mask).tolist()
-            if not all(inside(*at) for at in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)))]
+
+    return [
+        (y, x)
+        for y, x in np.argwhere(mask).tolist()
+        if not all(inside(*at) for at in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)))
+    ]
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 0.5), (0.3, 1.2)])
@@ -35,12 +41,21 @@ def test_against_every_pair_of_outline_pixels(seed: int, spacing: tuple[float, f
     a, b = blobs(seed), blobs(seed + 10)
     points = [slow_outline(mask) for mask in (a, b)]
     assert sorted(map(tuple, np.argwhere(outline(a)).tolist())) == points[0]
-    there, back = ([min(math.hypot((p[0] - q[0]) * spacing[0], (p[1] - q[1]) * spacing[1]) for q in goal) for p in start]
-                   for start, goal in (points, points[::-1]))
+    there, back = (
+        [
+            min(math.hypot((p[0] - q[0]) * spacing[0], (p[1] - q[1]) * spacing[1]) for q in goal)
+            for p in start
+        ]
+        for start, goal in (points, points[::-1])
+    )
     found = distances(a, b, spacing=spacing, tolerance=1.5)
-    assert found["hd95"] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-5)
+    assert found["hd95"] == pytest.approx(
+        max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-5
+    )
     assert found["assd"] == pytest.approx(sum(there + back) / len(there + back), abs=1e-5)
-    assert found["surface_dice"] == sum(each < 1.5 + 1e-9 for each in there + back) / len(there + back)
+    assert found["surface_dice"] == sum(each < 1.5 + 1e-9 for each in there + back) / len(
+        there + back
+    )
 
 
 def test_a_shifted_square() -> None:
@@ -70,7 +85,16 @@ def test_misses_are_never_dropped() -> None:
     a, none = square(10, 10, 20), np.zeros((64, 64), bool)
     pairs = [(a, a), (none, a), (a, none), (none, none)]  # prediction, truth
     found = [distances(*pair) for pair in pairs]
-    assert found[1] == found[2] == {"hd95": 64 * 2**0.5, "assd": 64 * 2**0.5, "surface_dice": 0.0, "boundary_iou": 0.0}
+    assert (
+        found[1]
+        == found[2]
+        == {
+            "hd95": 64 * 2**0.5,
+            "assd": 64 * 2**0.5,
+            "surface_dice": 0.0,
+            "boundary_iou": 0.0,
+        }
+    )
     assert math.isnan(found[3]["hd95"]) and found[3]["surface_dice"] == 1
     empty = np.array([[not p.any(), not t.any()] for p, t in pairs])
     summary = summarise(found, empty[:, 0], empty[:, 1])

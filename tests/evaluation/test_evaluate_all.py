@@ -36,24 +36,62 @@ def results(folder):
 
 def test_a_run_and_its_own_probability_maps_agree(run, dataset, tmp_path):
     assert main(["evaluate", run, "--protocols", "all", "--out", str(tmp_path / "a"), *QUIET]) == 0
-    assert main(["predict", run, str(dataset / "test" / "images"), "--out", str(tmp_path / "p"), "--save", "mask,probability",
-                 *QUIET]) == 0
-    assert main(["evaluate", str(tmp_path / "p"), "--references", str(dataset / "test" / "masks"), "--protocols", "all",
-                 "--out", str(tmp_path / "b"), "--no-progress"]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                run,
+                str(dataset / "test" / "images"),
+                "--out",
+                str(tmp_path / "p"),
+                "--save",
+                "mask,probability",
+                *QUIET,
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "p"),
+                "--references",
+                str(dataset / "test" / "masks"),
+                "--protocols",
+                "all",
+                "--out",
+                str(tmp_path / "b"),
+                "--no-progress",
+            ]
+        )
+        == 0
+    )
     (ours, rows), (folder, folder_rows) = results(tmp_path / "a"), results(tmp_path / "b")
     assert list(ours["protocols"]) == list(folder["protocols"]) == NAMES
     assert [row["name"] for row in rows] == [row["name"] for row in folder_rows]
     for name in NAMES:
         for key, value in ours["protocols"][name].items():
-            # 16 bits move some pixels a level, and of those interpolated to 352x352 one across one half in two images: this
-            # network, hardly trained, says .49 to .502 everywhere, and each pixel of the few is .0007 of the precision
+            # 16 bits move some pixels a level, and of those interpolated to 352x352 one across one
+            # half in two images: this network, hardly trained, says .49 to .502 everywhere, and
+            # each pixel of the few is .0007 of the precision
             soft = name in ("pranet", "uacanet", "polyp-pvt-soft")
             near = 5e-3 if soft else 1e-3 if name.endswith("352") else 1e-9
-            assert folder["protocols"][name][key] == pytest.approx(value, abs=near, nan_ok=True), (name, key)
-    assert folder["lesions"] == ours["lesions"] and folder["distances"].keys() == ours["distances"].keys()
+            assert folder["protocols"][name][key] == pytest.approx(value, abs=near, nan_ok=True), (
+                name,
+                key,
+            )
+    assert (
+        folder["lesions"] == ours["lesions"]
+        and folder["distances"].keys() == ours["distances"].keys()
+    )
     for key, value in ours["distances"].items():  # the last digits depend on the order of summation
-        assert folder["distances"][key] == (pytest.approx(value, rel=1e-7) if isinstance(value, float) else value), key
-    assert folder["calibration"]["all"]["ece"] == pytest.approx(ours["calibration"]["all"]["ece"], abs=1e-4)
+        assert folder["distances"][key] == (
+            pytest.approx(value, rel=1e-7) if isinstance(value, float) else value
+        ), key
+    assert folder["calibration"]["all"]["ece"] == pytest.approx(
+        ours["calibration"]["all"]["ece"], abs=1e-4
+    )
     page = (tmp_path / "a" / "report.html").read_text()
     for title in ("Distances", "Lesions", "Calibration", "By lesion size", "Left tail"):
         assert f"<h2>{title}</h2>" in page
@@ -70,9 +108,27 @@ def test_masks_of_another_tool(dataset, tmp_path, capsys):
     """0 and 1, another suffix, another size for one of them: numbers as of the masks themselves."""
     for i, file in enumerate(sorted((dataset / "test" / "masks").iterdir())):
         mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) // 255
-        write(tmp_path / "theirs", f"{file.stem}_pred.png", cv2.resize(mask, None, fx=2, fy=2, interpolation=0) if i == 0 else mask)
+        write(
+            tmp_path / "theirs",
+            f"{file.stem}_pred.png",
+            cv2.resize(mask, None, fx=2, fy=2, interpolation=0) if i == 0 else mask,
+        )
     out = tmp_path / "out"
-    assert main(["evaluate", str(tmp_path / "theirs"), "--data", str(dataset), "--out", str(out), "--json", "--no-progress"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "theirs"),
+                "--data",
+                str(dataset),
+                "--out",
+                str(out),
+                "--json",
+                "--no-progress",
+            ]
+        )
+        == 0
+    )
     summary = json.loads(capsys.readouterr().out)
     assert summary["protocols"]["per-image-foreground"]["dice"] > 0.995 and summary["n_images"] == 5
     assert any("1 predictions had another size" in note for note in summary["notes"])
@@ -90,10 +146,22 @@ def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
             np.save(tmp_path / "floats" / f"{file.stem}.npy", values)
         else:
             tifffile.imwrite(tmp_path / "floats" / f"{file.stem}.tif", values)
-    words = ["evaluate", str(tmp_path / "floats"), "--data", str(dataset), "--json", "--no-progress", "--threshold", ".501"]
+    words = [
+        "evaluate",
+        str(tmp_path / "floats"),
+        "--data",
+        str(dataset),
+        "--json",
+        "--no-progress",
+        "--threshold",
+        ".501",
+    ]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     found = capfd.readouterr()
-    assert json.loads(found.out)["protocols"]["per-image-foreground"]["dice"] == 1 and "OpenCV" not in found.err
+    assert (
+        json.loads(found.out)["protocols"]["per-image-foreground"]["dice"] == 1
+        and "OpenCV" not in found.err
+    )
     np.save(tmp_path / "floats" / f"{file.stem}.npy", values + 1)
     (tmp_path / "floats" / f"{file.stem}.tif").unlink(missing_ok=True)
     assert main([*words, "--out", str(tmp_path / "again")]) == 2
@@ -103,8 +171,25 @@ def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
 def test_faint_maps_are_no_masks_of_0_and_1(dataset, tmp_path):
     """A network that is sure of nothing: 16-bit values up to 200 of 65535 are small probabilities."""
     for file in (dataset / "test" / "masks").iterdir():
-        write(tmp_path / "faint", file.name, (cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint16) * 200)
-    assert main(["evaluate", str(tmp_path / "faint"), "--data", str(dataset), "--out", str(tmp_path / "out"), "--no-progress"]) == 0
+        write(
+            tmp_path / "faint",
+            file.name,
+            (cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint16) * 200,
+        )
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "faint"),
+                "--data",
+                str(dataset),
+                "--out",
+                str(tmp_path / "out"),
+                "--no-progress",
+            ]
+        )
+        == 0
+    )
     assert results(tmp_path / "out")[0]["protocols"]["per-image-foreground"]["dice"] == 0
 
 
@@ -114,15 +199,25 @@ def test_groups_and_stamps_of_folders(dataset, tmp_path, capsys):
     lines = "".join(f"{file.stem},g{i // 2}\n" for i, file in enumerate(masks))
     (dataset / "test" / "groups.csv").write_text("name,group\n" + lines)
     theirs = ["evaluate", str(dataset / "test" / "masks"), "--no-progress"]
-    assert main([*theirs, "--references", str(dataset / "test" / "masks"), "--out", str(tmp_path / "a")]) == 0
+    assert (
+        main(
+            [*theirs, "--references", str(dataset / "test" / "masks"), "--out", str(tmp_path / "a")]
+        )
+        == 0
+    )
     summary, _ = results(tmp_path / "a")
     assert summary["intervals"]["n_groups"] == 3 and summary["stamp"]["verdict"] == "unknown"
     train = [path.stem for path in (dataset / "train" / "masks").iterdir()]
-    (dataset / "train" / "groups.csv").write_text("name,group\n" + "".join(f"{name},g0\n" for name in train))
+    (dataset / "train" / "groups.csv").write_text(
+        "name,group\n" + "".join(f"{name},g0\n" for name in train)
+    )
     capsys.readouterr()
     assert main([*theirs, "--data", str(dataset), "--out", str(tmp_path / "b")]) == 0
     summary, _ = results(tmp_path / "b")
-    assert summary["stamp"]["verdict"] == "LEAKY" and "LEAKY: 2 of 5 test images" in capsys.readouterr().out
+    assert (
+        summary["stamp"]["verdict"] == "LEAKY"
+        and "LEAKY: 2 of 5 test images" in capsys.readouterr().out
+    )
     assert "LEAKY" in (tmp_path / "b" / "report.html").read_text()
 
 
@@ -130,9 +225,12 @@ def test_what_does_not_fit_is_said(dataset, tmp_path, capsys):
     masks = sorted((dataset / "test" / "masks").iterdir())
     for file in masks[1:]:
         write(tmp_path / "some", file.name, np.zeros((9, 9), np.uint8))
-    cases = {("--data", str(dataset)): f"1 of 5 references have no prediction, such as {masks[0].stem}",
-             (): "--references DIR", ("--references", str(tmp_path / "no")): "no such folder",
-             ("--references", str(dataset / "test" / "masks"), "--data", "x"): "either this or --data"}
+    cases = {
+        ("--data", str(dataset)): f"1 of 5 references have no prediction, such as {masks[0].stem}",
+        (): "--references DIR",
+        ("--references", str(tmp_path / "no")): "no such folder",
+        ("--references", str(dataset / "test" / "masks"), "--data", "x"): "either this or --data",
+    }
     for words, message in cases.items():
         assert main(["evaluate", str(tmp_path / "some"), *words, "--out", str(tmp_path / "o")]) == 2
         assert message in capsys.readouterr().err
@@ -143,12 +241,32 @@ def test_what_does_not_fit_is_said(dataset, tmp_path, capsys):
 
 def test_empty_and_full_predictions_are_counted(dataset, tmp_path):
     for file in (dataset / "test" / "masks").iterdir():
-        write(tmp_path / "none", file.name, np.zeros_like(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)))
-    assert main(["evaluate", str(tmp_path / "none"), "--data", str(dataset), "--protocols", "all", "--out",
-                 str(tmp_path / "out"), "--no-progress"]) == 0
+        write(
+            tmp_path / "none", file.name, np.zeros_like(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+        )
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "none"),
+                "--data",
+                str(dataset),
+                "--protocols",
+                "all",
+                "--out",
+                str(tmp_path / "out"),
+                "--no-progress",
+            ]
+        )
+        == 0
+    )
     summary, rows = results(tmp_path / "out")
     assert summary["distances"]["missed"] == 5 and summary["distances"]["hd95_detected"] is None
-    assert summary["distances"]["hd95"] == pytest.approx(np.mean([row["hd95"] for row in rows]), rel=1e-4) and rows[0]["hd95"] > 80
+    assert (
+        summary["distances"]["hd95"]
+        == pytest.approx(np.mean([row["hd95"] for row in rows]), rel=1e-4)
+        and rows[0]["hd95"] > 80
+    )
     assert summary["lesions"]["recall"] == 0 and summary["lesions"]["predicted"] == 0
     assert 0 < summary["protocols"]["pranet"]["dice"] < 0.01  # threshold 0 takes the whole image
 
@@ -160,16 +278,40 @@ def test_a_calibrated_run(run, dataset, tmp_path, capsys):
     assert main(["calibrate", run, "--json", *QUIET]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == json.loads((checkpoint.find(run).parent / "calibration.json").read_text())
-    assert result["temperature"] != 1 and result["after"]["nll"] < result["before"]["nll"] and result["images"] == 4
+    assert (
+        result["temperature"] != 1
+        and result["after"]["nll"] < result["before"]["nll"]
+        and result["images"] == 4
+    )
     after = Predictor.load(run, accelerator="cpu")
     assert after.temperature == result["temperature"]
     assert np.array_equal(after(image), before(image))
-    assert torch.allclose(torch.from_numpy(after.probability(image)).logit(),
-                          torch.from_numpy(before.probability(image)).logit() / after.temperature, atol=1e-3)
-    assert main(["evaluate", run, "--split-part", "validation", "--protocols", "all", "--out", str(tmp_path / "c"), *QUIET]) == 0
+    assert torch.allclose(
+        torch.from_numpy(after.probability(image)).logit(),
+        torch.from_numpy(before.probability(image)).logit() / after.temperature,
+        atol=1e-3,
+    )
+    assert (
+        main(
+            [
+                "evaluate",
+                run,
+                "--split-part",
+                "validation",
+                "--protocols",
+                "all",
+                "--out",
+                str(tmp_path / "c"),
+                *QUIET,
+            ]
+        )
+        == 0
+    )
     summary, _ = results(tmp_path / "c")
     assert summary["temperature"] == result["temperature"]
-    assert summary["calibration"]["all"]["ece"] == pytest.approx(result["after"]["ece"], abs=1e-3)  # sizes weigh alike here
+    assert summary["calibration"]["all"]["ece"] == pytest.approx(
+        result["after"]["ece"], abs=1e-3
+    )  # sizes weigh alike here
 
 
 def test_ignored_pixels_are_in_no_measure():
@@ -179,29 +321,66 @@ def test_ignored_pixels_are_in_no_measure():
     ignored[:10], ignored[50:] = 255, 255
     prediction, probability = truth.copy(), truth.astype(np.float32) * 0.9
     prediction[2:8, 2:8], probability[2:8, 2:8] = 1, 0.9
-    whole, part = measure_image(probability, prediction, truth), measure_image(probability, prediction, ignored)
+    whole, part = (
+        measure_image(probability, prediction, truth),
+        measure_image(probability, prediction, ignored),
+    )
     assert whole["distances"]["hd95"] > 10 and part["distances"]["hd95"] == 0
     assert whole["lesions"]["predicted"] == 2 and part["lesions"]["predicted"] == 1
-    assert whole["published"]["fcbformer-352"]["dice"] < 0.97 < part["published"]["fcbformer-352"]["dice"]
+    assert (
+        whole["published"]["fcbformer-352"]["dice"]
+        < 0.97
+        < part["published"]["fcbformer-352"]["dice"]
+    )
     assert part["bins"][:, 0].sum() == (ignored != 255).sum() and part["bins"][13, 0] == 400
     nothing = np.where(ignored == 255, ignored, 0)
-    assert part["empty"] == (False, False) and measure_image(probability, prediction, nothing)["empty"] == (False, True)
+    assert part["empty"] == (False, False) and measure_image(probability, prediction, nothing)[
+        "empty"
+    ] == (False, True)
 
 
 def test_real_masks_moved_by_four_pixels(real, tmp_path):
-    """Every outline pixel has one of the other mask within the shift; JPEG masks, images of several sizes."""
+    """Every outline pixel has one of the other mask within the shift; JPEG masks, images of several
+    sizes.
+    """
     files = sorted((real / "Kvasir-SEG" / "masks").iterdir())[:6]
     for file in files:
         mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
         write(tmp_path / "truth", f"{file.stem}.png", mask)
-        write(tmp_path / "moved", f"{file.stem}.png", np.roll((mask > 127).astype(np.uint8) * 255, 4, 1))
-    assert main(["evaluate", str(tmp_path / "moved"), "--references", str(tmp_path / "truth"), "--protocols", "all", "--tolerance",
-                 "4", "--out", str(tmp_path / "out"), "--no-progress"]) == 0
+        write(
+            tmp_path / "moved",
+            f"{file.stem}.png",
+            np.roll((mask > 127).astype(np.uint8) * 255, 4, 1),
+        )
+    assert (
+        main(
+            [
+                "evaluate",
+                str(tmp_path / "moved"),
+                "--references",
+                str(tmp_path / "truth"),
+                "--protocols",
+                "all",
+                "--tolerance",
+                "4",
+                "--out",
+                str(tmp_path / "out"),
+                "--no-progress",
+            ]
+        )
+        == 0
+    )
     summary, rows = results(tmp_path / "out")
-    for row in (row for row in rows if row["hd95"] > 4):  # only what was rolled over the edge is further off
-        assert np.roll(cv2.imread(str(tmp_path / "truth" / f"{row['name']}.png"), 0) > 127, 4, 1)[:, :4].any()
+    for row in (
+        row for row in rows if row["hd95"] > 4
+    ):  # only what was rolled over the edge is further off
+        assert np.roll(cv2.imread(str(tmp_path / "truth" / f"{row['name']}.png"), 0) > 127, 4, 1)[
+            :, :4
+        ].any()
     assert any(2 < row["hd95"] <= 4 for row in rows)
     assert 0.9 < summary["protocols"]["per-image-foreground"]["dice"] < 0.995
     dice = {name: values["dice"] for name, values in summary["protocols"].items()}
     assert dice["macro-with-background"] > dice["pooled-foreground"]
-    assert dice["pranet"] == dice["uacanet"] == pytest.approx(dice["per-image-foreground"], abs=0.005)  # sharp: 255 of 256 alike
+    assert (
+        dice["pranet"] == dice["uacanet"] == pytest.approx(dice["per-image-foreground"], abs=0.005)
+    )  # sharp: 255 of 256 alike

@@ -14,11 +14,15 @@ from medseg.metrics.counts import confusion
 
 
 def masks(classes: int, images: int = 7):
-    """Reference and prediction [N, H, W]; the first has no foreground, the second in neither, the third only missed."""
+    """Reference and prediction [N, H, W]; the first has no foreground, the second in neither, the
+    third only missed.
+    """
     generator = torch.Generator().manual_seed(classes)
     truth = torch.randint(0, classes, (images, 12, 10), generator=generator)
     right = torch.rand(truth.shape, generator=generator) < 0.7
-    prediction = torch.where(right, truth, torch.randint(0, classes, truth.shape, generator=generator))
+    prediction = torch.where(
+        right, truth, torch.randint(0, classes, truth.shape, generator=generator)
+    )
     truth[0] = truth[1] = prediction[1] = prediction[2] = 0
     truth[3][truth[3] == classes - 1] = 0
     prediction[3][prediction[3] == classes - 1] = 0
@@ -27,8 +31,14 @@ def masks(classes: int, images: int = 7):
 
 
 def outcomes(prediction: torch.Tensor, truth: torch.Tensor, k: int) -> tuple[int, int, int, int]:
-    pairs = [(p == k, t == k) for p, t in zip(prediction.flatten().tolist(), truth.flatten().tolist(), strict=True) if t != 255]
-    return tuple(pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False)))
+    pairs = [
+        (p == k, t == k)
+        for p, t in zip(prediction.flatten().tolist(), truth.flatten().tolist(), strict=True)
+        if t != 255
+    ]
+    return tuple(
+        pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))
+    )
 
 
 RATIOS = {
@@ -44,7 +54,13 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def class_values(prediction: torch.Tensor, truth: torch.Tensor, name: str, classes: range, absent: float | None = None) -> list:
+def class_values(
+    prediction: torch.Tensor,
+    truth: torch.Tensor,
+    name: str,
+    classes: range,
+    absent: float | None = None,
+) -> list:
     pairs = [RATIOS[name](*outcomes(prediction, truth, k)) for k in classes]
     values = [part / whole if whole else absent for part, whole in pairs]
     return [value for value in values if value is not None]
@@ -62,17 +78,29 @@ def test_conventions_by_hand(classes: int, name: str) -> None:
     if name in ("dice", "iou"):
         images = [values or [1.0] for values in images]
         assert images[0] == [0.0] * (classes - 1) and images[1] == [1.0]
-    assert found["per-image-foreground"] == pytest.approx(mean([mean(values) for values in images if values]))
-    assert found["pooled-foreground"] == pytest.approx(mean(class_values(prediction, truth, name, foreground)))
-    assert found["macro-with-background"] == pytest.approx(mean(class_values(prediction, truth, name, range(classes))))
+    assert found["per-image-foreground"] == pytest.approx(
+        mean([mean(values) for values in images if values])
+    )
+    assert found["pooled-foreground"] == pytest.approx(
+        mean(class_values(prediction, truth, name, foreground))
+    )
+    assert found["macro-with-background"] == pytest.approx(
+        mean(class_values(prediction, truth, name, range(classes)))
+    )
     assert len({round(value, 4) for value in found.values()}) == 3
-    assert summarise(counts, "abcdefg")["protocols"]["pooled-foreground"][name] == found["pooled-foreground"]
+    assert (
+        summarise(counts, "abcdefg")["protocols"]["pooled-foreground"][name]
+        == found["pooled-foreground"]
+    )
 
 
 def test_a_class_that_is_nowhere() -> None:
     """Skipped, but 0 in the macro IoU, as in the toolkit of that convention."""
     counts = np.array([[[80, 5, 0], [5, 10, 0], [0, 0, 0]]])
-    pooled, macro = PROTOCOLS["pooled-foreground"](counts), PROTOCOLS["macro-with-background"](counts)
+    pooled, macro = (
+        PROTOCOLS["pooled-foreground"](counts),
+        PROTOCOLS["macro-with-background"](counts),
+    )
     assert pooled["dice"] == pytest.approx(20 / 30) and pooled["iou"] == pytest.approx(10 / 20)
     assert macro["dice"] == pytest.approx((160 / 170 + 20 / 30) / 2)
     assert macro["iou"] == pytest.approx((80 / 90 + 10 / 20 + 0) / 3)
@@ -94,7 +122,11 @@ def test_empty_masks_are_counted(classes: int, empty: tuple, undefined: int) -> 
     found = summary["empty_masks"]
     assert (found["reference_empty"], found["both_empty"], found["false_alarms"]) == empty
     assert "1 if the prediction is empty too, else 0" in found["policy"]
-    assert summary["undefined_images"] == {"precision": undefined, "recall": undefined, "specificity": 0}
+    assert summary["undefined_images"] == {
+        "precision": undefined,
+        "recall": undefined,
+        "specificity": 0,
+    }
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -104,7 +136,9 @@ def test_rows_are_the_images_of_the_per_image_convention(classes: int) -> None:
     rows = per_image(counts, "abcdefg")
     assert [row["name"] for row in rows] == list("abcdefg")
     for name, value in PROTOCOLS["per-image-foreground"](counts).items():
-        assert value == pytest.approx(mean([row[name] for row in rows if not math.isnan(row[name])]))
+        assert value == pytest.approx(
+            mean([row[name] for row in rows if not math.isnan(row[name])])
+        )
     for row, p, t in zip(rows, prediction, truth, strict=True):
         joined = outcomes(p.clamp(max=1), torch.where(t == 255, t, t.clamp(max=1)), 1)
         assert (row["tp"], row["fp"], row["fn"], row["tn"]) == joined
@@ -119,9 +153,13 @@ def test_names_must_fit() -> None:
         per_image(np.zeros((2, 2, 2), int), ["a"])
 
 
-@pytest.mark.parametrize(("dice", "iou", "foreground"), [(0.9515, 0.9094, 0.918), (0.7551, 0.6600, 0.532),
-                                                         (0.6524, 0.5748, 0.329)])
-def test_foreground_dice_of_published_macro_pairs(dice: float, iou: float, foreground: float) -> None:
+@pytest.mark.parametrize(
+    ("dice", "iou", "foreground"),
+    [(0.9515, 0.9094, 0.918), (0.7551, 0.6600, 0.532), (0.6524, 0.5748, 0.329)],
+)
+def test_foreground_dice_of_published_macro_pairs(
+    dice: float, iou: float, foreground: float
+) -> None:
     assert macro_to_foreground(dice, iou)[0] == pytest.approx(foreground, abs=5e-4)
 
 

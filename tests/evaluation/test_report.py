@@ -15,7 +15,10 @@ PROTOCOL = {"dice": 0.9, "iou": 0.82, "precision": math.nan, "recall": None, "sp
 
 
 def rows(count):
-    return [{"name": f"image {i}", "dice": i / max(1, count - 1), "iou": 0.5, "precision": math.nan} for i in range(count)]
+    return [
+        {"name": f"image {i}", "dice": i / max(1, count - 1), "iou": 0.5, "precision": math.nan}
+        for i in range(count)
+    ]
 
 
 def picture(name="a"):
@@ -23,19 +26,33 @@ def picture(name="a"):
     image = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
     mask = np.zeros((60, 80), np.uint8)
     mask[20:40, 30:60] = 1
-    return Picture(name, image, mask, np.roll(mask, 5, 1), {"name": name, "dice": 0.8, "precision": 0.8, "recall": 0.8})
+    return Picture(
+        name,
+        image,
+        mask,
+        np.roll(mask, 5, 1),
+        {"name": name, "dice": 0.8, "precision": 0.8, "recall": 0.8},
+    )
 
 
 def page(tmp_path, **changes):
-    given = {"title": "unet on set", "summary": {"n_images": 3, "protocols": {"per-image-foreground": PROTOCOL}}, "rows": rows(3),
-             "history": [], "pictures": {}} | changes
+    given = {
+        "title": "unet on set",
+        "summary": {"n_images": 3, "protocols": {"per-image-foreground": PROTOCOL}},
+        "rows": rows(3),
+        "history": [],
+        "pictures": {},
+    } | changes
     write_report(tmp_path / "report.html", **given)
     return (tmp_path / "report.html").read_text()
 
 
 def test_the_page_is_self_contained(tmp_path):
-    text = page(tmp_path, pictures={"worst": [picture()]}, history=[{"epoch": e, "loss": 1 / e, "val_dice": 0.1 * e, "lr": 0.1}
-                                                                   for e in (1, 2, 3)])
+    text = page(
+        tmp_path,
+        pictures={"worst": [picture()]},
+        history=[{"epoch": e, "loss": 1 / e, "val_dice": 0.1 * e, "lr": 0.1} for e in (1, 2, 3)],
+    )
     assert "<script" not in text
     assert not re.search(r'(src|href)="(?!data:)', text)
     assert text.count("<img") == 2 and text.count("data:image/jpeg;base64,") == 2
@@ -45,8 +62,14 @@ def test_the_page_is_self_contained(tmp_path):
 
 def test_names_are_escaped(tmp_path):
     name = """<b>x&"'</b>.png"""
-    text = page(tmp_path, title=name, rows=[{"name": name, "dice": 0.5}], pictures={"best": [picture(name)]},
-                summary={"n_images": 1, "protocols": {name: PROTOCOL}, "data": name, "notes": [name]}, config={name: name})
+    text = page(
+        tmp_path,
+        title=name,
+        rows=[{"name": name, "dice": 0.5}],
+        pictures={"best": [picture(name)]},
+        summary={"n_images": 1, "protocols": {name: PROTOCOL}, "data": name, "notes": [name]},
+        config={name: name},
+    )
     assert "<b>x" not in text and 'x&"' not in text
 
 
@@ -57,7 +80,9 @@ def test_picked_images_differ_and_are_the_extremes(count):
     assert len(set(names)) == len(names) == min(count, 16)
     if count >= 16:
         assert found["worst"][0] == "image 0" and found["best"][0] == f"image {count - 1}"
-        assert all(count // 2 - 4 <= int(name.split()[1]) <= count // 2 + 4 for name in found["median"])
+        assert all(
+            count // 2 - 4 <= int(name.split()[1]) <= count // 2 + 4 for name in found["median"]
+        )
 
 
 def test_rows_without_a_dice_do_not_break_the_page(tmp_path):
@@ -66,12 +91,22 @@ def test_rows_without_a_dice_do_not_break_the_page(tmp_path):
     assert "No curves" in page(tmp_path, rows=undefined)
 
 
-@pytest.mark.parametrize("chart", [
-    lambda: line_chart({"a<b": [(1, 1.0), (2, math.nan), (3, 2.0)], "c": [(1, 5.0), (3, 5.0)]}, x_label="x", y_label="y&", mark=2),
-    lambda: line_chart({"lr": [(1, 1e-5), (2, 1e-2), (3, 0.0)]}, x_label="x", y_label="y", log=True),
-    lambda: line_chart({"flat": [(1, 0.5), (2, 0.5)]}, x_label="x", y_label="y"),
-    lambda: histogram([0, 0.5, 1, math.nan, 1.0], x_label="x", y_label="y", mark=0.5),
-])
+@pytest.mark.parametrize(
+    "chart",
+    [
+        lambda: line_chart(
+            {"a<b": [(1, 1.0), (2, math.nan), (3, 2.0)], "c": [(1, 5.0), (3, 5.0)]},
+            x_label="x",
+            y_label="y&",
+            mark=2,
+        ),
+        lambda: line_chart(
+            {"lr": [(1, 1e-5), (2, 1e-2), (3, 0.0)]}, x_label="x", y_label="y", log=True
+        ),
+        lambda: line_chart({"flat": [(1, 0.5), (2, 0.5)]}, x_label="x", y_label="y"),
+        lambda: histogram([0, 0.5, 1, math.nan, 1.0], x_label="x", y_label="y", mark=0.5),
+    ],
+)
 def test_charts_are_well_formed(chart):
     root = ET.fromstring(chart())
     for element in root.iter():
@@ -85,7 +120,10 @@ def test_charts_of_nothing_are_empty():
 
 
 def test_a_histogram_counts_every_value():
-    bars = re.findall(r"<title>[\d.]+ to [\d.]+: (\d+)</title>", histogram([0.0, 0.01, 0.97, 1.0, 1.0], x_label="x", y_label="y"))
+    bars = re.findall(
+        r"<title>[\d.]+ to [\d.]+: (\d+)</title>",
+        histogram([0.0, 0.01, 0.97, 1.0, 1.0], x_label="x", y_label="y"),
+    )
     assert len(bars) == 20 and sum(map(int, bars)) == 5 and bars[-1] == "3" and bars[0] == "2"
 
 
@@ -104,5 +142,7 @@ def test_outlines_stay_near_the_contours_and_differ_by_style():
     changed = (out != p.image).any(2)
     assert not changed[:16].any() and not changed[26:34, 40:55].any()
     truth, prediction = outlines(p.image, p.truth), outlines(p.image, None, p.truth)
-    assert (truth == 255).all(2).sum() > (prediction == np.array([0, 200, 255])).all(2).sum() > 20  # solid against dashed
+    assert (
+        (truth == 255).all(2).sum() > (prediction == np.array([0, 200, 255])).all(2).sum() > 20
+    )  # solid against dashed
     assert np.array_equal(outlines(p.image), p.image)

@@ -16,8 +16,17 @@ every_term = pytest.mark.parametrize("name", TERMS)
 every_k = pytest.mark.parametrize("k", CLASSES)
 
 
-def case(k: int, seed: int = 0, *, shape: tuple[int, int, int] = (2, 8, 9), scale: float = 2.0, ignored: float = 0.0):
-    """Random logits [B, K, H, W] in float64 and a target [B, H, W] with blobs of each class, some of it ignored."""
+def case(
+    k: int,
+    seed: int = 0,
+    *,
+    shape: tuple[int, int, int] = (2, 8, 9),
+    scale: float = 2.0,
+    ignored: float = 0.0,
+):
+    """Random logits [B, K, H, W] in float64 and a target [B, H, W] with blobs of each class, some
+    of it ignored.
+    """
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(shape[0], k, *shape[1:], generator=generator, dtype=torch.float64)
     target = torch.randint(0, k, (shape[0], 2, 2), generator=generator)
@@ -52,12 +61,17 @@ def test_perfect_prediction_is_the_minimum_and_zero(name: str, k: int) -> None:
 @every_k
 @pytest.mark.parametrize("start", ["random", "opposite"])
 def test_improving_every_pixel_lowers_the_loss(name: str, k: int, start: str) -> None:
-    options = {"ohem_threshold": 1.0} if name == "ohem" else {}  # its choice of pixels must not change: see below
+    options = (
+        {"ohem_threshold": 1.0} if name == "ohem" else {}
+    )  # its choice of pixels must not change: see below
     for seed in range(8):
         logits, target = case(k, seed, ignored=0.1)
         direction = toward(target, k)
         logits = logits if start == "random" else logits - 5 * direction
-        values = [LOSSES[name](logits + step * direction, target, **options) for step in (0, 0.25, 0.5, 1, 2, 4, 8)]
+        values = [
+            LOSSES[name](logits + step * direction, target, **options)
+            for step in (0, 0.25, 0.5, 1, 2, 4, 8)
+        ]
         assert all(later < earlier for earlier, later in pairwise(values)), values
 
 
@@ -74,10 +88,16 @@ def test_improving_a_single_pixel_lowers_the_loss(name: str, k: int) -> None:
 
 
 def test_ohem_is_the_exception_a_better_prediction_can_cost_more() -> None:
-    """A pixel that is no longer hard leaves the mean, which the harder ones then have to themselves."""
+    """A pixel that is no longer hard leaves the mean, which the harder ones then have to
+    themselves.
+    """
     target = torch.zeros(1, 1, 2, dtype=torch.long)
-    before = LOSSES["ohem"](torch.tensor([[[[0.0, 0.0]], [[5.0, -0.8]]]], dtype=torch.float64), target)
-    after = LOSSES["ohem"](torch.tensor([[[[0.0, 0.0]], [[4.9, -0.9]]]], dtype=torch.float64), target)
+    before = LOSSES["ohem"](
+        torch.tensor([[[[0.0, 0.0]], [[5.0, -0.8]]]], dtype=torch.float64), target
+    )
+    after = LOSSES["ohem"](
+        torch.tensor([[[[0.0, 0.0]], [[4.9, -0.9]]]], dtype=torch.float64), target
+    )
     assert after > before + 1
 
 
@@ -93,8 +113,12 @@ def test_gradient_agrees_with_finite_differences(name: str, k: int, ignored: flo
 @every_k
 def test_gradient_with_options(name: str, k: int) -> None:
     logits, target = case(k, 1, shape=(1, 4, 5), scale=1.0, ignored=0.2)
-    options = {"label_smoothing": 0.1} | ({} if name == "bce" else {"class_weights": (0.5, 2.0, 3.0)[:k]})
-    assert torch.autograd.gradcheck(lambda z: LOSSES[name](z, target, **options), logits.requires_grad_())
+    options = {"label_smoothing": 0.1} | (
+        {} if name == "bce" else {"class_weights": (0.5, 2.0, 3.0)[:k]}
+    )
+    assert torch.autograd.gradcheck(
+        lambda z: LOSSES[name](z, target, **options), logits.requires_grad_()
+    )
 
 
 @every_term
@@ -116,7 +140,9 @@ def test_a_class_can_be_the_ignored_one(name: str, index: int) -> None:
     logits, target = case(3, 2)
     assert (target == index).any()
     usual = torch.where(target == index, 255, target)
-    assert torch.equal(LOSSES[name](logits, target, ignore_index=index), LOSSES[name](logits, usual))
+    assert torch.equal(
+        LOSSES[name](logits, target, ignore_index=index), LOSSES[name](logits, usual)
+    )
 
 
 @every_term
@@ -140,7 +166,9 @@ def test_everything_ignored_is_zero_without_gradient(name: str, k: int) -> None:
 @every_term
 @every_k
 def test_all_foreground_on_an_empty_mask_is_pushed_back_everywhere(name: str, k: int) -> None:
-    """At p = .9 each pixel's background logit is raised by at least a hundredth of the even share 1 / pixels."""
+    """At p = .9 each pixel's background logit is raised by at least a hundredth of the even share 1
+    / pixels.
+    """
     target = torch.zeros(1, 64, 64, dtype=torch.uint8)
     logits = torch.zeros(1, k, 64, 64)
     logits[:, 1] = 3
@@ -149,7 +177,9 @@ def test_all_foreground_on_an_empty_mask_is_pushed_back_everywhere(name: str, k:
 
 
 @pytest.mark.parametrize("confidence", [1.0, 5.0, 20.0])
-def test_default_loss_on_an_empty_mask_has_a_useful_gradient_however_sure_the_prediction(confidence: float) -> None:
+def test_default_loss_on_an_empty_mask_has_a_useful_gradient_however_sure_the_prediction(
+    confidence: float,
+) -> None:
     target = torch.zeros(2, 64, 64, dtype=torch.uint8)
     logits = torch.zeros(2, 2, 64, 64)
     logits[:, 1] = confidence
@@ -164,7 +194,9 @@ def test_default_loss_on_an_empty_mask_has_a_useful_gradient_however_sure_the_pr
 @every_k
 @pytest.mark.parametrize("logit", [-200.0, 200.0])
 @pytest.mark.parametrize("empty", [True, False])
-def test_saturated_logits_give_finite_values_and_gradients(name: str, k: int, logit: float, empty: bool) -> None:
+def test_saturated_logits_give_finite_values_and_gradients(
+    name: str, k: int, logit: float, empty: bool
+) -> None:
     logits, target = case(k)
     logits = logits.float()
     logits[:, 1] = logit
@@ -177,7 +209,7 @@ def test_saturated_logits_give_finite_values_and_gradients(name: str, k: int, lo
 @every_k
 def test_shards_of_a_batch_average_to_the_batch(name: str, k: int) -> None:
     logits, target = case(k, 5, shape=(4, 8, 9), ignored=0.2)
-    shards = [LOSSES[name](logits[i:i + 2], target[i:i + 2]) for i in (0, 2)]
+    shards = [LOSSES[name](logits[i : i + 2], target[i : i + 2]) for i in (0, 2)]
     assert torch.allclose(sum(shards) / 2, LOSSES[name](logits, target), rtol=1e-12, atol=0)
 
 
@@ -185,14 +217,21 @@ def test_shards_of_a_batch_average_to_the_batch(name: str, k: int) -> None:
 @every_k
 def test_a_common_shift_of_the_logits_changes_nothing(name: str, k: int) -> None:
     logits, target = case(k, 6, ignored=0.1)
-    assert torch.allclose(LOSSES[name](logits + 7, target), LOSSES[name](logits, target), rtol=1e-12, atol=0)
+    assert torch.allclose(
+        LOSSES[name](logits + 7, target), LOSSES[name](logits, target), rtol=1e-12, atol=0
+    )
 
 
 @every_term
 def test_foreground_classes_are_equal(name: str) -> None:
     logits, target = case(3, 7, ignored=0.1)
     swapped = torch.where(target == 1, 2, torch.where(target == 2, 1, target))
-    assert torch.allclose(LOSSES[name](logits[:, [0, 2, 1]], swapped), LOSSES[name](logits, target), rtol=1e-12, atol=0)
+    assert torch.allclose(
+        LOSSES[name](logits[:, [0, 2, 1]], swapped),
+        LOSSES[name](logits, target),
+        rtol=1e-12,
+        atol=0,
+    )
 
 
 @every_term
@@ -216,7 +255,11 @@ def test_reduced_in_float32_even_under_autocast(name: str, k: int) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(LOSSES[name](half, target), value)
         total, parts = hybrid_loss(name)(half, target)
-    assert total.dtype == torch.float32 and torch.equal(total, value) and torch.equal(parts[name], value)
+    assert (
+        total.dtype == torch.float32
+        and torch.equal(total, value)
+        and torch.equal(parts[name], value)
+    )
 
 
 @every_term

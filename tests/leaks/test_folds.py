@@ -50,26 +50,42 @@ def test_strata_are_quarters_of_the_images_with_lesions():
 @pytest.fixture
 def videos(tmp_path):
     root = scenes(tmp_path / "videos", {"": range(24)})
-    (root / "groups.csv").write_text("name,group\n" + "".join(f"f{i},v{i // 3}\n" for i in range(24)))
+    (root / "groups.csv").write_text(
+        "name,group\n" + "".join(f"f{i},v{i // 3}\n" for i in range(24))
+    )
     return root
 
 
 def run(videos, tmp_path, capsys, *words):
-    assert main(["data", "split", str(videos), "--out", str(tmp_path / "folds"), "--json", *words]) == 0
-    return json.loads(capsys.readouterr().out), sorted(path for path in (tmp_path / "folds").iterdir() if path.is_dir())
+    assert (
+        main(["data", "split", str(videos), "--out", str(tmp_path / "folds"), "--json", *words])
+        == 0
+    )
+    return json.loads(capsys.readouterr().out), sorted(
+        path for path in (tmp_path / "folds").iterdir() if path.is_dir()
+    )
 
 
 def test_the_command_writes_folds_that_training_can_use(videos, tmp_path, capsys):
     result, folders = run(videos, tmp_path, capsys, "--folds", "4")
-    assert result["leaky"] is False and [path.name for path in folders] == [f"grouped-kfold-4-seed0-fold{k}" for k in range(1, 5)]
+    assert result["leaky"] is False and [path.name for path in folders] == [
+        f"grouped-kfold-4-seed0-fold{k}" for k in range(1, 5)
+    ]
     tested = []
     for at, folder in enumerate(folders):
         dataset = open_dataset(videos, split=str(folder))
         groups = {part: {item.group for item in items} for part, items in dataset.parts.items()}
-        assert not groups["train"] & groups["test"] | groups["train"] & groups["validation"] | groups["validation"] & groups["test"]
+        assert (
+            not groups["train"] & groups["test"]
+            | groups["train"] & groups["validation"]
+            | groups["validation"] & groups["test"]
+        )
         assert split_stamp(dataset, "test")["verdict"] == "grouped" and dataset.split == folder.name
         names = [item.name for item in dataset.parts["test"]]
-        assert [item.name for item in open_dataset(videos, split=str(folders[at - 1])).parts["validation"]] == names
+        assert [
+            item.name
+            for item in open_dataset(videos, split=str(folders[at - 1])).parts["validation"]
+        ] == names
         assert result["folds"][at]["images"] == len(names)
         tested += names
     assert sorted(tested) == sorted(f"f{i}" for i in range(24))
@@ -95,7 +111,9 @@ def test_groups_of_a_file_travel_with_the_folds(videos, tmp_path, capsys):
     result, folders = run(videos, tmp_path, capsys, "--groups", str(tmp_path / "g.csv"))
     assert result["groups"].endswith("g.csv")
     assert read_groups(folders[0] / "groups.csv") == read_groups(tmp_path / "g.csv")
-    assert {item.group for item in open_dataset(videos, split=str(folders[0])).parts["test"]} <= {f"v{i}" for i in range(8)}
+    assert {item.group for item in open_dataset(videos, split=str(folders[0])).parts["test"]} <= {
+        f"v{i}" for i in range(8)
+    }
 
 
 def test_auto_groups_copies_and_says_so(videos, tmp_path, capsys):
@@ -111,8 +129,14 @@ def test_auto_groups_copies_and_says_so(videos, tmp_path, capsys):
 
 
 def test_foreground_is_the_share_of_mask_pixels(videos):
-    items = sorted((item for part in open_dataset(videos, split="random-80-20-0").parts.values() for item in part),
-                   key=lambda item: item.name)
+    items = sorted(
+        (
+            item
+            for part in open_dataset(videos, split="random-80-20-0").parts.values()
+            for item in part
+        ),
+        key=lambda item: item.name,
+    )
     shares = dict(zip([item.name for item in items], foreground(items), strict=True))
     assert shares["f0"] == 0
     assert shares["f1"] == pytest.approx(np.pi * 11**2 / 32000, rel=0.05)
@@ -124,15 +148,38 @@ def test_what_the_stamp_says():
 
     assert leak_stamp([item("a"), item("b", "g")], [item("c"), item("d", "h")]) == ""
     assert leak_stamp([item("a", "g"), item("b", "g"), item("c")], [item("d", "g")]).startswith(
-        "LEAKY: 2 of 3 images come from 1 video sequences or patients that training or selection saw")
+        "LEAKY: 2 of 3 images come from 1 video sequences or patients that training or"
+        " selection saw"
+    )
     assert "1 of 2 images were trained on" in leak_stamp([item("a"), item("b")], [item("a")])
 
 
 @pytest.mark.slow
 def test_a_run_on_a_leaking_split_is_stamped_everywhere(videos, tmp_path, capsys):
-    command = ["train", "--data", str(videos), "--model", "unet", "--base-channels", "4", "--size", "32", "--epochs", "1",
-               "--batch-size", "4", "--accelerator", "cpu", "--precision", "fp32", "--threads", "1", "--no-tensorboard",
-               "--no-progress", "--split"]
+    command = [
+        "train",
+        "--data",
+        str(videos),
+        "--model",
+        "unet",
+        "--base-channels",
+        "4",
+        "--size",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--accelerator",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--threads",
+        "1",
+        "--no-tensorboard",
+        "--no-progress",
+        "--split",
+    ]
     folders = run(videos, tmp_path, capsys, "--folds", "3")[1]
     for split, leaky in (("random-80-10-10", True), (str(folders[0]), False)):
         out = tmp_path / f"run{leaky}"
@@ -150,9 +197,45 @@ def test_a_run_on_a_leaking_split_is_stamped_everywhere(videos, tmp_path, capsys
 @pytest.mark.slow
 def test_the_folds_are_those_that_cross_validation_trains_on(videos, tmp_path, capsys):
     folders = run(videos, tmp_path, capsys, "--folds", "3")[1]
-    assert main(["train", "--data", str(videos), "--model", "unet", "--base-channels", "4", "--size", "32", "--epochs", "1",
-                 "--batch-size", "4", "--accelerator", "cpu", "--precision", "fp32", "--threads", "1", "--no-tensorboard",
-                 "--no-progress", "--split", str(folders[0].parent), "--folds", "all", "--out", str(tmp_path / "cv")]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                str(videos),
+                "--model",
+                "unet",
+                "--base-channels",
+                "4",
+                "--size",
+                "32",
+                "--epochs",
+                "1",
+                "--batch-size",
+                "4",
+                "--accelerator",
+                "cpu",
+                "--precision",
+                "fp32",
+                "--threads",
+                "1",
+                "--no-tensorboard",
+                "--no-progress",
+                "--split",
+                str(folders[0].parent),
+                "--folds",
+                "all",
+                "--out",
+                str(tmp_path / "cv"),
+            ]
+        )
+        == 0
+    )
     summary = json.loads((tmp_path / "cv" / "report" / "test" / "summary.json").read_text())
-    assert summary["n_images"] == sum(len((folder / "test.txt").read_text().split()) for folder in folders)
-    assert summary["stamp"]["verdict"] == "grouped" and (tmp_path / "cv" / "fold-3" / "config.yaml").exists()
+    assert summary["n_images"] == sum(
+        len((folder / "test.txt").read_text().split()) for folder in folders
+    )
+    assert (
+        summary["stamp"]["verdict"] == "grouped"
+        and (tmp_path / "cv" / "fold-3" / "config.yaml").exists()
+    )

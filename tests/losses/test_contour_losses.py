@@ -20,7 +20,9 @@ def case(k: int = 2, size: tuple[int, int] = (40, 45)):
 
 def brute_force(mask: torch.Tensor, radius: int) -> torch.Tensor:
     places = mask.nonzero()
-    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in mask.shape), indexing="ij"), dim=-1)
+    grid = torch.stack(
+        torch.meshgrid(*(torch.arange(n) for n in mask.shape), indexing="ij"), dim=-1
+    )
     if not len(places):
         return torch.full(mask.shape, radius**2)
     return ((grid[:, :, None] - places) ** 2).sum(-1).amin(-1).clamp(max=radius**2)
@@ -38,7 +40,12 @@ def test_boundary_is_kervadecs_up_to_a_constant() -> None:
     """Sum of p times the signed distance, negative inside, and the constant is that of p = t."""
     logits, target = case()
     p, inside = logits.softmax(dim=1)[:, 1], target == 1
-    signed = torch.stack([brute_force(i, 999).sqrt() - brute_force(~i, 999).sqrt() + i.double() - 0.5 for i in inside])
+    signed = torch.stack(
+        [
+            brute_force(i, 999).sqrt() - brute_force(~i, 999).sqrt() + i.double() - 0.5
+            for i in inside
+        ]
+    )
     expected = (p * signed).mean() - (inside * signed).mean()
     assert boundary(logits, target, radius=60).item() == pytest.approx(expected.item())
 
@@ -57,7 +64,9 @@ def test_boundary_weight_stops_at_the_radius() -> None:
 
 
 def test_boundary_takes_no_distance_to_ignored_pixels() -> None:
-    """Around the polyp everything is ignored: its only neighbour of another class is four rows below."""
+    """Around the polyp everything is ignored: its only neighbour of another class is four rows
+    below.
+    """
     target = torch.full((1, 9, 9), 255)
     target[0, 4, 4], target[0, 8, 4] = 1, 0
     logits = torch.zeros(1, 2, 9, 9)  # p = 1/2
@@ -76,8 +85,12 @@ def structure_by_hand(logits, target, *, legacy: bool) -> float:
 
 def test_structure_by_hand() -> None:
     logits, target = case()
-    assert structure(logits, target).item() == pytest.approx(structure_by_hand(logits, target, legacy=False))
-    assert structure_legacy(logits, target).item() == pytest.approx(structure_by_hand(logits, target, legacy=True))
+    assert structure(logits, target).item() == pytest.approx(
+        structure_by_hand(logits, target, legacy=False)
+    )
+    assert structure_legacy(logits, target).item() == pytest.approx(
+        structure_by_hand(logits, target, legacy=True)
+    )
 
 
 def test_the_two_structure_losses_differ() -> None:
@@ -88,10 +101,15 @@ def test_the_two_structure_losses_differ() -> None:
 
 @pytest.mark.parametrize("term", [structure, structure_legacy, boundary])
 def test_foreground_classes_are_taken_against_the_rest(term) -> None:
-    """Three classes: the mean of two binary problems with the log-odds of each class as the foreground logit."""
+    """Three classes: the mean of two binary problems with the log-odds of each class as the
+    foreground logit.
+    """
     logits, target = case(k=3)
     p = logits.softmax(dim=1)
-    binary = [term(torch.stack([torch.zeros_like(p[:, k]), p[:, k].logit()], dim=1), (target == k).long()) for k in (1, 2)]
+    binary = [
+        term(torch.stack([torch.zeros_like(p[:, k]), p[:, k].logit()], dim=1), (target == k).long())
+        for k in (1, 2)
+    ]
     assert torch.allclose(term(logits, target), sum(binary) / 2)
     weighted = term(logits, target, class_weights=(1.0, 1.0, 3.0))
     assert torch.allclose(weighted, (binary[0] + 3 * binary[1]) / 4)

@@ -24,14 +24,21 @@ def case(k: int = 3, seed: int = 0, shape: tuple[int, int, int] = (2, 9, 7)):
 def test_ce_is_torchs(weights, smoothing: float) -> None:
     logits, target = case()
     given = None if weights is None else torch.tensor(weights, dtype=torch.float64)
-    expected = F.cross_entropy(logits, target, weight=given, ignore_index=255, label_smoothing=smoothing)
-    assert torch.allclose(ce(logits, target, class_weights=weights, label_smoothing=smoothing), expected, rtol=1e-12)
+    expected = F.cross_entropy(
+        logits, target, weight=given, ignore_index=255, label_smoothing=smoothing
+    )
+    assert torch.allclose(
+        ce(logits, target, class_weights=weights, label_smoothing=smoothing), expected, rtol=1e-12
+    )
 
 
 def test_bce_of_two_classes_is_ce() -> None:
     logits, target = case(k=2)
     for smoothing in (0.0, 0.2):
-        assert torch.allclose(bce(logits, target, label_smoothing=smoothing), ce(logits, target, label_smoothing=smoothing))
+        assert torch.allclose(
+            bce(logits, target, label_smoothing=smoothing),
+            ce(logits, target, label_smoothing=smoothing),
+        )
 
 
 def test_bce_of_three_classes_asks_each_against_the_rest() -> None:
@@ -50,14 +57,19 @@ def test_bce_of_three_classes_asks_each_against_the_rest() -> None:
 def test_focal_without_focus_is_ce(weights, smoothing: float) -> None:
     logits, target = case()
     options = {"class_weights": weights, "label_smoothing": smoothing}
-    assert torch.allclose(focal(logits, target, focal_gamma=0, **options), ce(logits, target, **options))
+    assert torch.allclose(
+        focal(logits, target, focal_gamma=0, **options), ce(logits, target, **options)
+    )
 
 
 def test_focal_by_hand() -> None:
     logits, target = case()
     p = logits.softmax(dim=1)
-    true = [(p[b, target[b, y, x], y, x].item(), WEIGHTS[target[b, y, x]]) for b, y, x in (target != 255).nonzero().tolist()]
-    expected = sum(w * (1 - q)**2 * -math.log(q) for q, w in true) / sum(w for _, w in true)
+    true = [
+        (p[b, target[b, y, x], y, x].item(), WEIGHTS[target[b, y, x]])
+        for b, y, x in (target != 255).nonzero().tolist()
+    ]
+    expected = sum(w * (1 - q) ** 2 * -math.log(q) for q, w in true) / sum(w for _, w in true)
     assert focal(logits, target, class_weights=WEIGHTS).item() == pytest.approx(expected)
 
 
@@ -71,25 +83,33 @@ def test_focal_of_a_sure_prediction() -> None:
 
 
 def original_ohem(logits, target, threshold: float) -> float:
-    losses = F.cross_entropy(logits, target, ignore_index=255, reduction="none")[target != 255].tolist()
+    losses = F.cross_entropy(logits, target, ignore_index=255, reduction="none")[
+        target != 255
+    ].tolist()
     hard = [loss for loss in losses if loss > -math.log(threshold)]
     least = max(1, len(losses) // 16)
     kept = hard if len(hard) >= least else sorted(losses)[-least:]
     return sum(kept) / len(kept)
 
 
-@pytest.mark.parametrize("threshold", [0.7, 0.3, 1e-9])  # many hard pixels, some, none: the hardest sixteenth
+@pytest.mark.parametrize(
+    "threshold", [0.7, 0.3, 1e-9]
+)  # many hard pixels, some, none: the hardest sixteenth
 @pytest.mark.parametrize("seed", range(3))
 def test_ohem_is_the_originals(threshold: float, seed: int) -> None:
     logits, target = case(seed=seed, shape=(2, 20, 20))
-    assert ohem(logits, target, ohem_threshold=threshold).item() == pytest.approx(original_ohem(logits, target, threshold))
+    assert ohem(logits, target, ohem_threshold=threshold).item() == pytest.approx(
+        original_ohem(logits, target, threshold)
+    )
 
 
 def test_ohem_keeps_a_pixel_where_few_count() -> None:
     logits, target = case()
     target[:] = 255
     target[0, 3, 3:6] = 1
-    assert ohem(logits, target, ohem_threshold=1e-9).item() == pytest.approx(original_ohem(logits, target, 1e-9))
+    assert ohem(logits, target, ohem_threshold=1e-9).item() == pytest.approx(
+        original_ohem(logits, target, 1e-9)
+    )
 
 
 def test_ohem_class_weights_enter_the_mean_only() -> None:

@@ -18,7 +18,9 @@ def case(k: int = 3, seed: int = 0):
 
 
 def by_hand(logits, target, index, weights=(1.0, 1.0, 1.0)) -> float:
-    """The mean over images of the weighted mean over foreground classes of 1 - index(TP, FP, FN), or of mean p."""
+    """The mean over images of the weighted mean over foreground classes of 1 - index(TP, FP, FN),
+    or of mean p.
+    """
     p, images = logits.softmax(dim=1), []
     for b in range(len(target)):
         counts = target[b] != 255
@@ -27,17 +29,20 @@ def by_hand(logits, target, index, weights=(1.0, 1.0, 1.0)) -> float:
             t, q = (target[b] == k)[counts].double(), p[b, k][counts]
             tp, fp, fn = (t * q).sum(), ((1 - t) * q).sum(), (t * (1 - q)).sum()
             losses.append((1 - index(tp, fp, fn) if t.any() else q.mean()).item())
-        given = weights[1:logits.shape[1]]
+        given = weights[1 : logits.shape[1]]
         images.append(sum(w * loss for w, loss in zip(given, losses, strict=True)) / sum(given))
     return sum(images) / len(images)
 
 
 @pytest.mark.parametrize("k", [2, 3])
-@pytest.mark.parametrize(("term", "index"), [
-    (dice, lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn)),
-    (jaccard, lambda tp, fp, fn: tp / (tp + fp + fn)),
-    (tversky, lambda tp, fp, fn: tp / (tp + 0.3 * fp + 0.7 * fn)),
-])
+@pytest.mark.parametrize(
+    ("term", "index"),
+    [
+        (dice, lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn)),
+        (jaccard, lambda tp, fp, fn: tp / (tp + fp + fn)),
+        (tversky, lambda tp, fp, fn: tp / (tp + 0.3 * fp + 0.7 * fn)),
+    ],
+)
 def test_region_terms_by_hand(term, index, k: int) -> None:
     logits, target = case(k)
     assert term(logits, target).item() == pytest.approx(by_hand(logits, target, index))
@@ -45,14 +50,18 @@ def test_region_terms_by_hand(term, index, k: int) -> None:
 
 def test_class_weights_weigh_the_mean_over_classes() -> None:
     logits, target = case()
-    expected = by_hand(logits, target, lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn), (5.0, 1.0, 3.0))
+    expected = by_hand(
+        logits, target, lambda tp, fp, fn: 2 * tp / (2 * tp + fp + fn), (5.0, 1.0, 3.0)
+    )
     assert dice(logits, target, class_weights=(5.0, 1.0, 3.0)).item() == pytest.approx(expected)
 
 
 def test_focal_tversky_is_a_power_of_tversky() -> None:
     logits, target = case(k=2)
     logits, target = logits[:1], target[:1]
-    assert focal_tversky(logits, target).item() == pytest.approx(tversky(logits, target).item() ** 0.75, abs=1e-4)
+    assert focal_tversky(logits, target).item() == pytest.approx(
+        tversky(logits, target).item() ** 0.75, abs=1e-4
+    )
     assert torch.equal(focal_tversky(logits, target, exponent=1.0), tversky(logits, target))
 
 
@@ -80,11 +89,16 @@ def test_lovasz_of_a_certain_prediction_is_the_jaccard_loss() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_lovasz_by_hand(seed: int) -> None:
-    """Sum of the sorted errors times the growth of the Jaccard loss of the set of the pixels so far."""
+    """Sum of the sorted errors times the growth of the Jaccard loss of the set of the pixels so
+    far.
+    """
     logits, target = case(k=2, seed=seed)
     logits, target = logits[:1], target[:1]
     p, t = logits.softmax(dim=1)[0, 1], target[0] == 1
-    pixels = [(abs(int(t[i, j]) - p[i, j].item()), bool(t[i, j])) for i, j in (target[0] != 255).nonzero().tolist()]
+    pixels = [
+        (abs(int(t[i, j]) - p[i, j].item()), bool(t[i, j]))
+        for i, j in (target[0] != 255).nonzero().tolist()
+    ]
     total, expected, before, wrong = sum(true for _, true in pixels), 0.0, 0.0, []
     for error, true in sorted(pixels, reverse=True):
         wrong.append(true)

@@ -6,7 +6,9 @@ import torch
 from medseg.metrics.counts import confusion
 
 
-def by_hand(prediction: torch.Tensor, target: torch.Tensor, classes: int, ignore_index: int) -> list:
+def by_hand(
+    prediction: torch.Tensor, target: torch.Tensor, classes: int, ignore_index: int
+) -> list:
     counts = [[[0] * classes for _ in range(classes)] for _ in target]
     for n, (predicted, truth) in enumerate(zip(prediction.tolist(), target.tolist(), strict=True)):
         for p_row, t_row in zip(predicted, truth, strict=True):
@@ -24,7 +26,9 @@ def test_counts_by_hand(classes: int, kind: torch.dtype, ignore_index: int) -> N
     prediction = torch.randint(0, classes, (3, 11, 7), generator=generator).to(kind)
     target = torch.randint(0, classes, (3, 11, 7), generator=generator)
     target[:, 2:4] = ignore_index
-    prediction[:, 3] = 255 if ignore_index == 255 else 0  # anything may stand where the target is ignored
+    prediction[:, 3] = (
+        255 if ignore_index == 255 else 0
+    )  # anything may stand where the target is ignored
     counts = confusion(prediction, target.to(kind), classes, ignore_index=ignore_index)
     assert counts.dtype == torch.int64 and counts.shape == (3, classes, classes)
     assert counts.tolist() == by_hand(prediction, target, classes, ignore_index)

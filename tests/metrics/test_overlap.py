@@ -57,8 +57,12 @@ def test_tensors_in_host_memory_are_taken() -> None:
 def test_reductions() -> None:
     counts = random_counts(3)
     np.testing.assert_array_equal(overlap.pool(counts), counts.sum(axis=0))
-    np.testing.assert_array_equal(overlap.mean_of_defined(np.array([[1, np.nan, 3], [np.nan] * 3])), [2, np.nan])
+    np.testing.assert_array_equal(
+        overlap.mean_of_defined(np.array([[1, np.nan, 3], [np.nan] * 3])), [2, np.nan]
+    )
     joined = overlap.foreground_against_background(counts[0])
     c = counts[0]
-    np.testing.assert_array_equal(joined, [[c[0, 0], c[0, 1] + c[0, 2]],
-                                           [c[1, 0] + c[2, 0], c[1, 1] + c[1, 2] + c[2, 1] + c[2, 2]]])
+    np.testing.assert_array_equal(
+        joined,
+        [[c[0, 0], c[0, 1] + c[0, 2]], [c[1, 0] + c[2, 0], c[1, 1] + c[1, 2] + c[2, 1] + c[2, 2]]],
+    )

@@ -8,9 +8,14 @@ from medseg.models import create_model
 from medseg.models.fold import fold_batch_norm
 
 NETWORKS = {
-    "unet": {"base_channels": 4}, "unetpp": {"base_channels": 4}, "resunet": {"base_channels": 4},
-    "resunetpp": {"base_channels": 32}, "ducknet": {"base_channels": 3},
-    "resnet18": {"encoder": "resnet18"}, "lite0": {"encoder": "tu-tf_efficientnet_lite0"}, "densenet": {"encoder": "densenet121"},
+    "unet": {"base_channels": 4},
+    "unetpp": {"base_channels": 4},
+    "resunet": {"base_channels": 4},
+    "resunetpp": {"base_channels": 32},
+    "ducknet": {"base_channels": 3},
+    "resnet18": {"encoder": "resnet18"},
+    "lite0": {"encoder": "tu-tf_efficientnet_lite0"},
+    "densenet": {"encoder": "densenet121"},
 }
 
 

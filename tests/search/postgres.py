@@ -13,7 +13,9 @@ import pytest
 
 def binaries():
     """The folder of initdb and postgres, or a skip that says what to install."""
-    found = [os.path.dirname(path) for path in sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))]
+    found = [
+        os.path.dirname(path) for path in sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+    ]
     found += [os.path.dirname(os.path.realpath(path))] if (path := shutil.which("initdb")) else []
     if not found:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
@@ -33,14 +35,41 @@ def server(folder):
         port = free.getsockname()[1]
     cluster = folder / "cluster"
     plain = {"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
-    made = subprocess.run([f"{place}/initdb", "-D", cluster, "-U", "medseg", "--auth", "trust", "--no-sync"], cwd=folder, env=plain,
-                          capture_output=True, text=True, check=False, **user)
+    made = subprocess.run(
+        [f"{place}/initdb", "-D", cluster, "-U", "medseg", "--auth", "trust", "--no-sync"],
+        cwd=folder,
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=False,
+        **user,
+    )
     assert made.returncode == 0, made.stderr
-    process = subprocess.Popen([f"{place}/postgres", "-D", cluster, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-F"],
-                               cwd=folder, env=plain, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user)
+    process = subprocess.Popen(
+        [
+            f"{place}/postgres",
+            "-D",
+            cluster,
+            "-p",
+            str(port),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            folder,
+            "-F",
+        ],
+        cwd=folder,
+        env=plain,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **user,
+    )
     try:
         for _ in range(100):
-            ready = subprocess.run([f"{place}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "2"], check=False)
+            ready = subprocess.run(
+                [f"{place}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "2"],
+                check=False,
+            )
             if ready.returncode == 0:
                 break
             assert process.poll() is None, "the server ended at once"

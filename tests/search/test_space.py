@@ -32,14 +32,24 @@ def space(tmp_path, text):
 
 
 def test_every_path_reaches_its_option_and_no_other(tmp_path):
-    found = space(tmp_path, "optim.lr: {low: 0.001, high: 0.1, log: true}\nscale.1: {low: 1.2, high: 2}\nhflip: [0, 0.25]\n"
-                            "loss: [ce, ohem+dice]\nloss.dice: {low: 0.5, high: 3}\nwarmup-epochs: {low: 1, high: 5}\n"
-                            "size: [32, 48x64]\nbase_channels: {low: 4, high: 16, step: 4}\n")
+    found = space(
+        tmp_path,
+        "optim.lr: {low: 0.001, high: 0.1, log: true}\nscale.1: {low: 1.2, high: 2}\nhflip: [0,"
+        " 0.25]\nloss: [ce, ohem+dice]\nloss.dice: {low: 0.5, high: 3}\nwarmup-epochs: {low: 1,"
+        " high: 5}\nsize: [32, 48x64]\nbase_channels: {low: 4, high: 16, step: 4}\n",
+    )
     values = suggest(found, BASE, Draw())
     flat, before = flatten(configure(BASE, found, values)), flatten(BASE)
     changed = {key: flat[key] for key in flat if flat[key] != before[key]}
-    assert changed == {"lr": 0.1, "scale": [0.75, 2], "hflip": 0.25, "loss": "1*ohem+3*dice", "warmup_epochs": 5.0,
-                       "size": [48, 64], "base_channels": 16}
+    assert changed == {
+        "lr": 0.1,
+        "scale": [0.75, 2],
+        "hflip": 0.25,
+        "loss": "1*ohem+3*dice",
+        "warmup_epochs": 5.0,
+        "size": [48, 64],
+        "base_channels": 16,
+    }
 
 
 def test_a_weight_is_asked_for_only_where_the_loss_has_the_term(tmp_path):
@@ -53,44 +63,61 @@ def test_a_weight_is_asked_for_only_where_the_loss_has_the_term(tmp_path):
 def test_the_default_space_is_the_originals():
     found = {each.path: each for each in read_space(None, BASE)}
     assert found["lr"].ends == (1e-3, 1e-1) and found["lr"].log
-    assert set(found["optimizer"].values) == {"sgd", "adam", "adamw"} and {"ce", "ohem"} < set(found["loss"].values)
-    assert {"ema", "scale.0", "scale.1", "brightness", "contrast", "saturation", "hflip", "vflip", "loss.dice"} < found.keys()
+    assert set(found["optimizer"].values) == {"sgd", "adam", "adamw"} and {"ce", "ohem"} < set(
+        found["loss"].values
+    )
+    assert {
+        "ema",
+        "scale.0",
+        "scale.1",
+        "brightness",
+        "contrast",
+        "saturation",
+        "hflip",
+        "vflip",
+        "loss.dice",
+    } < found.keys()
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("lrr: [1]", "lrr: no such option, did you mean lr?"),
-    ("optim.hflip: [0.5]", "optim.hflip: no such option"),
-    ("lr: [0.1, -1]", "lr: --lr: got -1.0, expected a number above 0"),
-    ("lr: {low: 0, high: 1}", "lr: --lr: got 0"),
-    ("lr: {low: 1, high: 0.1}", "expected low below high"),
-    ("lr: {low: 0.1}", "needs low and high"),
-    ("lr: {low: 0.1, high: 1, loog: true}", "unknown key of lr 'loog', did you mean log?"),
-    ("lr: {low: 0.1, high: 1, log: true, step: 0.1}", "no log beside it"),
-    ("hflip: {low: 0, high: 2}", "hflip: --hflip: got 2"),
-    ("optimizer: [adm]", "did you mean adam"),
-    ("optimizer: {low: 1, high: 2}", "expected one of sgd"),
-    ("loss: [cee]", "unknown loss 'cee'"),
-    ("loss.dise: {low: 1, high: 2}", "did you mean dice?"),
-    ("loss.dice: {low: -1, high: 2}", "not a number above 0"),
-    ("scale.2: [1]", "expected scale or scale.0 to scale.1"),
-    ("lr.0: [1]", "lr has no part '0'"),
-    ("scale.0: {low: 0.5, high: 3}", "the lowest factor comes first"),
-    ("encoder: [resnet18]", "belongs to --model smp"),
-    ("epochs: [1, 2]", "cannot be searched"),
-    ("data: [a, b]", "cannot be searched"),
-    ("split: [a, b]", "cannot be searched"),
-    ("devices: [1, 2]", "cannot be searched"),
-    ("lr: 0.1", "expected a list of choices or a mapping"),
-    ("lr: []", "an empty list"),
-    ("lr: [1, 1]", "stands twice"),
-    ("lr: [1]\noptim.lr: [2]", "stands for the same as lr"),
-    ("", "holds no path"),
-    ("- lr", "expected lines such as"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lrr: [1]", "lrr: no such option, did you mean lr?"),
+        ("optim.hflip: [0.5]", "optim.hflip: no such option"),
+        ("lr: [0.1, -1]", "lr: --lr: got -1.0, expected a number above 0"),
+        ("lr: {low: 0, high: 1}", "lr: --lr: got 0"),
+        ("lr: {low: 1, high: 0.1}", "expected low below high"),
+        ("lr: {low: 0.1}", "needs low and high"),
+        ("lr: {low: 0.1, high: 1, loog: true}", "unknown key of lr 'loog', did you mean log?"),
+        ("lr: {low: 0.1, high: 1, log: true, step: 0.1}", "no log beside it"),
+        ("hflip: {low: 0, high: 2}", "hflip: --hflip: got 2"),
+        ("optimizer: [adm]", "did you mean adam"),
+        ("optimizer: {low: 1, high: 2}", "expected one of sgd"),
+        ("loss: [cee]", "unknown loss 'cee'"),
+        ("loss.dise: {low: 1, high: 2}", "did you mean dice?"),
+        ("loss.dice: {low: -1, high: 2}", "not a number above 0"),
+        ("scale.2: [1]", "expected scale or scale.0 to scale.1"),
+        ("lr.0: [1]", "lr has no part '0'"),
+        ("scale.0: {low: 0.5, high: 3}", "the lowest factor comes first"),
+        ("encoder: [resnet18]", "belongs to --model smp"),
+        ("epochs: [1, 2]", "cannot be searched"),
+        ("data: [a, b]", "cannot be searched"),
+        ("split: [a, b]", "cannot be searched"),
+        ("devices: [1, 2]", "cannot be searched"),
+        ("lr: 0.1", "expected a list of choices or a mapping"),
+        ("lr: []", "an empty list"),
+        ("lr: [1, 1]", "stands twice"),
+        ("lr: [1]\noptim.lr: [2]", "stands for the same as lr"),
+        ("", "holds no path"),
+        ("- lr", "expected lines such as"),
+    ],
+)
 def test_a_wrong_space_is_refused(tmp_path, text, said):
     with pytest.raises(UserError) as error:
         space(tmp_path, text)
-    assert said in str(error.value) and str(error.value).startswith(f"--space {tmp_path / 'space.yaml'}: ")
+    assert said in str(error.value) and str(error.value).startswith(
+        f"--space {tmp_path / 'space.yaml'}: "
+    )
     assert "\n" not in str(error.value)
 
 

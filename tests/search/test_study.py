@@ -1,4 +1,6 @@
-"""Trials are counted exactly, whatever happens to their workers; the study judges on validation alone."""
+"""Trials are counted exactly, whatever happens to their workers; the study judges on validation
+alone.
+"""
 
 import json
 import os
@@ -49,17 +51,33 @@ from medseg.training import engine
 
 
 def options(dataset, tmp_path, **changes):
-    (tmp_path / "space.yaml").write_text("lr: {low: 0.001, high: 0.1, log: true}\nhflip: [0, 0.5]\n")
-    return FAST | {"data": str(dataset), "out": str(tmp_path / "study"), "space": str(tmp_path / "space.yaml"),
-                   "trials": 3} | changes
+    (tmp_path / "space.yaml").write_text(
+        "lr: {low: 0.001, high: 0.1, log: true}\nhflip: [0, 0.5]\n"
+    )
+    return (
+        FAST
+        | {
+            "data": str(dataset),
+            "out": str(tmp_path / "study"),
+            "space": str(tmp_path / "space.yaml"),
+            "trials": 3,
+        }
+        | changes
+    )
 
 
 def fake(study, state, *, params=None, value=0.5, **attrs):
     """A trial of a given state in the study."""
     params = params or {}
-    study.add_trial(optuna.create_trial(
-        state=state, value=value if state == TrialState.COMPLETE else None, params=params,
-        distributions={key: optuna.distributions.FloatDistribution(0, 1) for key in params}, user_attrs=attrs))
+    study.add_trial(
+        optuna.create_trial(
+            state=state,
+            value=value if state == TrialState.COMPLETE else None,
+            params=params,
+            distributions={key: optuna.distributions.FloatDistribution(0, 1) for key in params},
+            user_attrs=attrs,
+        )
+    )
     return study.get_trials()[-1]
 
 
@@ -74,9 +92,22 @@ def test_each_trial_counts_once(study):
     fake(study, TrialState.FAIL, error="the loss became nan")
     fake(study, TrialState.FAIL, freed="one too many")
     try_again(study, fake(study, TrialState.FAIL))  # its worker was lost
-    assert outcomes(study.get_trials()) == ["completed", "pruned", "failed", "freed", "freed", "waiting"]
+    assert outcomes(study.get_trials()) == [
+        "completed",
+        "pruned",
+        "failed",
+        "freed",
+        "freed",
+        "waiting",
+    ]
     found = tally(study)
-    assert (found.completed, found.pruned, found.failed, found.running, found.finished) == (1, 1, 1, 0, 3)
+    assert (found.completed, found.pruned, found.failed, found.running, found.finished) == (
+        1,
+        1,
+        1,
+        0,
+        3,
+    )
     assert [trial.number for trial in counted(study)] == [0, 1, 2]
     again = study.ask()
     assert tally(study).running == 1 and tally(study).taken == 4
@@ -97,8 +128,13 @@ def test_a_lost_trial_is_tried_again_with_its_values_and_not_for_ever(study):
     try_again(study, lost)
     assert len(study.get_trials()) == RETRIES + 1  # it is given up
     assert tally(study).failed == 1 and tally(study).finished == 1
-    study.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs={"freed": "stopped by the user"},
-                                        system_attrs={"retry_history": [7, 8, 9]}))
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.FAIL,
+            user_attrs={"freed": "stopped by the user"},
+            system_attrs={"retry_history": [7, 8, 9]},
+        )
+    )
     assert tally(study).failed == 1  # stopping is nobody's failure
 
 
@@ -126,10 +162,20 @@ def test_pruners(study):
 
 def test_folds_keep_groups_together_and_share_the_images():
     items = [Item(f"i{i}", None, None, group=f"g{i % 7}" if i < 30 else None) for i in range(40)]
-    dataset = Dataset("x", "y", {"train": tuple(items[:25]), "validation": tuple(items[25:]), "test": (Item("t", None, None),)})
+    dataset = Dataset(
+        "x",
+        "y",
+        {
+            "train": tuple(items[:25]),
+            "validation": tuple(items[25:]),
+            "test": (Item("t", None, None),),
+        },
+    )
     folds = fold_datasets(dataset, 4)
     held = [{item.name for item in fold.parts["validation"]} for fold in folds]
-    assert sorted(name for fold in held for name in fold) == sorted(item.name for item in items)  # each once
+    assert sorted(name for fold in held for name in fold) == sorted(
+        item.name for item in items
+    )  # each once
     for fold in folds:
         names = [item.name for part in fold.parts.values() for item in part]
         assert sorted(names) == sorted(item.name for item in items) and "test" not in fold.parts
@@ -157,7 +203,9 @@ def test_a_sealed_image_cannot_be_read(dataset):
 
 
 def test_while_a_trial_runs_the_test_part_is_out_of_reach(dataset, tmp_path, monkeypatch):
-    """Also by a training that is given the whole data set, whose decoded images lie in the cache already."""
+    """Also by a training that is given the whole data set, whose decoded images lie in the cache
+    already.
+    """
     config = training_of(make(SearchConfig, options(dataset, tmp_path, epochs=1)))
     import medseg
 
@@ -175,12 +223,23 @@ def test_while_a_study_runs_no_trial_of_it_is_judged_on_test(dataset, tmp_path):
 
     run = tmp_path / "study" / "trials" / "0000"
     medseg.train(**FAST | {"data": str(dataset), "out": str(run), "epochs": 1})
-    code = ("import sys\nfrom pathlib import Path\nfrom medseg.data.sealed import searching\n"
-            "with searching(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()")
-    others = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "study")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               text=True) for _ in range(2)]  # any number of workers
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom medseg.data.sealed import searching\n"
+        "with searching(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "study")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]  # any number of workers
     try:
-        assert all(select.select([other.stdout], [], [], 60)[0] for other in others)  # neither waits for the other
+        assert all(
+            select.select([other.stdout], [], [], 60)[0] for other in others
+        )  # neither waits for the other
         for part in ("test", "all"):
             with pytest.raises(UserError, match="belongs to a search that is running"):
                 medseg.evaluate(run=run, split_part=part)
@@ -203,37 +262,65 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
     best = result["best"]
     history = read_csv(folder / "trials" / f"{best['trial']:04}" / "metrics.csv")
     assert best["value"] == pytest.approx(max(row["val_dice"] for row in history), abs=1e-5)
-    assert best["value"] == max(row["value"] for row in result["trials"] if row["state"] == "completed")
+    assert best["value"] == max(
+        row["value"] for row in result["trials"] if row["state"] == "completed"
+    )
     # the recipe is what the trial was, and 'medseg train --config' takes it
-    recipe = make(TrainConfig, arguments(TrainConfig, ["--config", str(folder / "best.yaml")], prog="", about=""))
+    recipe = make(
+        TrainConfig,
+        arguments(TrainConfig, ["--config", str(folder / "best.yaml")], prog="", about=""),
+    )
     kept = make(TrainConfig, read_yaml(folder / "trials" / f"{best['trial']:04}" / "config.yaml"))
     assert (recipe.optim, recipe.augment, recipe.loss) == (kept.optim, kept.augment, kept.loss)
     assert recipe.optim.lr == best["params"]["lr"]
-    further = make(SearchConfig, arguments(SearchConfig, ["--config", str(folder / "best.yaml")], prog="", about=""))
+    further = make(
+        SearchConfig,
+        arguments(SearchConfig, ["--config", str(folder / "best.yaml")], prog="", about=""),
+    )
     assert further.optim.lr == recipe.optim.lr  # a search may begin where another ended
     # the gain, by hand from the tables of both
-    dice = {name: {row["name"]: row["dice"] for row in read_rows(folder / name / "report/test/per_image.csv")}
-            for name in ("best", "default")}
+    dice = {
+        name: {
+            row["name"]: row["dice"]
+            for row in read_rows(folder / name / "report/test/per_image.csv")
+        }
+        for name in ("best", "default")
+    }
     gain = sum(dice["best"][name] - dice["default"][name] for name in dice["best"]) / 5
     default = make(TrainConfig, read_yaml(folder / "default" / "config.yaml"))
-    assert (default.optim.lr, default.augment.hflip) == (given["lr"], 0.5) and default.training.epochs == given["epochs"]
+    assert (default.optim.lr, default.augment.hflip) == (
+        given["lr"],
+        0.5,
+    ) and default.training.epochs == given["epochs"]
     again = result["retrained"]
-    assert again["gain"] == pytest.approx(gain, abs=1e-9) and again["interval"][0] <= gain <= again["interval"][1]
+    assert (
+        again["gain"] == pytest.approx(gain, abs=1e-9)
+        and again["interval"][0] <= gain <= again["interval"][1]
+    )
     page = (folder / "search.html").read_text()
-    assert all(word in page for word in ("History", "Slices", "Parallel coordinates", "All 3 trials", "hflip"))
+    assert all(
+        word in page
+        for word in ("History", "Slices", "Parallel coordinates", "All 3 trials", "hflip")
+    )
     history = page.partition("History")[2].partition("</section>")[0]
     assert history.count("<circle") == result["completed"]
     assert "<script" not in page and "src=" not in page.replace("xmlns", "")
 
     longer = search(make(SearchConfig, given | {"trials": 4}))  # goes on
     assert longer["finished"] == 4 and longer["trials"][:3] == result["trials"]
-    with pytest.raises(UserError, match=r"--study search: was begun with momentum = 0.9, now it is 0.8"):
+    with pytest.raises(
+        UserError, match=r"--study search: was begun with momentum = 0.9, now it is 0.8"
+    ):
         search(make(SearchConfig, given | {"momentum": 0.8}))
-    done = search(make(SearchConfig, given | {"trials": 4}))  # nothing is left to do, and nothing is counted twice
+    done = search(
+        make(SearchConfig, given | {"trials": 4})
+    )  # nothing is left to do, and nothing is counted twice
     assert done["trials"] == longer["trials"]
 
 
-def test_a_winner_is_tested_once_and_a_new_one_does_not_take_its_place(dataset, tmp_path, monkeypatch):
+def test_a_winner_is_tested_once_and_a_new_one_does_not_take_its_place(
+    dataset, tmp_path, monkeypatch
+):
     job = job_of(dataset, tmp_path, epochs=1)
     fake(job.study, TrialState.COMPLETE, params={"lr": 0.02})
     trained = []
@@ -242,15 +329,25 @@ def test_a_winner_is_tested_once_and_a_new_one_does_not_take_its_place(dataset, 
     def pretend(config):
         folder = config.output.out
         folder.mkdir(parents=True)
-        write_text(folder / "config.yaml", dump(replace(config, data=replace(config.data, classes=2))))
+        write_text(
+            folder / "config.yaml", dump(replace(config, data=replace(config.data, classes=2)))
+        )
         for part in ("validation", "test"):
             (folder / "report" / part).mkdir(parents=True)
             summary = {"protocols": {"per-image-foreground": {"dice": config.optim.lr}}}
             write_text(folder / "report" / part / "summary.json", json.dumps(summary))
-            write_csv(folder / "report" / part / "per_image.csv", [{"name": str(i), "dice": config.optim.lr} for i in range(3)])
+            write_csv(
+                folder / "report" / part / "per_image.csv",
+                [{"name": str(i), "dice": config.optim.lr} for i in range(3)],
+            )
 
     first = results.retrain(job)
-    assert (first["trial"], first["best"]["test"], first["default"]["test"], len(trained)) == (0, 0.02, 0.01, 2)
+    assert (first["trial"], first["best"]["test"], first["default"]["test"], len(trained)) == (
+        0,
+        0.02,
+        0.01,
+        2,
+    )
     assert results.retrain(job) == first and len(trained) == 2
     other = replace(job, folder=tmp_path / "another-machine")
     assert results.retrain(other) == first and len(trained) == 2  # the study knows
@@ -262,9 +359,13 @@ def test_a_winner_is_tested_once_and_a_new_one_does_not_take_its_place(dataset, 
 
 
 def test_cross_validation_is_the_mean_over_folds(dataset, tmp_path):
-    result = search(make(SearchConfig, options(dataset, tmp_path, folds=2, trials=1, epochs=1, retrain=False)))
+    result = search(
+        make(SearchConfig, options(dataset, tmp_path, folds=2, trials=1, epochs=1, retrain=False))
+    )
     runs = tmp_path / "study" / "trials" / "0000"
-    summaries = [json.loads((runs / f"fold-{k}/report/validation/summary.json").read_text()) for k in (1, 2)]
+    summaries = [
+        json.loads((runs / f"fold-{k}/report/validation/summary.json").read_text()) for k in (1, 2)
+    ]
     scores = [summary["protocols"]["per-image-foreground"]["dice"] for summary in summaries]
     assert result["best"]["value"] == pytest.approx(sum(scores) / 2)
     held = [(runs / f"fold-{k}/splits/validation.txt").read_text().split() for k in (1, 2)]
@@ -279,7 +380,9 @@ def job_of(dataset, tmp_path, **changes):
 
 def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, monkeypatch):
     job = job_of(dataset, tmp_path)
-    happens = iter([UserError("loss became nan"), engine.Interrupted("run"), engine.Pruned(), 0.5, 0.25])
+    happens = iter(
+        [UserError("loss became nan"), engine.Interrupted("run"), engine.Pruned(), 0.5, 0.25]
+    )
 
     def objective(config, dataset, folds, report):
         outcome = next(happens)
@@ -294,7 +397,13 @@ def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, m
     stopped = job.study.get_trials()[1]
     assert work(job_of(dataset, tmp_path)) == 2
     found = tally(job.study)
-    assert (found.failed, found.pruned, found.completed, found.freed, found.running) == (1, 1, 1, 1, 0)
+    assert (found.failed, found.pruned, found.completed, found.freed, found.running) == (
+        1,
+        1,
+        1,
+        1,
+        0,
+    )
     again = job.study.get_trials()[2]
     assert again.params == stopped.params and again.params
 
@@ -305,7 +414,10 @@ def test_between_two_trials_too_the_test_part_is_out_of_reach(dataset, tmp_path,
     said = []
 
     def after_trial():
-        for look in (lambda: content(job.dataset.parts["test"]), lambda: check_run(job.folder / "trials" / "0000")):
+        for look in (
+            lambda: content(job.dataset.parts["test"]),
+            lambda: check_run(job.folder / "trials" / "0000"),
+        ):
             with pytest.raises(UserError) as error:
                 look()
             said.append(str(error.value))
@@ -324,6 +436,7 @@ def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
         def report(value, step, seconds):
             asked.append((step, value, seconds))
             return step in asked_to_stop
+
         return report
 
     monkeypatch.setattr(worker, "reporter", reporter)
@@ -332,8 +445,12 @@ def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
     history = read_csv(tmp_path / "study" / "trials" / "0000" / "metrics.csv")
     assert [row["epoch"] for row in history] == [1, 2]
     assert [step for step, _, _ in asked] == [1, 2]
-    assert [value for _, value, _ in asked] == pytest.approx([row["val_dice"] for row in history], abs=1e-5)
-    assert [seconds for _, _, seconds in asked] == pytest.approx([row["seconds"] for row in history], rel=1e-4)
+    assert [value for _, value, _ in asked] == pytest.approx(
+        [row["val_dice"] for row in history], abs=1e-5
+    )
+    assert [seconds for _, _, seconds in asked] == pytest.approx(
+        [row["seconds"] for row in history], rel=1e-4
+    )
     assert tally(job.study).pruned == 1
 
     asked_to_stop[:] = [4]  # the end: there is nothing left to save
@@ -342,16 +459,26 @@ def test_pruning_stops_a_training_early(dataset, tmp_path, monkeypatch):
 
 
 def test_what_pruning_saved():
-    rows = [{"state": "completed", "seconds": 105.0, "steps": 10, "steps_took": None},
-            {"state": "pruned", "seconds": 25.0, "steps": 2, "steps_took": 20.0},  # and 5 to start with, once
-            {"state": "failed", "seconds": 5.0, "steps": 1, "steps_took": None}]
+    rows = [
+        {"state": "completed", "seconds": 105.0, "steps": 10, "steps_took": None},
+        {
+            "state": "pruned",
+            "seconds": 25.0,
+            "steps": 2,
+            "steps_took": 20.0,
+        },  # and 5 to start with, once
+        {"state": "failed", "seconds": 5.0, "steps": 1, "steps_took": None},
+    ]
     assert saved_by_pruning(rows, 10) == pytest.approx(80 / (130 + 80))
     assert saved_by_pruning([], 10) is None
 
 
 def test_the_parameter_that_decides_is_the_important_one():
     study = optuna.create_study(direction="maximize", sampler=make_sampler("random", 0))
-    study.optimize(lambda trial: trial.suggest_float("a", 0, 1) + 0.01 * trial.suggest_float("b", 0, 1), n_trials=60)
+    study.optimize(
+        lambda trial: trial.suggest_float("a", 0, 1) + 0.01 * trial.suggest_float("b", 0, 1),
+        n_trials=60,
+    )
     found = importance(study)
     assert list(found) == ["a", "b"] and found["a"] > 0.9
 
@@ -366,22 +493,27 @@ def test_a_password_is_not_shown():
     assert hidden("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"storage": "nonsense"}, "--storage: not an SQLAlchemy URL"),
-    ({"storage": "sqlite:////no/such/folder/x.db"}, "unable to open database file"),
-    ({"folds": 1}, "--folds 1: expected at least 2"),
-    ({"folds": 40}, "16 groups of images"),
-    ({"folds": 2, "devices": 2}, "one device"),
-    ({"resume": "x"}, "--resume: is for medseg train"),
-    ({"sampler": "cmaes"}, "pip install cmaes"),
-    ({"dashboard": True, "study": "nobody", "storage": "sqlite://"}, "nobody"),
-])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"storage": "nonsense"}, "--storage: not an SQLAlchemy URL"),
+        ({"storage": "sqlite:////no/such/folder/x.db"}, "unable to open database file"),
+        ({"folds": 1}, "--folds 1: expected at least 2"),
+        ({"folds": 40}, "16 groups of images"),
+        ({"folds": 2, "devices": 2}, "one device"),
+        ({"resume": "x"}, "--resume: is for medseg train"),
+        ({"sampler": "cmaes"}, "pip install cmaes"),
+        ({"dashboard": True, "study": "nobody", "storage": "sqlite://"}, "nobody"),
+    ],
+)
 def test_wrong_use(dataset, tmp_path, monkeypatch, changes, said):
     if changes.get("dashboard"):
         pytest.importorskip("optuna_dashboard")
     with pytest.raises(UserError) as error:
         search(make(SearchConfig, options(dataset, tmp_path, **changes)))
-    assert said in str(error.value) or ("optuna-dashboard" in str(error.value) and changes.get("dashboard"))
+    assert said in str(error.value) or (
+        "optuna-dashboard" in str(error.value) and changes.get("dashboard")
+    )
     assert not (tmp_path / "study" / "trials").exists()
 
 
@@ -391,7 +523,10 @@ def test_as_many_other_images_are_not_the_same(dataset, tmp_path):
     for kind in ("images", "masks"):
         folder = tmp_path / "moved" / "validation" / kind
         next(folder.iterdir()).rename(folder / "another.png")
-    with pytest.raises(UserError, match=r"was begun with validation images = '4, names [0-9a-f]{8}', now it is '4, names"):
+    with pytest.raises(
+        UserError,
+        match=r"was begun with validation images = '4, names [0-9a-f]{8}', now it is '4, names",
+    ):
         job_of(tmp_path / "moved", tmp_path)
 
 
@@ -408,8 +543,12 @@ def test_a_database_that_fails_is_told_of_in_a_line(last):
     """Optuna's own error, or the one that it makes of it at the end of a trial."""
     from sqlalchemy.exc import OperationalError
 
-    with pytest.raises(UserError, match=r"--storage sqlite:///x.db: the database failed \(it is\); .* goes on") as told, \
-            storage_errors("sqlite:///x.db"):
+    with (
+        pytest.raises(
+            UserError, match=r"--storage sqlite:///x.db: the database failed \(it is\); .* goes on"
+        ) as told,
+        storage_errors("sqlite:///x.db"),
+    ):
         try:
             raise OperationalError("SELECT", {}, Exception("it is\nand more"))
         except OperationalError:

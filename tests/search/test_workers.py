@@ -1,4 +1,6 @@
-"""Several workers, real processes: a database server, a kill in the middle of a trial, Ctrl-C, a trial over two devices."""
+"""Several workers, real processes: a database server, a kill in the middle of a trial, Ctrl-C, a
+trial over two devices.
+"""
 
 import json
 import os
@@ -23,16 +25,29 @@ QUIET = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
 def flags(dataset, tmp_path, **changes):
     (tmp_path / "space.yaml").write_text("lr: {low: 0.001, high: 0.1, log: true}\n")
     words = []
-    given = FAST | {"data": dataset, "space": tmp_path / "space.yaml", "retrain": False, "pruner": "none"} | changes
+    given = (
+        FAST
+        | {"data": dataset, "space": tmp_path / "space.yaml", "retrain": False, "pruner": "none"}
+        | changes
+    )
     for key, value in given.items():
-        words += [f"--{'' if value else 'no-'}{key}".replace("_", "-")] if isinstance(value, bool) else \
-            [f"--{key.replace('_', '-')}", str(value)]
+        words += (
+            [f"--{'' if value else 'no-'}{key}".replace("_", "-")]
+            if isinstance(value, bool)
+            else [f"--{key.replace('_', '-')}", str(value)]
+        )
     return words
 
 
 def start(words, **environment):
-    return subprocess.Popen([sys.executable, "-m", "medseg", "search", *words], env=QUIET | environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "medseg", "search", *words],
+        env=QUIET | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(what, seconds=90):
@@ -54,20 +69,34 @@ def trials_of(url, name="search"):
 @pytest.fixture
 def postgresql():
     # not in tmp_path, which another user may not enter
-    with tempfile.TemporaryDirectory(prefix="medseg-postgresql-") as folder, server(Path(folder)) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="medseg-postgresql-") as folder,
+        server(Path(folder)) as url,
+    ):
         yield url
 
 
 @pytest.mark.slow
 def test_three_workers_share_postgresql_and_one_is_killed_in_a_trial(dataset, tmp_path, postgresql):
     words = flags(dataset, tmp_path, trials=6, epochs=12, grace="4s")
-    workers = [start([*words, "--out", str(tmp_path / f"w{i}")], MEDSEG_STORAGE=postgresql) for i in range(3)]
+    workers = [
+        start([*words, "--out", str(tmp_path / f"w{i}")], MEDSEG_STORAGE=postgresql)
+        for i in range(3)
+    ]
     victim = workers[1]
 
     def in_a_trial():
         mark = f"-{victim.pid}-"
-        return next((trial for trial in trials_of(postgresql) if trial.state.name == "RUNNING" and trial.intermediate_values
-                     and mark in trial.user_attrs.get("worker", "")), None)
+        return next(
+            (
+                trial
+                for trial in trials_of(postgresql)
+                if trial.state.name == "RUNNING"
+                and trial.intermediate_values
+                and mark in trial.user_attrs.get("worker", "")
+            ),
+            None,
+        )
 
     lost = wait_for(in_a_trial)
     os.kill(victim.pid, signal.SIGKILL)
@@ -77,7 +106,9 @@ def test_three_workers_share_postgresql_and_one_is_killed_in_a_trial(dataset, tm
     found, trials = tally(study), study.get_trials()
     assert (found.finished, found.completed, found.running) == (6, 6, 0)  # no more, no fewer
     assert trials[lost.number].state.name == "FAIL"
-    again = [trial for trial in trials if lost.number in trial.system_attrs.get("retry_history", [])]
+    again = [
+        trial for trial in trials if lost.number in trial.system_attrs.get("retry_history", [])
+    ]
     assert len(again) == 1 and again[0].params == lost.params and again[0].state.name == "COMPLETE"
     assert f"-{victim.pid}-" not in again[0].user_attrs["worker"]
     done = [trial for trial in trials if trial.state.name == "COMPLETE"]
@@ -90,13 +121,22 @@ def test_three_workers_share_postgresql_and_one_is_killed_in_a_trial(dataset, tm
 
 @pytest.mark.slow
 def test_workers_of_one_command_and_the_winner_is_retrained_once(dataset, tmp_path):
-    worker = start([*flags(dataset, tmp_path, trials=4, workers=2, retrain=True), "--out", str(tmp_path / "study"), "--json"])
+    worker = start(
+        [
+            *flags(dataset, tmp_path, trials=4, workers=2, retrain=True),
+            "--out",
+            str(tmp_path / "study"),
+            "--json",
+        ]
+    )
     out, said = worker.communicate(timeout=150)
     assert worker.returncode == 0, said
     result = json.loads(out)
     assert (result["finished"], result["failed"]) == (4, 0)
     assert result["retrained"]["best"]["test"] is not None
-    folders = len(list((tmp_path / "study" / "trials").iterdir()))  # a surplus trial may be freed before its training begins
+    folders = len(
+        list((tmp_path / "study" / "trials").iterdir())
+    )  # a surplus trial may be freed before its training begins
     assert result["finished"] <= folders <= result["finished"] + result["tried_again_or_surplus"]
 
 
@@ -106,7 +146,9 @@ def test_ctrl_c_and_the_same_command_again(dataset, tmp_path):
     url = f"sqlite:///{tmp_path}/study/study.db"
     first = start(words)
     wait_for(lambda: (tmp_path / "study" / "study.db").exists())
-    stopped = wait_for(lambda: next((t for t in trials_of(url) if t.number == 1 and t.intermediate_values), None))
+    stopped = wait_for(
+        lambda: next((t for t in trials_of(url) if t.number == 1 and t.intermediate_values), None)
+    )
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=60)[1]
     assert first.returncode == 130 and "the same command goes on" in said, said
@@ -116,7 +158,9 @@ def test_ctrl_c_and_the_same_command_again(dataset, tmp_path):
     result = json.loads((tmp_path / "study" / "search.json").read_text())
     states = [row["state"] for row in result["trials"]]
     assert result["finished"] == 3 and states == ["completed", "freed", "completed", "completed"]
-    assert result["trials"][2]["params"]["lr"] == stopped.params["lr"]  # tried again with its values
+    assert (
+        result["trials"][2]["params"]["lr"] == stopped.params["lr"]
+    )  # tried again with its values
 
 
 def alive(pid):
@@ -128,9 +172,15 @@ def alive(pid):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here to look processes up in")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="no /proc here to look processes up in"
+)
 def test_sigterm_stops_the_workers_too(dataset, tmp_path):
-    words = [*flags(dataset, tmp_path, trials=4, workers=2, epochs=400), "--out", str(tmp_path / "study")]
+    words = [
+        *flags(dataset, tmp_path, trials=4, workers=2, epochs=400),
+        "--out",
+        str(tmp_path / "study"),
+    ]
     url = f"sqlite:///{tmp_path}/study/study.db"
     command = start(words)
     wait_for(lambda: (tmp_path / "study" / "workers.pid").exists())
@@ -140,13 +190,24 @@ def test_sigterm_stops_the_workers_too(dataset, tmp_path):
     assert command.returncode == 130 and "the same command goes on" in said, said
     assert not any(alive(pid) for pid in (tmp_path / "study" / "workers.pid").read_text().split())
     states = [trial.state.name for trial in trials_of(url)]
-    assert (states.count("RUNNING"), states.count("WAITING")) == (0, 2)  # both are there to be tried again
+    assert (states.count("RUNNING"), states.count("WAITING")) == (
+        0,
+        2,
+    )  # both are there to be tried again
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here to look processes up in")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="no /proc here to look processes up in"
+)
 def test_the_processes_of_a_trial_end_with_their_worker(dataset, tmp_path):
-    worker = start([*flags(dataset, tmp_path, trials=1, devices=2, epochs=2000), "--out", str(tmp_path / "study")])
+    worker = start(
+        [
+            *flags(dataset, tmp_path, trials=1, devices=2, epochs=2000),
+            "--out",
+            str(tmp_path / "study"),
+        ]
+    )
     url = f"sqlite:///{tmp_path}/study/study.db"
     wait_for(lambda: (tmp_path / "study" / "study.db").exists())
     wait_for(lambda: any(trial.intermediate_values for trial in trials_of(url)))
@@ -157,7 +218,11 @@ def test_the_processes_of_a_trial_end_with_their_worker(dataset, tmp_path):
         found = []
         for folder in Path("/proc").iterdir():
             try:
-                if folder.name.isdigit() and mark in (folder / "environ").read_bytes() and alive(folder.name):
+                if (
+                    folder.name.isdigit()
+                    and mark in (folder / "environ").read_bytes()
+                    and alive(folder.name)
+                ):
                     found.append(folder.name)
             except OSError:
                 pass
@@ -171,29 +236,60 @@ def test_the_processes_of_a_trial_end_with_their_worker(dataset, tmp_path):
 
 @pytest.mark.slow
 def test_a_trial_over_two_devices_and_both_agree_to_stop(dataset, tmp_path):
-    """Earlier trials that were perfect from the start make the pruner give up: no process is left waiting for the other."""
+    """Earlier trials that were perfect from the start make the pruner give up: no process is left
+    waiting for the other.
+    """
     (tmp_path / "study").mkdir()
     url = f"sqlite:///{tmp_path}/study/study.db"
     study = optuna.create_study(study_name="search", storage=url, direction="maximize")
     lr = optuna.distributions.FloatDistribution(0.001, 0.1, log=True)
-    study.add_trial(optuna.create_trial(value=1.0, params={"lr": 0.01}, distributions={"lr": lr},
-                                        intermediate_values={1: -1.0, 2: 1.0, 3: 1.0, 4: 1.0}))
-    worker = start([*flags(dataset, tmp_path, trials=2, epochs=4, devices=2, pruner="median", startup=1), "--out",
-                    str(tmp_path / "study")])
+    study.add_trial(
+        optuna.create_trial(
+            value=1.0,
+            params={"lr": 0.01},
+            distributions={"lr": lr},
+            intermediate_values={1: -1.0, 2: 1.0, 3: 1.0, 4: 1.0},
+        )
+    )
+    worker = start(
+        [
+            *flags(dataset, tmp_path, trials=2, epochs=4, devices=2, pruner="median", startup=1),
+            "--out",
+            str(tmp_path / "study"),
+        ]
+    )
     said = worker.communicate(timeout=150)[1]
     assert worker.returncode == 0, said
     result = json.loads((tmp_path / "study" / "search.json").read_text())
     assert (result["completed"], result["pruned"], result["failed"]) == (1, 1, 0)
     history = read_csv(tmp_path / "study" / "trials" / "0001" / "metrics.csv")
-    assert [row["epoch"] for row in history] == [1, 2]  # the first epoch was better than before, the second was not
+    assert [row["epoch"] for row in history] == [
+        1,
+        2,
+    ]  # the first epoch was better than before, the second was not
     reported = study.get_trials()[1].intermediate_values
     assert list(reported.values()) == pytest.approx([row["val_dice"] for row in history], abs=1e-5)
 
 
 def test_without_optuna_the_command_says_what_to_install(tmp_path):
     (tmp_path / "optuna.py").write_text("raise ImportError('not here')\n")
-    environment = QUIET | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    assert subprocess.run([sys.executable, "-c", "import medseg, medseg.cli"], env=environment, check=False).returncode == 0
-    done = subprocess.run([sys.executable, "-m", "medseg", "search", "--data", "x"], env=environment, capture_output=True,
-                          text=True, check=False)
-    assert done.returncode == 2 and done.stderr == "medseg: medseg search needs Optuna: pip install 'medseg[search]'\n"
+    environment = QUIET | {
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    }
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", "import medseg, medseg.cli"], env=environment, check=False
+        ).returncode
+        == 0
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "medseg", "search", "--data", "x"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (
+        done.returncode == 2
+        and done.stderr == "medseg: medseg search needs Optuna: pip install 'medseg[search]'\n"
+    )

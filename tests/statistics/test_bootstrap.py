@@ -9,13 +9,17 @@ from medseg.statistics.bootstrap import _weights, group_index, intervals, mean_i
 
 
 def skewed(rng, count):
-    """Values as Dice has them: most above .9, a long tail down to 0. Skewness -2.5, as a network on Kvasir-SEG had (-2.6)."""
+    """Values as Dice has them: most above .9, a long tail down to 0. Skewness -2.5, as a network on
+    Kvasir-SEG had (-2.6).
+    """
     return np.where(rng.random(count) < 0.15, rng.beta(2, 1.6, count), rng.beta(16, 1.3, count))
 
 
 def slow(above, below, groups, weights):
     """The bootstrap-t by its definition: one draw of groups, one image and one class at a time."""
-    members = [[i for i, group in enumerate(groups) if group == each] for each in dict.fromkeys(groups)]
+    members = [
+        [i for i, group in enumerate(groups) if group == each] for each in dict.fromkeys(groups)
+    ]
 
     def value_and_error(times):
         picked = [group for group, n in zip(members, times, strict=True) for _ in range(int(n))]
@@ -28,12 +32,17 @@ def slow(above, below, groups, weights):
                 for j, group in enumerate(picked):
                     parts[j] += sum(above[i, k] - ratio * below[i, k] for i in group) / bottom
         count = len(picked)
-        return sum(ratios) / len(ratios), math.sqrt(sum((p / len(ratios)) ** 2 for p in parts) * count / (count - 1))
+        return sum(ratios) / len(ratios), math.sqrt(
+            sum((p / len(ratios)) ** 2 for p in parts) * count / (count - 1)
+        )
 
     value, error = value_and_error([1] * len(members))
     distances = sorted((v - value) / e for v, e in map(value_and_error, weights))
     last = len(distances) - 1
-    low, high = distances[math.ceil(0.025 * (last + 1)) - 1], distances[math.ceil(0.975 * (last + 1)) - 1]
+    low, high = (
+        distances[math.ceil(0.025 * (last + 1)) - 1],
+        distances[math.ceil(0.975 * (last + 1)) - 1],
+    )
     return value - high * error, value - low * error
 
 
@@ -52,7 +61,9 @@ def test_against_the_definition(classes, monkeypatch):
 def test_weights_draw_every_unit_alike():
     weights = np.concatenate(list(_weights(40, 3000, 3)))
     assert weights.shape == (3000, 40) and (weights.sum(1) == 40).all()
-    assert np.abs(weights.mean(0) - 1).max() < 0.1 and weights.var() == pytest.approx(1 - 1 / 40, rel=0.03)
+    assert np.abs(weights.mean(0) - 1).max() < 0.1 and weights.var() == pytest.approx(
+        1 - 1 / 40, rel=0.03
+    )
 
 
 def test_blocks_do_not_matter(monkeypatch):
@@ -75,7 +86,9 @@ def test_laws():
     assert wide == pytest.approx((low, high), abs=1e-9)  # five copies of an image say nothing new
     narrow = mean_interval(np.repeat(values, 5))
     assert narrow[1] - narrow[0] < 0.6 * (high - low)
-    assert mean_interval(values * 100, bounds=(-math.inf, math.inf)) == pytest.approx((100 * low, 100 * high))
+    assert mean_interval(values * 100, bounds=(-math.inf, math.inf)) == pytest.approx(
+        (100 * low, 100 * high)
+    )
     inner = mean_interval(values, level=0.8)
     assert low < inner[0] < inner[1] < high
 
@@ -107,7 +120,9 @@ def test_coverage_over_images(count):
 
 @pytest.mark.slow
 def test_coverage_falls_short_where_misses_are_rare():
-    """4 % of images missed altogether: of 60 images none may be, and then no method knows. What the page on statistics says."""
+    """4 % of images missed altogether: of 60 images none may be, and then no method knows. What the
+    page on statistics says.
+    """
     rng = np.random.default_rng(3)
 
     def draw():
@@ -118,7 +133,9 @@ def test_coverage_falls_short_where_misses_are_rare():
 
 @pytest.mark.slow
 def test_coverage_over_groups_and_not_over_their_images():
-    """60 videos of 2 to 20 frames that are alike within a video: frames taken as independent are far too sure."""
+    """60 videos of 2 to 20 frames that are alike within a video: frames taken as independent are
+    far too sure.
+    """
     rng = np.random.default_rng(5)
 
     def videos(count):
@@ -129,7 +146,12 @@ def test_coverage_over_groups_and_not_over_their_images():
     truth = skewed(np.random.default_rng(0), 4_000_000).mean()
     sets = [videos(60) for _ in range(1000)]
     wide = (-math.inf, math.inf)
-    by_group = [mean_interval(values, groups, seed=i, bounds=wide) for i, (values, groups) in enumerate(sets)]
+    by_group = [
+        mean_interval(values, groups, seed=i, bounds=wide)
+        for i, (values, groups) in enumerate(sets)
+    ]
     assert 0.93 <= np.mean([low <= truth <= high for low, high in by_group]) <= 0.97
-    by_image = [mean_interval(values, seed=i, bounds=wide) for i, (values, _) in enumerate(sets[:150])]
+    by_image = [
+        mean_interval(values, seed=i, bounds=wide) for i, (values, _) in enumerate(sets[:150])
+    ]
     assert np.mean([low <= truth <= high for low, high in by_image]) < 0.7

@@ -12,8 +12,10 @@ from medseg.statistics.paired import holm, letters, mean_ranks, permutation_test
 def by_enumeration(values, statistic):
     """Share of all sign changes whose statistic is at least as far from its centre as the one seen."""
     seen = statistic(values)
-    ways = [statistic([v * s for v, s in zip(values, signs, strict=True)])
-            for signs in itertools.product((1, -1), repeat=len(values))]
+    ways = [
+        statistic([v * s for v, s in zip(values, signs, strict=True)])
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
     return sum(abs(way) >= abs(seen) - 1e-9 for way in ways) / len(ways)
 
 
@@ -23,15 +25,25 @@ def signed_ranks(values):
     return sum(math.copysign(rank[abs(v)], v) for v in values)
 
 
-@pytest.mark.parametrize("values", [[0.1, 0.2, -0.05, 0.3], [1, -1, 2, -3, 3, 3, -2, 1, 1], [-0.4], [0.3, 0.3, 0.3, 0.3, 0.3],
-                                    [0.11, -0.02, 0.07, 0.05, -0.08, 0.01, 0.2, 0.13, 0.06, -0.03]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.1, 0.2, -0.05, 0.3],
+        [1, -1, 2, -3, 3, 3, -2, 1, 1],
+        [-0.4],
+        [0.3, 0.3, 0.3, 0.3, 0.3],
+        [0.11, -0.02, 0.07, 0.05, -0.08, 0.01, 0.2, 0.13, 0.06, -0.03],
+    ],
+)
 def test_small_sets_by_enumeration(values):
     assert permutation_test(np.array(values)) == pytest.approx(by_enumeration(values, sum))
     assert wilcoxon(np.array(values)) == pytest.approx(by_enumeration(values, signed_ranks))
 
 
 def test_published_wilcoxon_values():
-    """The critical value 8 of n = 10 has p .0488, 52 of n = 20 has .0484; both from the exact tables."""
+    """The critical value 8 of n = 10 has p .0488, 52 of n = 20 has .0484; both from the exact
+    tables.
+    """
     for count, critical, p in ((10, 8, 0.0488), (20, 52, 0.0484)):
         ranks = np.arange(1.0, count + 1)
         negative = []
@@ -39,7 +51,9 @@ def test_published_wilcoxon_values():
             if sum(negative) + rank <= critical:
                 negative.append(rank)
         assert sum(negative) == critical
-        assert wilcoxon(np.where(np.isin(ranks, negative), -ranks, ranks)) == pytest.approx(p, abs=5e-5)
+        assert wilcoxon(np.where(np.isin(ranks, negative), -ranks, ranks)) == pytest.approx(
+            p, abs=5e-5
+        )
 
 
 def test_exact_and_normal_agree_where_they_meet(monkeypatch):
@@ -101,7 +115,9 @@ def test_letters_share_one_exactly_where_nothing_differs():
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", [None, 12, 30])
 def test_false_positive_rate_is_the_level(groups):
-    """Two models that differ by chance only, on 60 images or on videos of them: 5 % of 1,000 tests find a difference."""
+    """Two models that differ by chance only, on 60 images or on videos of them: 5 % of 1,000 tests
+    find a difference.
+    """
     rng = np.random.default_rng(groups or 0)
     found = {"permutation": 0, "wilcoxon": 0}
     for i in range(1000):

@@ -13,20 +13,37 @@ from medseg.training.memory import check_batch_size, fitting_batch_size, kept_by
 
 
 def test_kept_bytes_of_a_known_network():
-    net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.ReLU(inplace=True), nn.Conv2d(8, 2, 1, bias=False))
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1, bias=False), nn.ReLU(inplace=True), nn.Conv2d(8, 2, 1, bias=False)
+    )
     image = torch.zeros(2, 3, 16, 16)
-    # the image for the first convolution, the rectified map for the second and for the rectifier itself: one storage
+    # the image for the first convolution, the rectified map for the second and for the rectifier
+    # itself: one storage
     assert kept_bytes(net, image, "fp32") == 4 * 2 * 16 * 16 * (3 + 8)
 
 
 def test_less_memory_gives_smaller_batches(monkeypatch):
-    config = make(TrainConfig, {"data": "x", "base_channels": 8, "size": 64, "batch_size": "auto", "precision": "fp32",
-                                "accelerator": "cpu"})
+    config = make(
+        TrainConfig,
+        {
+            "data": "x",
+            "base_channels": 8,
+            "size": 64,
+            "batch_size": "auto",
+            "precision": "fp32",
+            "accelerator": "cpu",
+        },
+    )
     found = []
     for gib in (64, 0.05, 0.02, 0.0001):
         monkeypatch.setattr(memory, "_main_memory", lambda gib=gib: int(gib * 2**30))
         found.append(fitting_batch_size(config, 2, 1))
-    assert found[0] == memory.LARGEST and found == sorted(found, reverse=True) and found[-1] == 1 and len(set(found)) > 2
+    assert (
+        found[0] == memory.LARGEST
+        and found == sorted(found, reverse=True)
+        and found[-1] == 1
+        and len(set(found)) > 2
+    )
     monkeypatch.setattr(memory, "_main_memory", lambda: 64 * 2**30)
     assert fitting_batch_size(config, 2, 3) == 3 * memory.LARGEST
 
@@ -38,12 +55,18 @@ def test_a_batch_beyond_memory_is_refused_before_it_kills_the_process(fast, monk
     whole = 8 * kept_bytes(model.eval(), torch.zeros(1, 3, 96, 96), "fp32")
     monkeypatch.setattr(memory, "_main_memory", lambda: 1.01 * whole)
     check_batch_size(config, model.train(), "fp32")
-    assert model.training and all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert model.training and all(
+        torch.equal(before[name], value) for name, value in model.state_dict().items()
+    )
     monkeypatch.setattr(memory, "_main_memory", lambda: 0.99 * whole)
-    with pytest.raises(UserError, match=r"--batch-size 8: keeps about .* use --batch-size 5 with --accumulate 2"):
+    with pytest.raises(
+        UserError, match=r"--batch-size 8: keeps about .* use --batch-size 5 with --accumulate 2"
+    ):
         check_batch_size(config, model, "fp32")
     monkeypatch.setattr(memory, "_main_memory", lambda: 0.75 * whole)
-    check_batch_size(config, model, "bf16")  # whatever the weights cast to bf16 take, it is not taken for each image
+    check_batch_size(
+        config, model, "bf16"
+    )  # whatever the weights cast to bf16 take, it is not taken for each image
     monkeypatch.setattr(memory, "_main_memory", lambda: 2**20)
     with pytest.raises(UserError, match="--batch-size"):
         medseg.train(**fast | {"accelerator": "cpu"})
@@ -58,5 +81,7 @@ def test_auto_is_resolved_in_the_run(fast, tmp_path):
 
 @pytest.mark.parametrize("wrong", [0, -2, "some", 1.5])
 def test_wrong_counts(wrong):
-    with pytest.raises(UserError, match=r"--batch-size: got .* expected a whole number of at least 1, or auto"):
+    with pytest.raises(
+        UserError, match=r"--batch-size: got .* expected a whole number of at least 1, or auto"
+    ):
         make(TrainConfig, {"data": "x", "batch_size": wrong})

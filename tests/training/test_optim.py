@@ -24,8 +24,13 @@ def test_schedules_stay_within_bounds_and_warm_up(schedule):
 
 
 def test_final_values():
-    end = {name: lr_factor(Optim(schedule=name, warmup_epochs=0, step_epochs=30), 1.0, 100) for name in SCHEDULES}
-    assert end == pytest.approx({"onecycle": 1e-4, "poly": 0, "cosine": 0, "step": 1e-3, "constant": 1}, abs=1e-9)
+    end = {
+        name: lr_factor(Optim(schedule=name, warmup_epochs=0, step_epochs=30), 1.0, 100)
+        for name in SCHEDULES
+    }
+    assert end == pytest.approx(
+        {"onecycle": 1e-4, "poly": 0, "cosine": 0, "step": 1e-3, "constant": 1}, abs=1e-9
+    )
 
 
 def test_a_warm_up_longer_than_training_is_cut():
@@ -37,7 +42,9 @@ def test_every_optimiser_learns_and_decays_only_matrices(name):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
     optimizer = make_optimizer(model, Optim(optimizer=name, weight_decay=0.1), fused=False)
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    decays = {
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
+    }
     assert {decays[id(p)] for p in model.parameters() if p.ndim > 1} == {0.1}
     assert {decays[id(p)] for p in model.parameters() if p.ndim == 1} == {0.0}
     x, y = torch.randn(4, 3, 8, 8), torch.randint(0, 2, (4, 8, 8))
@@ -72,7 +79,11 @@ def test_the_moving_average_follows_its_formula_and_covers_batch_norm():
         decay = min(0.9, (1 + step) / (10 + step))
         average.update(model)
         for key, value in model.state_dict().items():
-            mixed = value if not value.is_floating_point() else decay * expected[key] + (1 - decay) * value
+            mixed = (
+                value
+                if not value.is_floating_point()
+                else decay * expected[key] + (1 - decay) * value
+            )
             expected[key] = mixed.clone()
     for key, value in average.model.state_dict().items():
         torch.testing.assert_close(value, expected[key])

@@ -45,15 +45,63 @@ def test_two_processes_match_one(fast, tmp_path, launcher):
     if launcher == "devices":
         run([sys.executable, "-m", "medseg", *flags(fast, out=tmp_path / "two", devices=2)])
     else:
-        run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "medseg",
-             *flags(fast, out=tmp_path / "two")])
+        run(
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc-per-node",
+                "2",
+                "-m",
+                "medseg",
+                *flags(fast, out=tmp_path / "two"),
+            ]
+        )
     compare(tmp_path / "one", tmp_path / "two")
-    # the numbers that two processes report are, to the last count, those of one process judging the same weights
-    run([sys.executable, "-m", "medseg", "evaluate", str(tmp_path / "two"), "--accelerator", "cpu", "--precision", "fp32",
-         "--out", str(tmp_path / "again"), "--batch-size", "2", "--no-progress"])
-    assert read_csv(tmp_path / "again" / "per_image.csv") == read_csv(tmp_path / "two" / "report" / "test" / "per_image.csv")
-    run([sys.executable, "-m", "medseg", "evaluate", str(tmp_path / "two"), "--accelerator", "cpu", "--precision", "fp32",
-         "--out", str(tmp_path / "validation"), "--batch-size", "2", "--split-part", "validation", "--no-progress"])
+    # the numbers that two processes report are, to the last count, those of one process judging the
+    # same weights
+    run(
+        [
+            sys.executable,
+            "-m",
+            "medseg",
+            "evaluate",
+            str(tmp_path / "two"),
+            "--accelerator",
+            "cpu",
+            "--precision",
+            "fp32",
+            "--out",
+            str(tmp_path / "again"),
+            "--batch-size",
+            "2",
+            "--no-progress",
+        ]
+    )
+    assert read_csv(tmp_path / "again" / "per_image.csv") == read_csv(
+        tmp_path / "two" / "report" / "test" / "per_image.csv"
+    )
+    run(
+        [
+            sys.executable,
+            "-m",
+            "medseg",
+            "evaluate",
+            str(tmp_path / "two"),
+            "--accelerator",
+            "cpu",
+            "--precision",
+            "fp32",
+            "--out",
+            str(tmp_path / "validation"),
+            "--batch-size",
+            "2",
+            "--split-part",
+            "validation",
+            "--no-progress",
+        ]
+    )
     import json
 
     summary = json.loads((tmp_path / "validation" / "summary.json").read_text())
@@ -65,13 +113,25 @@ def test_two_processes_match_one(fast, tmp_path, launcher):
 def test_two_processes_resume(fast, tmp_path):
     command = [sys.executable, "-m", "medseg"]
     run([*command, *flags(fast, out=tmp_path / "whole", epochs=3, devices=2, ema=0.9)])
-    run([*command, *flags(fast, out=tmp_path / "halves", epochs=2, devices=2, ema=0.9, schedule="constant")])
+    run(
+        [
+            *command,
+            *flags(
+                fast, out=tmp_path / "halves", epochs=2, devices=2, ema=0.9, schedule="constant"
+            ),
+        ]
+    )
     run([*command, "train", "--resume", str(tmp_path / "halves"), "--epochs", "3"])
     assert [row["epoch"] for row in read_csv(tmp_path / "halves" / "metrics.csv")] == [1, 2, 3]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(fast):
-    done = subprocess.run([sys.executable, "-m", "medseg", *flags(fast, devices=2, batch_size=3)], capture_output=True, text=True,
-                          timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "medseg", *flags(fast, devices=2, batch_size=3)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 2
     assert "--batch-size 3: cannot be shared equally by 2 processes; use 2 or 4" in done.stderr

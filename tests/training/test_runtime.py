@@ -16,7 +16,13 @@ from medseg.training.runtime import SyncBatchNorm, make_fabric, synchronise_batc
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 2, 1),
+        nn.BatchNorm2d(2),
+    )
 
 
 def batch():
@@ -31,7 +37,9 @@ def losses_and_gradients(model, x, weights):
 
 
 def one_of_two(rank, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
     model = synchronise_batch_norm(network(), "cpu").train()
     x, weights = (part[2 * rank : 2 * rank + 2] for part in batch())
     gradients = losses_and_gradients(model, x, weights)
@@ -64,12 +72,18 @@ def test_synchronising_keeps_the_state_dict_and_single_process_behaviour():
 
 def test_the_world_is_that_of_torchrun_when_it_started_us(monkeypatch):
     assert world_of(Hardware(devices=3, num_nodes=2)) == (3, 2)
-    for key, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
+    for key, value in {
+        "TORCHELASTIC_RUN_ID": "x",
+        "LOCAL_WORLD_SIZE": "4",
+        "WORLD_SIZE": "8",
+    }.items():
         monkeypatch.setenv(key, value)
     assert world_of(Hardware(devices=1)) == (4, 2)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that the test asks for in vain")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has the GPU that the test asks for in vain"
+)
 def test_hardware_that_is_not_there_is_a_user_error():
     with pytest.raises(UserError, match="--accelerator cuda"):
         make_fabric(Hardware(accelerator="cuda"))

@@ -29,16 +29,40 @@ def test_a_run_folder_explains_itself(fast, tmp_path):
     result = medseg.train(**fast)
     run = tmp_path / "run"
     names = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "environment.json", "splits", "metrics.csv", "best.pt", "last.pt", "report", "log.txt"} <= names
-    assert (run / "splits" / "test.txt").read_text().split() == [f"frame{i}" for i in range(200, 205)]
+    assert {
+        "config.yaml",
+        "environment.json",
+        "splits",
+        "metrics.csv",
+        "best.pt",
+        "last.pt",
+        "report",
+        "log.txt",
+    } <= names
+    assert (run / "splits" / "test.txt").read_text().split() == [
+        f"frame{i}" for i in range(200, 205)
+    ]
     rows = read_csv(run / "metrics.csv")
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert {"loss", "loss/ce", "loss/dice", "lr", "val_dice", "val_iou", "images_per_second"} <= rows[0].keys()
+    assert {
+        "loss",
+        "loss/ce",
+        "loss/dice",
+        "lr",
+        "val_dice",
+        "val_iou",
+        "images_per_second",
+    } <= rows[0].keys()
     summary = json.loads((run / "report" / "test" / "summary.json").read_text())
     assert summary["n_images"] == 5 and summary["part"] == "test"
-    assert set(summary["protocols"]) == {"per-image-foreground", "pooled-foreground", "macro-with-background"}
+    assert set(summary["protocols"]) == {
+        "per-image-foreground",
+        "pooled-foreground",
+        "macro-with-background",
+    }
     assert summary["protocols"]["per-image-foreground"]["dice"] == pytest.approx(
-        result["summaries"]["test"]["protocols"]["per-image-foreground"]["dice"])
+        result["summaries"]["test"]["protocols"]["per-image-foreground"]["dice"]
+    )
     assert (run / "report" / "test" / "report.html").stat().st_size > 10_000
     assert config_from({"data": "x", **{}}).data.data == "x"
 
@@ -50,18 +74,27 @@ def test_it_learns(fast):
 
 def test_evaluate_repeats_the_numbers_of_training(fast):
     result = medseg.train(**fast)
-    again = medseg.evaluate(result["run"], accelerator="cpu", precision="fp32", batch_size=4, progress=False)
+    again = medseg.evaluate(
+        result["run"], accelerator="cpu", precision="fp32", batch_size=4, progress=False
+    )
     assert again["protocols"] == result["summaries"]["test"]["protocols"]
-    validation = medseg.evaluate(result["run"], split_part="validation", accelerator="cpu", precision="fp32", batch_size=4)
+    validation = medseg.evaluate(
+        result["run"], split_part="validation", accelerator="cpu", precision="fp32", batch_size=4
+    )
     assert validation["protocols"] == result["summaries"]["validation"]["protocols"]
     best = max(read_csv(Path(fast["out"]) / "metrics.csv"), key=lambda row: row["val_dice"])
-    assert validation["protocols"]["per-image-foreground"]["dice"] == pytest.approx(best["val_dice"], abs=1e-5)
+    assert validation["protocols"]["per-image-foreground"]["dice"] == pytest.approx(
+        best["val_dice"], abs=1e-5
+    )
 
 
 def test_the_predictor_agrees_with_the_evaluation(fast, dataset):
     result = medseg.train(**fast)
     predictor = medseg.Predictor.load(result["run"], accelerator="cpu", precision="fp32")
-    counts = {row["name"]: row for row in read_csv(Path(fast["out"]) / "report" / "test" / "per_image.csv")}
+    counts = {
+        row["name"]: row
+        for row in read_csv(Path(fast["out"]) / "report" / "test" / "per_image.csv")
+    }
     for path in sorted((dataset / "test" / "images").iterdir()):
         mask = predictor(path)
         truth = medseg_mask(dataset / "test" / "masks" / path.name)
@@ -102,23 +135,43 @@ def stop_after(monkeypatch, steps):
         return Context()
 
     monkeypatch.setattr(module, "_stop_on_signals", pretend)
-    return lambda: (monkeypatch.setattr(engine, "step", original), monkeypatch.setattr(module, "_stop_on_signals", real))
+    return lambda: (
+        monkeypatch.setattr(engine, "step", original),
+        monkeypatch.setattr(module, "_stop_on_signals", real),
+    )
 
 
 @pytest.mark.parametrize("steps", [6, 7], ids=["at the end of an epoch", "in mid-epoch"])
-@pytest.mark.parametrize("options", [
-    {"ema": 0.9, "optimizer": "adamw"},
-    {"optimizer": "sgd", "schedule": "poly", "clip": 1.0, "blur": 1.0},
-    {"model": "smp", "encoder": "resnet18", "decoder": "deeplabv3plus", "encoder_weights": "none", "base_channels": None},
-], ids=["ema", "sgd", "dropout"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ema": 0.9, "optimizer": "adamw"},
+        {"optimizer": "sgd", "schedule": "poly", "clip": 1.0, "blur": 1.0},
+        {
+            "model": "smp",
+            "encoder": "resnet18",
+            "decoder": "deeplabv3plus",
+            "encoder_weights": "none",
+            "base_channels": None,
+        },
+    ],
+    ids=["ema", "sgd", "dropout"],
+)
 def test_two_times_n_epochs_equal_n_plus_n_bit_for_bit(fast, tmp_path, monkeypatch, steps, options):
-    fast = {key: value for key, value in (fast | {"epochs": 4} | options).items() if value is not None}
+    fast = {
+        key: value for key, value in (fast | {"epochs": 4} | options).items() if value is not None
+    }
     train(config_from(fast | {"out": str(tmp_path / "whole")}))
     undo = stop_after(monkeypatch, steps)
     with pytest.raises(engine.Interrupted):
         train(config_from(fast | {"out": str(tmp_path / "halves")}))
     undo()
-    assert torch.load(tmp_path / "halves" / "last.pt", weights_only=True)["training"]["state"]["updates"] == steps
+    assert (
+        torch.load(tmp_path / "halves" / "last.pt", weights_only=True)["training"]["state"][
+            "updates"
+        ]
+        == steps
+    )
     train(config_from({"resume": str(tmp_path / "halves")}))
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "halves"))
     assert equal(weights(tmp_path / "whole", "best.pt"), weights(tmp_path / "halves", "best.pt"))
@@ -164,7 +217,10 @@ def test_the_last_weights_can_be_kept_instead_of_the_best(fast, tmp_path):
     run = medseg.train(**fast | {"select": "last"})["run"]
     assert not (tmp_path / "run" / "best.pt").exists()
     summary = json.loads((tmp_path / "run" / "report" / "test" / "summary.json").read_text())
-    assert summary["checkpoint"]["file"] == "last.pt" and "no selection" in summary["checkpoint"]["selected_by"]
+    assert (
+        summary["checkpoint"]["file"] == "last.pt"
+        and "no selection" in summary["checkpoint"]["selected_by"]
+    )
     assert medseg.Predictor.load(run, accelerator="cpu")
 
 
@@ -182,20 +238,30 @@ def test_patience_ends_the_run(fast, tmp_path):
 
 def test_validation_keeps_to_its_interval_and_never_misses_the_last_epoch(fast, tmp_path):
     medseg.train(**fast | {"epochs": 6, "val_interval": 4, "val_start": 3})
-    assert [row["epoch"] for row in read_csv(tmp_path / "run" / "metrics.csv") if "val_dice" in row] == [4, 6]
+    assert [
+        row["epoch"] for row in read_csv(tmp_path / "run" / "metrics.csv") if "val_dice" in row
+    ] == [4, 6]
 
 
-@pytest.mark.parametrize("options", [
-    {"model": "unetpp", "auxiliary": True, "auxiliary_weights": (0.5, 0.3, 0.2)},
-    {"loss": "0.5*focal+tversky+0.1*boundary", "class_weights": None},
-    {"loss": "ohem", "class_weights": (1.0, 2.0), "accumulate": 2},
-    {"resize": "letterbox"},
-    {"resize": "native-crop", "size": (32, 48), "scale": (0.5, 2.0)},
-    {"channels": 1, "optimizer": "rmsprop", "schedule": "step"},
-    {"precision": "bf16"},
-    {"batch_size": 64},
-    {"augment": False, "hold_out": 0.2, "patience": 5},
-], ids=lambda options: next(iter(options.values())) if isinstance(next(iter(options.values())), str) else next(iter(options)))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "unetpp", "auxiliary": True, "auxiliary_weights": (0.5, 0.3, 0.2)},
+        {"loss": "0.5*focal+tversky+0.1*boundary", "class_weights": None},
+        {"loss": "ohem", "class_weights": (1.0, 2.0), "accumulate": 2},
+        {"resize": "letterbox"},
+        {"resize": "native-crop", "size": (32, 48), "scale": (0.5, 2.0)},
+        {"channels": 1, "optimizer": "rmsprop", "schedule": "step"},
+        {"precision": "bf16"},
+        {"batch_size": 64},
+        {"augment": False, "hold_out": 0.2, "patience": 5},
+    ],
+    ids=lambda options: (
+        next(iter(options.values()))
+        if isinstance(next(iter(options.values())), str)
+        else next(iter(options))
+    ),
+)
 def test_every_kind_of_training_runs_and_evaluates(fast, options):
     result = medseg.train(**{k: v for k, v in (fast | options).items() if v is not None})
     assert 0 <= result["summaries"]["test"]["protocols"]["pooled-foreground"]["dice"] <= 1
@@ -214,11 +280,26 @@ def test_weights_of_another_run_start_a_new_one(fast, tmp_path):
 def test_a_loss_that_is_no_longer_a_number_stops_and_keeps_the_last_good_state(fast, tmp_path):
     medseg.train(**fast)
     good = weights(tmp_path / "run")
-    with pytest.raises(UserError, match=r"became (nan|inf) in epoch \d+, step \d+ \(images .*frame.*last\.pt.*lower --lr"):
-        medseg.train(**fast | {"out": str(tmp_path / "nan"), "lr": 1e30, "epochs": 50, "optimizer": "sgd",
-                               "schedule": "constant", "warmup_epochs": 2})
-    assert all(torch.isfinite(v).all() for v in weights(tmp_path / "nan").values()) if (tmp_path / "nan/last.pt").exists() \
+    with pytest.raises(
+        UserError,
+        match=r"became (nan|inf) in epoch \d+, step \d+ \(images .*frame.*last\.pt.*lower --lr",
+    ):
+        medseg.train(
+            **fast
+            | {
+                "out": str(tmp_path / "nan"),
+                "lr": 1e30,
+                "epochs": 50,
+                "optimizer": "sgd",
+                "schedule": "constant",
+                "warmup_epochs": 2,
+            }
+        )
+    assert (
+        all(torch.isfinite(v).all() for v in weights(tmp_path / "nan").values())
+        if (tmp_path / "nan/last.pt").exists()
         else good
+    )
 
 
 def test_out_of_memory_says_what_to_lower(fast, monkeypatch):
@@ -226,7 +307,9 @@ def test_out_of_memory_says_what_to_lower(fast, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     monkeypatch.setattr(engine, "step", starve)
-    with pytest.raises(UserError, match="out of memory with --batch-size 4 and --size 32x32: lower --batch-size"):
+    with pytest.raises(
+        UserError, match="out of memory with --batch-size 4 and --size 32x32: lower --batch-size"
+    ):
         medseg.train(**fast)
 
 
@@ -236,7 +319,9 @@ def test_a_compiler_that_fails_is_named(fast, monkeypatch):
 
     compile = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile(self, backend=broken))
-    with pytest.raises(UserError, match=r"--compile: PyTorch could not compile the network .*leave --compile out"):
+    with pytest.raises(
+        UserError, match=r"--compile: PyTorch could not compile the network .*leave --compile out"
+    ):
         medseg.train(**fast | {"compile": True})
 
 
@@ -244,9 +329,17 @@ def test_ctrl_c_saves_and_says_how_to_resume(fast, tmp_path):
     import signal
     import time
 
-    flags = [word for key, value in (fast | {"epochs": 100_000}).items() if key not in ("tensorboard", "progress")
-             for word in (f"--{key.replace('_', '-')}", str(value))]
-    run = subprocess.Popen([sys.executable, "-m", "medseg", "train", *flags, "--no-tensorboard"], stderr=subprocess.PIPE, text=True)
+    flags = [
+        word
+        for key, value in (fast | {"epochs": 100_000}).items()
+        if key not in ("tensorboard", "progress")
+        for word in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "medseg", "train", *flags, "--no-tensorboard"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     until = time.monotonic() + 60
     while not (tmp_path / "run" / "last.pt").exists() and time.monotonic() < until:
         time.sleep(0.1)

@@ -1,5 +1,6 @@
-"""Random changes of a whole batch at once, on the device: first the parameters of each sample, then one warp, one
-optional blur and one colour matrix. The same code runs on CPU and GPU, and image and mask share one warp.
+"""Random changes of a whole batch at once, on the device: first the parameters of each sample, then
+one warp, one optional blur and one colour matrix. The same code runs on CPU and GPU, and image and
+mask share one warp.
 
 Parameters come from `randomness.uniforms`, hence from (seed, epoch, sample name) alone.
 """
@@ -18,16 +19,30 @@ from medseg.data.randomness import uniforms
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # columns of `uniforms`: appended to, never reordered, so that old runs can be repeated
-SCALE, SHIFT_X, SHIFT_Y, ROTATE, HFLIP, VFLIP, BRIGHTNESS, CONTRAST, SATURATION, HUE, BLUR_ON, BLUR, COUNT = range(13)
+(
+    SCALE,
+    SHIFT_X,
+    SHIFT_Y,
+    ROTATE,
+    HFLIP,
+    VFLIP,
+    BRIGHTNESS,
+    CONTRAST,
+    SATURATION,
+    HUE,
+    BLUR_ON,
+    BLUR,
+    COUNT,
+) = range(13)
 
 
 @dataclass(frozen=True)
 class Parameters:
     """One row a sample, float32 numpy [B] each.
 
-    scale: zoom, 1 keeps a source pixel's size. shift_x, shift_y: -1 to 1, share of the room there is for a shift.
-    angle: radians. flip_x, flip_y: 1 or -1. brightness, contrast, saturation: factors. hue: radians on the colour circle.
-    sigma: of the blur, in output pixels.
+    scale: zoom, 1 keeps a source pixel's size. shift_x, shift_y: -1 to 1, share of the room there
+    is for a shift. angle: radians. flip_x, flip_y: 1 or -1. brightness, contrast, saturation:
+    factors. hue: radians on the colour circle. sigma: of the blur, in output pixels.
     """
 
     scale: np.ndarray
@@ -69,11 +84,14 @@ def neutral(count: int) -> Parameters:
     return Parameters(one, zero, zero, zero, one, one, one, one, one, zero, zero)
 
 
-def warp_matrices(p: Parameters, source: tuple[int, int], size: tuple[int, int], translate: float) -> np.ndarray:
-    """float32 [B, 2, 3]: from normalised output to normalised source coordinates, as `affine_grid` takes them.
+def warp_matrices(
+    p: Parameters, source: tuple[int, int], size: tuple[int, int], translate: float
+) -> np.ndarray:
+    """float32 [B, 2, 3]: from normalised output to normalised source coordinates, as `affine_grid`
+    takes them.
 
-    In pixels about the centres, source = shift + Rotation * Flip * output / scale. The shift may use all of the room that
-    the source has beyond the window, and `translate` of the window on top.
+    In pixels about the centres, source = shift + Rotation * Flip * output / scale. The shift may
+    use all of the room that the source has beyond the window, and `translate` of the window on top.
     """
     (source_h, source_w), (height, width) = source, size
     room_x = np.maximum(0, source_w - width / p.scale) / 2 + translate * width / p.scale
@@ -90,49 +108,82 @@ def warp_matrices(p: Parameters, source: tuple[int, int], size: tuple[int, int],
 
 
 def sampling_grid(matrix: Tensor, size: tuple[int, int]) -> Tensor:
-    """float [B, H, W, 2]: what `affine_grid` gives without align_corners, which multiplies matrices for a sum of two terms."""
-    y, x = ((2 * torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 1) / side - 1 for side in size)
+    """float [B, H, W, 2]: what `affine_grid` gives without align_corners, which multiplies matrices
+    for a sum of two terms.
+    """
+    y, x = (
+        (2 * torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 1) / side - 1
+        for side in size
+    )
     grid = torch.empty((len(matrix), *size, 2), device=matrix.device, dtype=matrix.dtype)
     for axis in (0, 1):
         by_x, by_y, shift = matrix[:, axis].unbind(1)
-        torch.add((by_y[:, None] * y + shift[:, None])[:, :, None], (by_x[:, None] * x)[:, None, :], out=grid[..., axis])
+        torch.add(
+            (by_y[:, None] * y + shift[:, None])[:, :, None],
+            (by_x[:, None] * x)[:, None, :],
+            out=grid[..., axis],
+        )
     return grid
 
 
-def warp(image: Tensor, mask: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Image float [B, C, h, w] (bilinear) and mask uint8 [B, h, w] (nearest) through one grid, mirrored at the border.
+def warp(
+    image: Tensor, mask: Tensor, matrix: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Image float [B, C, h, w] (bilinear) and mask uint8 [B, h, w] (nearest) through one grid,
+    mirrored at the border.
 
     Returns image float [B, C, H, W] and mask uint8 [B, H, W]. Mirroring keeps every pixel labelled.
     """
     grid = sampling_grid(matrix, size)
-    image = F.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    mask = F.grid_sample(mask[:, None].to(grid.dtype), grid, mode="nearest", padding_mode="reflection", align_corners=False)
+    image = F.grid_sample(
+        image, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    mask = F.grid_sample(
+        mask[:, None].to(grid.dtype),
+        grid,
+        mode="nearest",
+        padding_mode="reflection",
+        align_corners=False,
+    )
     return image, mask[:, 0].to(torch.uint8)
 
 
 def blur(image: Tensor, sigma: Tensor, highest: float) -> Tensor:
-    """Gaussian blur of [B, C, H, W] with one `sigma` a sample (0 leaves it as it is); `highest` sets the kernel size."""
+    """Gaussian blur of [B, C, H, W] with one `sigma` a sample (0 leaves it as it is); `highest`
+    sets the kernel size.
+    """
     radius = max(1, int(np.ceil(3 * highest)))
     x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     weights = torch.exp(-0.5 * (x / sigma.to(image.dtype).clamp(min=1e-3)[:, None]) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(image.shape[1], 0)
     rows = image.flatten(0, 1)[None]
     groups = rows.shape[1]
-    rows = F.conv2d(F.pad(rows, (radius, radius, 0, 0), mode="replicate"), weights[:, None, None, :], groups=groups)
-    rows = F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="replicate"), weights[:, None, :, None], groups=groups)
+    rows = F.conv2d(
+        F.pad(rows, (radius, radius, 0, 0), mode="replicate"),
+        weights[:, None, None, :],
+        groups=groups,
+    )
+    rows = F.conv2d(
+        F.pad(rows, (0, 0, radius, radius), mode="replicate"),
+        weights[:, None, :, None],
+        groups=groups,
+    )
     return rows[0].view_as(image)
 
 
 def colour_matrices(p: Parameters, channels: int) -> np.ndarray:
     """float32 [B, C, C]: saturation, then hue, then brightness and contrast, as one linear map.
 
-    Hue turns the colour about the grey axis in YIQ space. Contrast scales about the image's own mean, which `colour` adds.
+    Hue turns the colour about the grey axis in YIQ space. Contrast scales about the image's own
+    mean, which `colour` adds.
     """
     gain = (p.brightness * p.contrast).astype(np.float32)[:, None, None]
     if channels != 3:
         return gain * np.eye(channels, dtype=np.float32)
     luma = np.asarray(LUMA, np.float32)
-    to_yiq = np.stack([luma, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]).astype(np.float32)
+    to_yiq = np.stack([luma, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]).astype(
+        np.float32
+    )
     turn = np.zeros((len(p.hue), 3, 3), np.float32)
     turn[:, 0, 0] = 1
     turn[:, 1, 1] = turn[:, 2, 2] = p.saturation * np.cos(p.hue)
@@ -141,13 +192,19 @@ def colour_matrices(p: Parameters, channels: int) -> np.ndarray:
     return gain * (np.linalg.inv(to_yiq) @ turn @ to_yiq).astype(np.float32)
 
 
-def colour(image: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """[B, C, H, W] in 0..255 through the colour matrices [B, C, C], then normalised by `mean` and `std` [C] of 0..1.
+def colour(
+    image: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor, mean: Tensor, std: Tensor
+) -> Tensor:
+    """[B, C, H, W] in 0..255 through the colour matrices [B, C, C], then normalised by `mean` and
+    `std` [C] of 0..1.
 
-    One matrix product does it all. Values are not clipped at white, unlike 8-bit implementations: the map stays linear.
+    One matrix product does it all. Values are not clipped at white, unlike 8-bit implementations:
+    the map stays linear.
     """
     batch, channels, height, width = image.shape
-    grey = image[..., ::8, ::8].mean((1, 2, 3))  # every 8th pixel: the mean of an image needs no more
+    grey = image[..., ::8, ::8].mean(
+        (1, 2, 3)
+    )  # every 8th pixel: the mean of an image needs no more
     offset = ((1 - contrast) * brightness * grey)[:, None] / 255
     scaled = matrix / (255 * std[:, None])
     shifted = (offset - mean) / std
@@ -155,29 +212,69 @@ def colour(image: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor, 
     return out.view(batch, channels, height, width)
 
 
-def augment(image: Tensor, mask: Tensor, p: Parameters, strength: Augment, *, size: tuple[int, int], mean: Tensor,
-            std: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 images [B, h, w, C] and masks [B, h, w] as a normalised float batch [B, C, H, W] and masks [B, H, W]."""
+def augment(
+    image: Tensor,
+    mask: Tensor,
+    p: Parameters,
+    strength: Augment,
+    *,
+    size: tuple[int, int],
+    mean: Tensor,
+    std: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """uint8 images [B, h, w, C] and masks [B, h, w] as a normalised float batch [B, C, H, W] and
+    masks [B, H, W].
+    """
     device = image.device
 
     def put(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device, non_blocking=True)
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(
+            device, non_blocking=True
+        )
 
-    pixels = image.permute(0, 3, 1, 2).to(torch.float32)  # stays channels-last: transposing on the CPU costs 20 times this
+    pixels = image.permute(0, 3, 1, 2).to(
+        torch.float32
+    )  # stays channels-last: transposing on the CPU costs 20 times this
     matrix = warp_matrices(p, tuple(image.shape[1:3]), size, strength.translate)
     pixels, mask = warp(pixels, mask, put(matrix), size)
     if strength.blur > 0:
         pixels = blur(pixels, put(p.sigma), strength.blur)
-    return colour(pixels, put(colour_matrices(p, image.shape[3])), put(p.contrast), put(p.brightness), mean, std), mask
+    return (
+        colour(
+            pixels,
+            put(colour_matrices(p, image.shape[3])),
+            put(p.contrast),
+            put(p.brightness),
+            mean,
+            std,
+        ),
+        mask,
+    )
 
 
-def follow(maps: Tensor, p: Parameters, strength: Augment, *, source: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Float maps [B, K, h, w] through the warp that `augment` puts images of `source` height and width through: [B, K, H, W].
+def follow(
+    maps: Tensor,
+    p: Parameters,
+    strength: Augment,
+    *,
+    source: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    """Float maps [B, K, h, w] through the warp that `augment` puts images of `source` height and
+    width through: [B, K, H, W].
 
     Bilinear and mirrored at the border, as the images are; the maps may have any resolution.
     """
-    matrix = torch.from_numpy(warp_matrices(p, source, size, strength.translate)).to(maps.device, non_blocking=True)
-    return F.grid_sample(maps, sampling_grid(matrix, size), mode="bilinear", padding_mode="reflection", align_corners=False)
+    matrix = torch.from_numpy(warp_matrices(p, source, size, strength.translate)).to(
+        maps.device, non_blocking=True
+    )
+    return F.grid_sample(
+        maps,
+        sampling_grid(matrix, size),
+        mode="bilinear",
+        padding_mode="reflection",
+        align_corners=False,
+    )
 
 
 def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:

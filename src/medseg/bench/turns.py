@@ -1,6 +1,7 @@
 """Two ways of doing the same work, in turns: A B A B, each in a process of its own.
 
-Turns cancel what else the machine does in the meantime, and separate processes keep memory and thread pools apart.
+Turns cancel what else the machine does in the meantime, and separate processes keep memory and
+thread pools apart.
 """
 
 from __future__ import annotations
@@ -32,13 +33,20 @@ Work = Callable[[], Reading]
 Maker = Callable[..., Work]
 
 
-def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rounds: int = 3,
-             apart: bool = False) -> dict[str, dict[str, Any]]:
-    """Run `maker(*arguments)` of each variant in its process, once to warm up, then in turns for `seconds`.
+def in_turns(
+    variants: Mapping[str, tuple[Maker, tuple]],
+    *,
+    seconds: float,
+    rounds: int = 3,
+    apart: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Run `maker(*arguments)` of each variant in its process, once to warm up, then in turns for
+    `seconds`.
 
-    At least `rounds` turns each. With `apart` each turn has a new process, which warms up anew: for variants that do not fit
-    into memory together. Returns {variant: {"images_per_second" (median), "turns", "stages" (median share of the turn),
-    "peak_memory_mib", "warm_up_seconds" (median)}}. Raises the `UserError` of a variant.
+    At least `rounds` turns each. With `apart` each turn has a new process, which warms up anew: for
+    variants that do not fit into memory together. Returns {variant: {"images_per_second" (median),
+    "turns", "stages" (median share of the turn), "peak_memory_mib", "warm_up_seconds" (median)}}.
+    Raises the `UserError` of a variant.
     """
     readings: dict[str, list[Reading]] = {name: [] for name in variants}
     warm_up: dict[str, list[float]] = {name: [] for name in variants}
@@ -65,9 +73,16 @@ def in_turns(variants: Mapping[str, tuple[Maker, tuple]], *, seconds: float, rou
     finally:
         for child in children.values():
             _end(*child)
-    return {name: _summary(readings[name]) | {"peak_memory_mib": memory[name],
-                                              "warm_up_seconds": round(statistics.median(warm_up[name]), 2)}
-            for name in variants}
+    return {
+        name: (
+            _summary(readings[name])
+            | {
+                "peak_memory_mib": memory[name],
+                "warm_up_seconds": round(statistics.median(warm_up[name]), 2),
+            }
+        )
+        for name in variants
+    }
 
 
 def _start(work: tuple[Maker, tuple]) -> tuple[Any, Connection]:
@@ -93,9 +108,15 @@ def _timed(pipe: Connection, name: str) -> float:
 def _summary(readings: list[Reading]) -> dict[str, Any]:
     staged = [reading for reading in readings if reading.stages]
     names = list(dict.fromkeys(name for reading in staged for name in reading.stages))
-    stages = {name: statistics.median(r.stages.get(name, 0.0) / r.seconds for r in staged) for name in names}
-    return {"images_per_second": round(statistics.median(r.images / r.seconds for r in readings), 3), "turns": len(readings),
-            "stages": {name: round(share, 4) for name, share in stages.items()}}
+    stages = {
+        name: statistics.median(r.stages.get(name, 0.0) / r.seconds for r in staged)
+        for name in names
+    }
+    return {
+        "images_per_second": round(statistics.median(r.images / r.seconds for r in readings), 3),
+        "turns": len(readings),
+        "stages": {name: round(share, 4) for name, share in stages.items()},
+    }
 
 
 def _ask(pipe: Connection, question: str, name: str) -> Any:
@@ -103,8 +124,10 @@ def _ask(pipe: Connection, question: str, name: str) -> Any:
         pipe.send(question)
         answer = pipe.recv()
     except (EOFError, OSError):
-        raise UserError(f"the {name} process ended without an answer, as when memory is short; lower --batch-size or "
-                        "--size") from None
+        raise UserError(
+            f"the {name} process ended without an answer, as when memory is short; lower"
+            " --batch-size or --size"
+        ) from None
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -134,14 +157,20 @@ def _child(pipe: Connection, maker: Maker, arguments: tuple) -> None:
 
 
 def peak_memory() -> float:
-    """MiB that this process has held at most: on the CUDA device where one is used, else resident in main memory."""
+    """MiB that this process has held at most: on the CUDA device where one is used, else resident
+    in main memory.
+    """
     import torch
 
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent held before
-        kib = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        kib = next(
+            int(line.split()[1])
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
         return round(kib / 1024, 1)
     import resource
 

@@ -55,11 +55,15 @@ def _store(config: TrainConfig, folder: Path) -> Store:
 
 
 def _batches(config: TrainConfig, folder: Path, device: torch.device) -> TrainBatches:
-    return TrainBatches(_store(config, folder), batch_size=config.training.batch_size, seed=0, device=device)
+    return TrainBatches(
+        _store(config, folder), batch_size=config.training.batch_size, seed=0, device=device
+    )
 
 
 def _turns(step: Work) -> Work:
-    """As many steps a turn as take about `TURN` seconds. The first turn warms up: one step, and one to count by."""
+    """As many steps a turn as take about `TURN` seconds. The first turn warms up: one step, and one
+    to count by.
+    """
     steps: list[int] = []
 
     def turn() -> Reading:
@@ -83,7 +87,8 @@ def _turns(step: Work) -> Work:
 def train(config: TrainConfig, folder: Path) -> Work:
     """The training step as `medseg train` runs it.
 
-    Stages are measured in every step on the CPU and in every fourth elsewhere, where waiting for each would slow the rest.
+    Stages are measured in every step on the CPU and in every fourth elsewhere, where waiting for
+    each would slow the rest.
     """
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
@@ -95,9 +100,21 @@ def train(config: TrainConfig, folder: Path) -> Work:
     model, optimizer = fabric.setup(model, optimizer)
     batches = _batches(config, folder, fabric.device)
     state = State()
-    loop = engine.Loop(config, fabric, model, optimizer, make_objective(config), batches, make_input(config), None, None,
-                       after_step=lambda state, terms: None, after_epoch=lambda state, row, improved: None,
-                       save=lambda state: None, stop=lambda: False)
+    loop = engine.Loop(
+        config,
+        fabric,
+        model,
+        optimizer,
+        make_objective(config),
+        batches,
+        make_input(config),
+        None,
+        None,
+        after_step=lambda state, terms: None,
+        after_epoch=lambda state, row, improved: None,
+        save=lambda state: None,
+        stop=lambda: False,
+    )
     model.train()
     count = config.training.batch_size
     plain_stage, steps = loop.stage, [0]
@@ -105,7 +122,9 @@ def train(config: TrainConfig, folder: Path) -> Work:
     def step() -> Reading:
         steps[0] += 1
         timer = StageTimer(fabric.device)
-        loop.stage = timer.stage if fabric.device.type == "cpu" or steps[0] % 4 == 0 else plain_stage
+        loop.stage = (
+            timer.stage if fabric.device.type == "cpu" or steps[0] % 4 == 0 else plain_stage
+        )
         started = time.perf_counter()
         with loop.stage("data"):
             batch = next(batches.epoch(state.epoch, state.step))
@@ -120,11 +139,15 @@ def train(config: TrainConfig, folder: Path) -> Work:
 
 def _shares_of_whole(turn: Work) -> Work:
     """Scale the stages, measured in some steps only, to the whole turn."""
+
     def scaled() -> Reading:
         reading = turn()
         measured = sum(reading.stages.values())
         if measured:
-            reading.stages = {name: seconds * reading.seconds / measured for name, seconds in reading.stages.items()}
+            reading.stages = {
+                name: seconds * reading.seconds / measured
+                for name, seconds in reading.stages.items()
+            }
         return reading
 
     return scaled
@@ -137,11 +160,17 @@ def _plain_device(config: TrainConfig) -> torch.device:
 
 
 def plain_train(config: TrainConfig, folder: Path) -> Work:
-    """float32, contiguous, eager, AdamW as it comes, the loss read in every step; the same data and augmentation."""
+    """float32, contiguous, eager, AdamW as it comes, the loss read in every step; the same data and
+    augmentation.
+    """
     device = _plain_device(config)
     model = create_model(**network_arguments(config, 2), encoder_weights=None).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr)
-    objective, batches, given = make_objective(config), _batches(config, folder, device), make_input(config)
+    objective, batches, given = (
+        make_objective(config),
+        _batches(config, folder, device),
+        make_input(config),
+    )
     mean, std = given.constants(device)
     epoch = [0]
 
@@ -149,7 +178,9 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
         started = time.perf_counter()
         batch = next(batches.epoch(epoch[0]))
         parameters = sample(config.augment, 0, epoch[0], batch.keys)
-        image, mask = augment(batch.image, batch.mask, parameters, config.augment, size=given.size, mean=mean, std=std)
+        image, mask = augment(
+            batch.image, batch.mask, parameters, config.augment, size=given.size, mean=mean, std=std
+        )
         loss, _ = objective(model, image.contiguous(), mask)
         optimizer.zero_grad()
         loss.backward()
@@ -167,9 +198,25 @@ def _network(config: TrainConfig, folder: Path) -> tuple[Path, nn.Module]:
     torch.manual_seed(0)
     network = network_arguments(config, 2)
     model = create_model(**network, encoder_weights=None).eval()
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(make_input(config)).items()}
-    checkpoint.save(path, {"network": network, "weights": model.state_dict(), "classes": 2, "mask_kind": "binary-255",
-                           "input": given, "epoch": 0, "score": 0.0, "metric": "dice", "config": {}, "medseg": ""})
+    given = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in vars(make_input(config)).items()
+    }
+    checkpoint.save(
+        path,
+        {
+            "network": network,
+            "weights": model.state_dict(),
+            "classes": 2,
+            "mask_kind": "binary-255",
+            "input": given,
+            "epoch": 0,
+            "score": 0.0,
+            "metric": "dice",
+            "config": {},
+            "medseg": "",
+        },
+    )
     return path, model
 
 
@@ -181,11 +228,23 @@ def predict(config: TrainConfig, folder: Path) -> Work:
     make_fabric(config.hardware)  # sets the number of threads
     path, _ = _network(config, folder)
     files = [str(item.image) for item in _items(folder)]
-    options = make(PredictConfig, {
-        "run": path, "images": files, "out": folder / "fast", "save": "mask", "overwrite": True, "progress": False,
-        "accelerator": config.hardware.accelerator, "precision": config.hardware.precision,
-        "batch_size": config.training.batch_size})
-    predictor = Predictor.load(path, accelerator=config.hardware.accelerator, precision=config.hardware.precision)
+    options = make(
+        PredictConfig,
+        {
+            "run": path,
+            "images": files,
+            "out": folder / "fast",
+            "save": "mask",
+            "overwrite": True,
+            "progress": False,
+            "accelerator": config.hardware.accelerator,
+            "precision": config.hardware.precision,
+            "batch_size": config.training.batch_size,
+        },
+    )
+    predictor = Predictor.load(
+        path, accelerator=config.hardware.accelerator, precision=config.hardware.precision
+    )
 
     def step() -> Reading:
         started = time.perf_counter()
@@ -211,11 +270,15 @@ def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> W
         for path in files:
             with stages.stage("decode and resize"):
                 image = read_image(path, channels=config.data.channels)
-                small = torch.from_numpy(fit_image(image, config.data.size, "square"))[None].to(device)
+                small = torch.from_numpy(fit_image(image, config.data.size, "square"))[None].to(
+                    device
+                )
             with stages.stage("network"):
                 logits = model(normalise(small, mean, std).contiguous())
             with stages.stage("resize back"):
-                full = nn.functional.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False)
+                full = nn.functional.interpolate(
+                    logits, size=image.shape[:2], mode="bilinear", align_corners=False
+                )
                 mask = full.argmax(1)[0].to(torch.uint8).cpu().numpy()
             if write:
                 with stages.stage("write"):
@@ -231,7 +294,9 @@ def latency(config: TrainConfig, folder: Path) -> Work:
 
     make_fabric(config.hardware)
     path, _ = _network(config, folder)
-    predictor = Predictor.load(path, accelerator=config.hardware.accelerator, precision=config.hardware.precision)
+    predictor = Predictor.load(
+        path, accelerator=config.hardware.accelerator, precision=config.hardware.precision
+    )
     files = [item.image for item in _items(folder)]
 
     def step() -> Reading:
@@ -261,7 +326,15 @@ def feed(config: TrainConfig, folder: Path) -> Work:
             batch = next(batches.epoch(epoch[0]))
         with timer.stage("augmentation"):
             parameters = sample(config.augment, 0, epoch[0], batch.keys)
-            augment(batch.image, batch.mask, parameters, config.augment, size=given.size, mean=mean, std=std)
+            augment(
+                batch.image,
+                batch.mask,
+                parameters,
+                config.augment,
+                size=given.size,
+                mean=mean,
+                std=std,
+            )
         epoch[0] += 1
         return Reading(len(batch.names), time.perf_counter() - started, timer.seconds)
 
@@ -282,7 +355,9 @@ def plain_feed(config: TrainConfig, folder: Path) -> Work:
         chosen = np.random.default_rng().permutation(len(items))[: config.training.batch_size]
         with timer.stage("decode"):
             pairs = [decode(items[i], coding, form)[:2] for i in chosen]
-            image, mask = (torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*pairs, strict=True))
+            image, mask = (
+                torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*pairs, strict=True)
+            )
         with timer.stage("augmentation"):
             parameters = sample(config.augment, 0, 0, keys[chosen])
             augment(image, mask, parameters, config.augment, size=given.size, mean=mean, std=std)

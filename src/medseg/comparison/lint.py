@@ -1,9 +1,10 @@
 """`medseg lint`: what arithmetic says of a table with Dice and IoU.
 
-For one mask IoU = Dice / (2 - Dice), which is convex and lies below Dice. Any mean of such pairs, over images, classes or both,
-therefore obeys mDice / (2 - mDice) <= mIoU <= mDice, and pooled counts lie on the lower bound. A pair outside is impossible
-for any of them; one on the curve is most likely pooled; and from a macro pair (the mean over background and foreground of pooled
-pixels) the foreground Dice follows exactly.
+For one mask IoU = Dice / (2 - Dice), which is convex and lies below Dice. Any mean of such pairs,
+over images, classes or both, therefore obeys mDice / (2 - mDice) <= mIoU <= mDice, and pooled
+counts lie on the lower bound. A pair outside is impossible for any of them; one on the curve is
+most likely pooled; and from a macro pair (the mean over background and foreground of pooled pixels)
+the foreground Dice follows exactly.
 """
 
 from __future__ import annotations
@@ -19,23 +20,28 @@ from medseg.evaluation.protocols import macro_to_foreground
 DICE = {"dice", "mdice", "dsc", "mdsc", "f1"}
 IOU = {"iou", "miou", "jaccard", "jac", "mjac"}
 NOTHING = {"", "-", "–", "n.a.", "na", "n/a"}
-MEANING = ("impossible: no mean over images or classes has this pair. on the curve: as pooled pixels have. mean: possible as a "
-           "mean over images. foreground: the foreground Dice if the pair is a mean over background and foreground of pooled "
-           "pixels.")
+MEANING = (
+    "impossible: no mean over images or classes has this pair. on the curve: as pooled pixels have."
+    " mean: possible as a mean over images. foreground: the foreground Dice if the pair is a mean"
+    " over background and foreground of pooled pixels."
+)
 
 
 def lint(path: Path) -> dict[str, Any]:
     """{"rows": one a pair, "impossible": how many, "skipped": cells without a number, "meaning"}.
 
-    Columns are found by their names (Dice, DSC, F1; IoU, Jaccard; with m or mean before) and paired by the rest of the name, so
-    that `kvasir_dice` goes with `kvasir_iou`. A cell may hold several values, as in .91/.95 for validation and test. Values
-    above 1 are taken as percent. Raises `UserError` for a file without such columns.
+    Columns are found by their names (Dice, DSC, F1; IoU, Jaccard; with m or mean before) and paired
+    by the rest of the name, so that `kvasir_dice` goes with `kvasir_iou`. A cell may hold several
+    values, as in .91/.95 for validation and test. Values above 1 are taken as percent. Raises
+    `UserError` for a file without such columns.
     """
     header, lines = _read(path)
     pairs = _pairs(header)
     if not pairs:
-        raise UserError(f"{path}: found no pair of Dice and IoU columns among {', '.join(header)}; name them such as dice and iou, "
-                        "or kvasir_dice and kvasir_iou")
+        raise UserError(
+            f"{path}: found no pair of Dice and IoU columns among {', '.join(header)}; name them"
+            " such as dice and iou, or kvasir_dice and kvasir_iou"
+        )
     used = {column for pair in pairs.values() for column in pair}
     words = [i for i in range(len(header)) if i not in used]
     rows, skipped = [], 0
@@ -51,12 +57,16 @@ def lint(path: Path) -> dict[str, Any]:
                 rows.append({"row": name or f"row {len(rows) + 1}", **_judge(dice, iou)})
     if not rows:
         raise UserError(f"{path}: no row has a number for both Dice and IoU")
-    return {"rows": rows, "impossible": sum(row["verdict"] == "impossible" for row in rows), "skipped": skipped,
-            "meaning": MEANING}
+    return {
+        "rows": rows,
+        "impossible": sum(row["verdict"] == "impossible" for row in rows),
+        "skipped": skipped,
+        "meaning": MEANING,
+    }
 
 
 def verdict(dice: float, iou: float, rounding: tuple[float, float] = (0.0, 0.0)) -> str:
-    """"impossible", "on the curve" or "mean", where each number may be off by its `rounding`."""
+    """ "impossible", "on the curve" or "mean", where each number may be off by its `rounding`."""
     lowest, highest = (_curve(min(1.0, max(0.0, dice + sign * rounding[0]))) for sign in (-1, 1))
     if iou + rounding[1] < lowest - 1e-12 or iou - rounding[1] > dice + rounding[0] + 1e-12:
         return "impossible"
@@ -67,14 +77,25 @@ def _judge(dice: tuple[float, float], iou: tuple[float, float]) -> dict[str, Any
     percent = 100 if max(dice[0], iou[0]) > 1 else 1
     values = dice[0] / percent, iou[0] / percent
     if not all(0 <= value <= 1 for value in values):
-        return {"dice": values[0], "iou": values[1], "lowest_iou": None, "verdict": "impossible", "foreground": None}
+        return {
+            "dice": values[0],
+            "iou": values[1],
+            "lowest_iou": None,
+            "verdict": "impossible",
+            "foreground": None,
+        }
     found = verdict(*values, (dice[1] / percent, iou[1] / percent))
     try:
         foreground = round(macro_to_foreground(*values)[0], 4) if found == "mean" else None
     except UserError:
         foreground = None
-    return {"dice": values[0], "iou": values[1], "lowest_iou": round(_curve(values[0]), 4), "verdict": found,
-            "foreground": foreground}
+    return {
+        "dice": values[0],
+        "iou": values[1],
+        "lowest_iou": round(_curve(values[0]), 4),
+        "verdict": found,
+        "foreground": foreground,
+    }
 
 
 def _curve(dice: float) -> float:
@@ -84,11 +105,20 @@ def _curve(dice: float) -> float:
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(cell.strip() for cell in line)]
+            lines = [
+                [cell.strip() for cell in line]
+                for line in csv.reader(file)
+                if any(cell.strip() for cell in line)
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())}); give a CSV file with a line of names") from None
+        raise UserError(
+            f"{path}: cannot be read ({' '.join(str(error).split())}); give a CSV file with a line"
+            " of names"
+        ) from None
     if len(lines) < 2:
-        raise UserError(f"{path}: has no rows; give a CSV file with a line of names and one line a result")
+        raise UserError(
+            f"{path}: has no rows; give a CSV file with a line of names and one line a result"
+        )
     width = len(lines[0])
     return lines[0], [(line + [""] * width)[:width] for line in lines[1:]]
 
@@ -103,11 +133,17 @@ def _pairs(header: list[str]) -> dict[str, tuple[int, int]]:
         if kind:
             rest = " ".join(word for word in words if word not in DICE | IOU)
             found.setdefault(rest, {}).setdefault(kind, column)
-    return {rest: (columns["dice"], columns["iou"]) for rest, columns in found.items() if len(columns) == 2}
+    return {
+        rest: (columns["dice"], columns["iou"])
+        for rest, columns in found.items()
+        if len(columns) == 2
+    }
 
 
 def _values(cell: str) -> list[tuple[float, float]]:
-    """Each number of a cell and the unit of its last digit (printed numbers may be cut, not rounded); empty where one is none."""
+    """Each number of a cell and the unit of its last digit (printed numbers may be cut, not
+    rounded); empty where one is none.
+    """
     numbers = [_number(word) for word in cell.split("/")]
     return [each for each in numbers if each] if all(numbers) else []
 

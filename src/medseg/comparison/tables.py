@@ -11,15 +11,31 @@ from medseg.comparison.page import p_text
 
 def run_rows(document: dict[str, Any]) -> list[dict[str, str]]:
     """One row a run, best first."""
-    return [{"run": run["name"], "mean": f"{run['mean']:.4f}", "95 %": _ends(run["interval"]), "letters": run["letters"]}
-            for run in document["runs"]]
+    return [
+        {
+            "run": run["name"],
+            "mean": f"{run['mean']:.4f}",
+            "95 %": _ends(run["interval"]),
+            "letters": run["letters"],
+        }
+        for run in document["runs"]
+    ]
 
 
 def pair_rows(document: dict[str, Any]) -> list[dict[str, str]]:
     """One row a pair, with p values after Holm's correction."""
-    return [{"better": pair["a"], "than": pair["b"], "by": f"{pair['difference']:.4f}", "95 %": _ends(pair["interval"]),
-             "p perm.": p_text(pair["p_permutation_holm"]), "p Wilc.": p_text(pair["p_wilcoxon_holm"]),
-             "differ": "yes" if pair["different"] else "no"} for pair in document["pairs"]]
+    return [
+        {
+            "better": pair["a"],
+            "than": pair["b"],
+            "by": f"{pair['difference']:.4f}",
+            "95 %": _ends(pair["interval"]),
+            "p perm.": p_text(pair["p_permutation_holm"]),
+            "p Wilc.": p_text(pair["p_wilcoxon_holm"]),
+            "differ": "yes" if pair["different"] else "no",
+        }
+        for pair in document["pairs"]
+    ]
 
 
 def _ends(ends: Sequence[float]) -> str:

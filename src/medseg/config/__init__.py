@@ -1,4 +1,6 @@
-"""Configs are frozen dataclasses; flags, YAML files and Python keywords fill them by the same rules."""
+"""Configs are frozen dataclasses; flags, YAML files and Python keywords fill them by the same
+rules.
+"""
 
 from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
 from medseg.config.schema import (
@@ -18,6 +20,25 @@ from medseg.config.schema import (
     TrainConfig,
 )
 
-__all__ = ["BenchConfig", "CalibrateConfig", "CheckConfig", "CompareConfig", "EvaluateConfig", "LeaksConfig", "LintConfig",
-           "ListConfig", "PredictConfig", "PrepareConfig", "SearchConfig", "SplitConfig", "SynthesizeConfig", "TrainConfig",
-           "arguments", "dump", "flatten", "make", "parse", "read_yaml"]
+__all__ = [
+    "BenchConfig",
+    "CalibrateConfig",
+    "CheckConfig",
+    "CompareConfig",
+    "EvaluateConfig",
+    "LeaksConfig",
+    "LintConfig",
+    "ListConfig",
+    "PredictConfig",
+    "PrepareConfig",
+    "SearchConfig",
+    "SplitConfig",
+    "SynthesizeConfig",
+    "TrainConfig",
+    "arguments",
+    "dump",
+    "flatten",
+    "make",
+    "parse",
+    "read_yaml",
+]

@@ -1,4 +1,6 @@
-"""How one option is written down, checked and converted; flags, YAML keys and Python keywords share these rules."""
+"""How one option is written down, checked and converted; flags, YAML keys and Python keywords share
+these rules.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,38 @@ from medseg.errors import UserError, nearest
 Size = tuple[int, int]
 
 
-def option(default: Any = dataclasses.MISSING, help: str = "", *, choices: tuple[str, ...] = (),
-           above: float | None = None, at_least: float | None = None,
-           at_most: float | None = None, positional: bool = False,
-           parse: Callable[[Any], Any] | None = None, metavar: str | None = None) -> Any:
+def option(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    choices: tuple[str, ...] = (),
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    positional: bool = False,
+    parse: Callable[[Any], Any] | None = None,
+    metavar: str | None = None,
+) -> Any:
     """A dataclass field that is also a flag: its help text and the values it accepts.
 
-    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces the cast by type.
+    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces
+    the cast by type.
     """
-    about = {"help": help, "choices": choices, "above": above, "at_least": at_least, "at_most": at_most,
-             "positional": positional, "parse": parse, "metavar": metavar}
-    return field(metadata=about) if default is dataclasses.MISSING else field(default=default, metadata=about)
+    about = {
+        "help": help,
+        "choices": choices,
+        "above": above,
+        "at_least": at_least,
+        "at_most": at_most,
+        "positional": positional,
+        "parse": parse,
+        "metavar": metavar,
+    }
+    return (
+        field(metadata=about)
+        if default is dataclasses.MISSING
+        else field(default=default, metadata=about)
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +74,11 @@ class Spec:
     @property
     def bare(self) -> Any:
         """The type without `| None`."""
-        return next(k for k in typing.get_args(self.kind) if k is not type(None)) if self.optional else self.kind
+        return (
+            next(k for k in typing.get_args(self.kind) if k is not type(None))
+            if self.optional
+            else self.kind
+        )
 
     @property
     def many(self) -> bool:
@@ -59,7 +86,9 @@ class Spec:
         return typing.get_origin(self.bare) is tuple and self.rules["parse"] is None
 
     def convert(self, value: Any) -> Any:
-        """The checked value of this option from a word, a YAML value or a Python object; `UserError` if it is wrong."""
+        """The checked value of this option from a word, a YAML value or a Python object;
+        `UserError` if it is wrong.
+        """
         if value is None or (self.optional and isinstance(value, str) and value.lower() == "none"):
             if self.optional:
                 return None
@@ -67,7 +96,9 @@ class Spec:
         try:
             made = self.rules["parse"](value) if self.rules["parse"] else _cast(self.bare, value)
         except (TypeError, ValueError):
-            raise UserError(f"{self.flag}: got {_show(value)}, expected {self.expected()}") from None
+            raise UserError(
+                f"{self.flag}: got {_show(value)}, expected {self.expected()}"
+            ) from None
         self._check(made)
         return made
 
@@ -75,7 +106,13 @@ class Spec:
         """The accepted values in words."""
         if self.rules["choices"]:
             return "one of " + ", ".join(self.rules["choices"])
-        names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "a text"}
+        names = {
+            int: "a whole number",
+            float: "a number",
+            bool: "true or false",
+            Path: "a path",
+            str: "a text",
+        }
         if self.many:
             inner = names[typing.get_args(self.bare)[0]].removeprefix("a ") + "s"
             count = len(typing.get_args(self.bare))
@@ -84,7 +121,11 @@ class Spec:
             words = self.rules["parse"].__doc__ or ""
         else:
             words = names[self.bare]
-        for key, sign in (("above", "above"), ("at_least", "of at least"), ("at_most", "of at most")):
+        for key, sign in (
+            ("above", "above"),
+            ("at_least", "of at least"),
+            ("at_most", "of at most"),
+        ):
             if self.rules[key] is not None:
                 words += f" {sign} {self.rules[key]:g}"
         return words + (" or none" if self.optional else "")
@@ -93,13 +134,20 @@ class Spec:
         rules = self.rules
         if rules["choices"] and value not in rules["choices"]:
             hint = nearest(value, rules["choices"])
-            raise UserError(f"{self.flag}: got {_show(value)}{hint or ','} expected {self.expected()}")
+            raise UserError(
+                f"{self.flag}: got {_show(value)}{hint or ','} expected {self.expected()}"
+            )
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, (int, float)) and not isinstance(number, bool) and not (
+            if (
+                isinstance(number, (int, float))
+                and not isinstance(number, bool)
+                and not (
                     math.isfinite(number)
                     and (rules["above"] is None or number > rules["above"])
                     and (rules["at_least"] is None or number >= rules["at_least"])
-                    and (rules["at_most"] is None or number <= rules["at_most"])):
+                    and (rules["at_most"] is None or number <= rules["at_most"])
+                )
+            ):
                 raise UserError(f"{self.flag}: got {_show(value)}, expected {self.expected()}")
 
 
@@ -121,7 +169,9 @@ def _cast(kind: Any, value: Any) -> Any:
         raise ValueError
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        return words[str(value).lower()] if str(value).lower() in words else _cast(int, "not a bool")
+        return (
+            words[str(value).lower()] if str(value).lower() in words else _cast(int, "not a bool")
+        )
     if kind is Path:
         return Path(value).expanduser()
     if kind is str:
@@ -136,7 +186,9 @@ def _cast(kind: Any, value: Any) -> Any:
 
 
 def specs(config_class: type) -> Iterator[Spec]:
-    """Every option of a config class, those of its nested sections included, in the order of their definition."""
+    """Every option of a config class, those of its nested sections included, in the order of their
+    definition.
+    """
     hints = typing.get_type_hints(config_class)
     for item in dataclasses.fields(config_class):
         kind = hints[item.name]
@@ -161,7 +213,9 @@ def duration(value: Any) -> float:
     """a time such as 90s, 30min, 2h or 1h30min"""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = f"{value}s"
-    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", str(value).strip().replace(" ", ""))
+    match = re.fullmatch(
+        r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?", str(value).strip().replace(" ", "")
+    )
     if not match or not any(match.groups()):
         raise ValueError
     hours, minutes, seconds = (float(part or 0) for part in match.groups())

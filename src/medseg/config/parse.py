@@ -1,7 +1,7 @@
 """From a command line, a YAML file or Python keywords to one checked, frozen config.
 
-Precedence: defaults < file < flags. A config file is a command line written down: the same flat names, the same rules,
-and a typo gets the same hint in all three.
+Precedence: defaults < file < flags. A config file is a command line written down: the same flat
+names, the same rules, and a typo gets the same hint in all three.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ Config = TypeVar("Config")
 
 
 def make(config_class: type[Config], values: Mapping[str, Any], where: str = "option") -> Config:
-    """A config from flat names and values; dashes and underscores are the same. Raises `UserError` for a wrong one."""
+    """A config from flat names and values; dashes and underscores are the same. Raises `UserError`
+    for a wrong one.
+    """
     given = _check(config_class, values, where)
     for spec in specs(config_class):
         if spec.name not in given:
@@ -39,7 +41,10 @@ def _check(config_class: type, values: Mapping[str, Any], where: str) -> dict[st
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            raise UserError(f"unknown {where} {key!r}{nearest(name, known) or '; see --help for the known ones'}")
+            raise UserError(
+                f"unknown {where}"
+                f" {key!r}{nearest(name, known) or '; see --help for the known ones'}"
+            )
         given[name] = known[name].convert(value)
     return given
 
@@ -49,7 +54,9 @@ def _build(config_class: type[Config], flat: dict[str, Any]) -> Config:
     for spec in specs(config_class):
         sections.setdefault(spec.section, {})[spec.name] = flat[spec.name]
     fields = {item.name: item for item in dataclasses.fields(config_class)}
-    nested = {name: fields[name].default_factory(**values) for name, values in sections.items() if name}
+    nested = {
+        name: fields[name].default_factory(**values) for name, values in sections.items() if name
+    }
     return config_class(**sections.get("", {}), **nested)
 
 
@@ -58,7 +65,9 @@ def flatten(config: Any) -> dict[str, Any]:
     flat = {}
     for spec in specs(type(config)):
         value = getattr(getattr(config, spec.section) if spec.section else config, spec.name)
-        flat[spec.name] = [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)
+        flat[spec.name] = (
+            [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)
+        )
     return flat
 
 
@@ -67,13 +76,19 @@ def _plain(value: Any) -> Any:
 
 
 def dump(config: Any) -> str:
-    """YAML with a comment line before each section, which `read_yaml` and `make` turn back into an equal config."""
+    """YAML with a comment line before each section, which `read_yaml` and `make` turn back into an
+    equal config.
+    """
     flat, lines, section = flatten(config), [], None
     for spec in specs(type(config)):
         if spec.section != section:
             section = spec.section
             lines.append(f"\n# {section}" if section else "")
-        value = yaml.safe_dump(flat[spec.name], default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+        value = (
+            yaml.safe_dump(flat[spec.name], default_flow_style=True, width=10**6)
+            .removesuffix("...\n")
+            .strip()
+        )
         lines.append(f"{spec.name}: {value}")
     return "\n".join(lines).lstrip() + "\n"
 
@@ -106,7 +121,9 @@ def arguments(config_class: type, argv: Sequence[str], *, prog: str, about: str)
     for word in extra:
         if word.startswith("--"):
             flags = [spec.flag for spec in known.values()]
-            raise UserError(f"unknown flag {word}{nearest(word.split('=')[0], flags) or f'; see {prog} --help'}")
+            raise UserError(
+                f"unknown flag {word}{nearest(word.split('=')[0], flags) or f'; see {prog} --help'}"
+            )
         raise UserError(f"unexpected argument {word!r}; see {prog} --help")
     flags = vars(found)
     file = flags.pop("config", None)
@@ -126,8 +143,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(options: Any, *, prog: str, about: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description=about, allow_abbrev=False, argument_default=argparse.SUPPRESS,
-                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(
+        prog=prog,
+        description=about,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     groups: dict[str, Any] = {}
     sectioned = False
     for spec in options:
@@ -136,15 +158,28 @@ def _parser(options: Any, *, prog: str, about: str) -> argparse.ArgumentParser:
             sectioned = True
         _add(groups.get(spec.section, parser), spec)
     if sectioned:
-        parser.add_argument("--config", metavar="FILE", help="YAML file of the same names; flags win over it")
+        parser.add_argument(
+            "--config", metavar="FILE", help="YAML file of the same names; flags win over it"
+        )
     return parser
 
 
 def _add(group: Any, spec: Spec) -> None:
     help = spec.rules["help"]
-    if spec.default is not dataclasses.MISSING and spec.default not in (None, "") and not spec.rules["positional"]:
-        shown = "x".join(map(str, spec.default)) if spec.rules["parse"] and isinstance(spec.default, tuple) else \
-            " ".join(map(str, spec.default)) if isinstance(spec.default, tuple) else spec.default
+    if (
+        spec.default is not dataclasses.MISSING
+        and spec.default not in (None, "")
+        and not spec.rules["positional"]
+    ):
+        shown = (
+            "x".join(map(str, spec.default))
+            if spec.rules["parse"] and isinstance(spec.default, tuple)
+            else (
+                " ".join(map(str, spec.default))
+                if isinstance(spec.default, tuple)
+                else spec.default
+            )
+        )
         help += f" (default: {shown})"
     keywords: dict[str, Any] = {"help": help.replace("%", "%%")}
     if spec.bare is bool:
@@ -155,7 +190,9 @@ def _add(group: Any, spec: Spec) -> None:
     elif spec.rules["choices"]:
         keywords["metavar"] = "{" + ",".join(spec.rules["choices"]) + "}"
     elif not spec.rules["positional"]:
-        keywords["metavar"] = {int: "N", float: "X", Path: "PATH"}.get(spec.bare, "X" if spec.many else "TEXT")
+        keywords["metavar"] = {int: "N", float: "X", Path: "PATH"}.get(
+            spec.bare, "X" if spec.many else "TEXT"
+        )
     if spec.many:
         keywords["nargs"] = "+"
         if Path in typing.get_args(spec.bare):  # --teacher A --teacher B is --teacher A B

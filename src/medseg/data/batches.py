@@ -1,7 +1,8 @@
 """Batches of uint8 images straight from the cache: no decoding, no worker processes, no waiting.
 
-A data set that fits moves to the device once; otherwise batches are gathered from the memory map and copied over.
-Which images make up a batch is a function of (seed, epoch, step), so any step can be repeated or resumed.
+A data set that fits moves to the device once; otherwise batches are gathered from the memory map
+and copied over. Which images make up a batch is a function of (seed, epoch, step), so any step can
+be repeated or resumed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _CROP = np.uint64(0xC60B)  # apart from the numbers that the augmentation draws 
 
 @dataclass(frozen=True)
 class Batch:
-    """image uint8 [B, h, w, C] and mask uint8 [B, h, w] on the device; names and their keys (uint64 [B]) on the host."""
+    """image uint8 [B, h, w, C] and mask uint8 [B, h, w] on the device; names and their keys (uint64
+    [B]) on the host.
+    """
 
     image: Tensor
     mask: Tensor
@@ -32,25 +35,45 @@ class Batch:
 
 
 class TrainBatches:
-    """Full batches in a new order each epoch; the images left over at its end are in another place in the next.
+    """Full batches in a new order each epoch; the images left over at its end are in another place
+    in the next.
 
-    `batch_size` is the global one: process `rank` of `world` gets its equal share of every batch. `window` (height,
-    width) is the crop taken from images of native size, padded with black and `ignore_index` where they are smaller.
+    `batch_size` is the global one: process `rank` of `world` gets its equal share of every batch.
+    `window` (height, width) is the crop taken from images of native size, padded with black and
+    `ignore_index` where they are smaller.
     """
 
-    def __init__(self, store: Store, *, batch_size: int, seed: int, device: torch.device, rank: int = 0, world: int = 1,
-                 window: Size | None = None, ignore_index: int = 255) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+        window: Size | None = None,
+        ignore_index: int = 255,
+    ) -> None:
         self.store, self.batch_size, self.seed, self.device = store, batch_size, seed, device
         self.rank, self.world, self.window, self.ignore_index = rank, world, window, ignore_index
         self.keys = name_keys(store.names)
         self.steps = max(1, len(store) // batch_size)
         self._resident = None
-        if device.type == "cuda" and store.uniform and store.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]:
-            self._resident = tuple(torch.from_numpy(np.array(array)).to(device) for array in store.arrays())
+        if (
+            device.type == "cuda"
+            and store.uniform
+            and store.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]
+        ):
+            self._resident = tuple(
+                torch.from_numpy(np.array(array)).to(device) for array in store.arrays()
+            )
 
     def indices(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
         """The images of this process in each step from `start` on, as positions in the store."""
-        images = order(self.seed, epoch, self.keys)  # once: sorting in each step would make an epoch's cost quadratic
+        images = order(
+            self.seed, epoch, self.keys
+        )  # once: sorting in each step would make an epoch's cost quadratic
         for step in range(start, self.steps):
             batch = images[step * self.batch_size : (step + 1) * self.batch_size]
             share = len(batch) // self.world
@@ -75,31 +98,48 @@ class TrainBatches:
     def _crop(self, i: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         at_y, at_x = uniforms(self.seed, epoch, self.keys[i : i + 1] ^ _CROP, 2)[0]
         image, mask = self.store.image(i), self.store.mask(i)
-        out = np.zeros((*self.window, image.shape[2]), np.uint8), np.full(self.window, self.ignore_index, np.uint8)
+        out = (
+            np.zeros((*self.window, image.shape[2]), np.uint8),
+            np.full(self.window, self.ignore_index, np.uint8),
+        )
         source, target = [], []
         for have, want, at in zip(mask.shape, self.window, (at_y, at_x), strict=True):
             room = have - want
-            source.append(slice(int(at * (room + 1)), int(at * (room + 1)) + want) if room > 0 else slice(0, have))
+            source.append(
+                slice(int(at * (room + 1)), int(at * (room + 1)) + want)
+                if room > 0
+                else slice(0, have)
+            )
             target.append(slice(0, want) if room > 0 else slice(-room // 2, -room // 2 + have))
         out[0][tuple(target)], out[1][tuple(target)] = image[tuple(source)], mask[tuple(source)]
         return out
 
 
-def evaluation_batches(store: Store, *, batch_size: int, device: torch.device, rank: int = 0,
-                       world: int = 1) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Positions in the store and images uint8 [B, h, w, C], each batch of one size and each image exactly once.
+def evaluation_batches(
+    store: Store, *, batch_size: int, device: torch.device, rank: int = 0, world: int = 1
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Positions in the store and images uint8 [B, h, w, C], each batch of one size and each image
+    exactly once.
 
-    The batches do not depend on `world`: processes take whole batches in turn, so that every number is the same for any
-    number of processes, to the last count.
+    The batches do not depend on `world`: processes take whole batches in turn, so that every number
+    is the same for any number of processes, to the last count.
     """
     by_shape: dict[Size, list[int]] = {}
     for i, shape in enumerate(store.shapes):
         by_shape.setdefault(shape, []).append(i)
-    batches = [group[at : at + batch_size] for group in by_shape.values() for at in range(0, len(group), batch_size)]
+    batches = [
+        group[at : at + batch_size]
+        for group in by_shape.values()
+        for at in range(0, len(group), batch_size)
+    ]
     for group in batches[rank::world]:
         yield np.array(group), _to(np.stack([store.image(i) for i in group]), device)
 
 
 def _to(array: np.ndarray, device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )

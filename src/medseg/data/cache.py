@@ -1,7 +1,9 @@
-"""Every image is decoded once: uint8 arrays on disk, named by the content they came from and memory-mapped after.
+"""Every image is decoded once: uint8 arrays on disk, named by the content they came from and
+memory-mapped after.
 
-The name is a hash of the files' bytes and of the settings that shape the result, so a changed file, size or policy
-makes a new entry and an unchanged one is found again wherever the data set has moved to.
+The name is a hash of the files' bytes and of the settings that shape the result, so a changed file,
+size or policy makes a new entry and an unchanged one is found again wherever the data set has moved
+to.
 """
 
 from __future__ import annotations
@@ -65,8 +67,11 @@ class Store:
     @property
     def uniform(self) -> bool:
         """Whether all images, and all masks with them, have one size, so that `arrays` can be had."""
-        return len(set(self.shapes)) == 1 and self.mask_shapes == self.shapes and \
-            self._images.size == len(self) * int(np.prod(self.shapes[0])) * self.channels
+        return (
+            len(set(self.shapes)) == 1
+            and self.mask_shapes == self.shapes
+            and self._images.size == len(self) * int(np.prod(self.shapes[0])) * self.channels
+        )
 
     @property
     def nbytes(self) -> int:
@@ -76,17 +81,23 @@ class Store:
         """uint8 [H, W, C], a read-only view."""
         height, width = self.shapes[index]
         start = self._image_at[index]
-        return self._images[start : start + height * width * self.channels].reshape(height, width, self.channels)
+        return self._images[start : start + height * width * self.channels].reshape(
+            height, width, self.channels
+        )
 
     def mask(self, index: int) -> np.ndarray:
         """uint8 [H, W] class indices, a read-only view."""
         height, width = self.mask_shapes[index]
-        return self._masks[self._mask_at[index] : self._mask_at[index] + height * width].reshape(height, width)
+        return self._masks[self._mask_at[index] : self._mask_at[index] + height * width].reshape(
+            height, width
+        )
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All images [N, H, W, C] and masks [N, H, W] as views; only for a `uniform` store."""
-        return (self._images.reshape(len(self), *self.shapes[0], self.channels),
-                self._masks.reshape(len(self), *self.mask_shapes[0]))
+        return (
+            self._images.reshape(len(self), *self.shapes[0], self.channels),
+            self._masks.reshape(len(self), *self.mask_shapes[0]),
+        )
 
     def subset(self, index: Sequence[int]) -> Store:
         """The images at these positions, under new positions, over the same bytes."""
@@ -106,6 +117,7 @@ def default_folder() -> Path:
 
 def content(items: Sequence[Item], workers: int = 4) -> list[str]:
     """A digest of each item's image and mask bytes."""
+
     def digest(item: Item) -> str:
         total = hashlib.blake2b(digest_size=16)
         for path in filter(None, (item.image, item.mask)):
@@ -113,23 +125,37 @@ def content(items: Sequence[Item], workers: int = 4) -> list[str]:
             try:
                 total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
             except OSError as error:
-                raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+                raise UserError(
+                    f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
+                ) from None
         return total.hexdigest()
 
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(digest, items))
 
 
-def open_store(items: Sequence[Item], coding: MaskCoding, form: Form, *, folder: Path | None = None, workers: int = 4,
-               progress: Callable[[int, int], None] | None = None) -> Store:
+def open_store(
+    items: Sequence[Item],
+    coding: MaskCoding,
+    form: Form,
+    *,
+    folder: Path | None = None,
+    workers: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> Store:
     """The decoded `items` as a `Store`, made on the first call for this content and form.
 
-    Raises `UserError` for a file that cannot be decoded, an image and mask of different sizes, or a folder that is full
-    or not writable. Several processes may ask at once: one builds, the others wait for it.
+    Raises `UserError` for a file that cannot be decoded, an image and mask of different sizes, or a
+    folder that is full or not writable. Several processes may ask at once: one builds, the others
+    wait for it.
     """
     folder = folder or default_folder()
-    key = hashlib.blake2b(json.dumps([VERSION, vars(form), vars(coding), content(items, workers)], default=str).encode(),
-                          digest_size=16).hexdigest()
+    key = hashlib.blake2b(
+        json.dumps(
+            [VERSION, vars(form), vars(coding), content(items, workers)], default=str
+        ).encode(),
+        digest_size=16,
+    ).hexdigest()
     entry = folder / key
     names = [item.name for item in items]
     try:
@@ -144,25 +170,34 @@ def open_store(items: Sequence[Item], coding: MaskCoding, form: Form, *, folder:
                 finally:
                     shutil.rmtree(half, ignore_errors=True)
     except OSError as error:
-        raise UserError(f"cache folder {folder}: {error.strerror} while storing {len(items)} images; make room there or give "
-                        "another with --cache-dir") from None
+        raise UserError(
+            f"cache folder {folder}: {error.strerror} while storing {len(items)} images; make room"
+            " there or give another with --cache-dir"
+        ) from None
     os.utime(entry)  # so that the oldest entry is the least used one
     return Store(entry, names)
 
 
 def _check_room(folder: Path, images: int, form: Form) -> None:
-    """`UserError` where the entry cannot fit, before hours of decoding; sizes that only the files know are not counted."""
+    """`UserError` where the entry cannot fit, before hours of decoding; sizes that only the files
+    know are not counted.
+    """
     if form.resize == "native-crop":
         return
     height, width = form.size
     needed = images * height * width * (form.channels + (not form.native_masks))
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(f"cache folder {folder}: {images} images of {height}x{width} need {needed / 2**30:.1f} GiB, "
-                        f"{free / 2**30:.1f} GiB are free; make room there, give another with --cache-dir or lower --size")
+        raise UserError(
+            f"cache folder {folder}: {images} images of {height}x{width} need {needed / 2**30:.1f}"
+            f" GiB, {free / 2**30:.1f} GiB are free; make room there, give another with --cache-dir"
+            " or lower --size"
+        )
 
 
-def read_pair(item: Item, coding: MaskCoding, *, channels: int, bit_depth: int) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(
+    item: Item, coding: MaskCoding, *, channels: int, bit_depth: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 [H, W, C] and mask uint8 [H, W] of one item; `UserError` when their sizes differ."""
     from medseg.data.folder import size_mismatch
 
@@ -180,13 +215,26 @@ def decode(item: Item, coding: MaskCoding, form: Form) -> tuple[np.ndarray, np.n
     return fit_image(image, form.size, form.resize), small, image.shape[:2]
 
 
-def _write(folder: Path, items: Sequence[Item], coding: MaskCoding, form: Form, workers: int,
-           progress: Callable[[int, int], None] | None) -> None:
+def _write(
+    folder: Path,
+    items: Sequence[Item],
+    coding: MaskCoding,
+    form: Form,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     shapes, mask_shapes, native = [], [], []
-    with (ThreadPoolExecutor(workers) as pool, open(folder / "images.u8", "wb") as images,
-          open(folder / "masks.u8", "wb") as masks):
-        for start in range(0, len(items), 4 * workers):  # bounded: a set larger than memory streams through
-            for image, mask, size in pool.map(lambda item: decode(item, coding, form), items[start : start + 4 * workers]):
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        open(folder / "images.u8", "wb") as images,
+        open(folder / "masks.u8", "wb") as masks,
+    ):
+        for start in range(
+            0, len(items), 4 * workers
+        ):  # bounded: a set larger than memory streams through
+            for image, mask, size in pool.map(
+                lambda item: decode(item, coding, form), items[start : start + 4 * workers]
+            ):
                 images.write(image.data)
                 masks.write(np.ascontiguousarray(mask).data)
                 shapes.append(image.shape[:2])
@@ -194,7 +242,12 @@ def _write(folder: Path, items: Sequence[Item], coding: MaskCoding, form: Form, 
                 native.append(size)
                 if progress:
                     progress(len(shapes), len(items))
-    about = {"shapes": shapes, "mask_shapes": mask_shapes, "native": native, "channels": form.channels}
+    about = {
+        "shapes": shapes,
+        "mask_shapes": mask_shapes,
+        "native": native,
+        "channels": form.channels,
+    }
     (folder / "index.json").write_text(json.dumps(about))
 
 

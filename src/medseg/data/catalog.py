@@ -10,7 +10,9 @@ from medseg.data.splits import shipped
 
 @dataclass(frozen=True)
 class Entry:
-    """`folder` as in the PolypDataset layout; `images` as published; `sequences` holds the last frame of each sequence."""
+    """`folder` as in the PolypDataset layout; `images` as published; `sequences` holds the last
+    frame of each sequence.
+    """
 
     folder: str
     images: int
@@ -23,53 +25,122 @@ class Entry:
     sequences: tuple[int, ...] = field(default=())
 
 
-_CLINICDB_ENDS = (25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478,
-                  503, 528, 546, 571, 591, 612)
+_CLINICDB_ENDS = (
+    25,
+    50,
+    67,
+    78,
+    103,
+    126,
+    151,
+    177,
+    199,
+    205,
+    227,
+    252,
+    277,
+    297,
+    317,
+    342,
+    363,
+    383,
+    408,
+    428,
+    447,
+    466,
+    478,
+    503,
+    528,
+    546,
+    571,
+    591,
+    612,
+)
 
 CATALOG: dict[str, Entry] = {
     "kvasir-seg": Entry(
-        "Kvasir-SEG", 1000, "https://datasets.simula.no/kvasir-seg/",
+        "Kvasir-SEG",
+        1000,
+        "https://datasets.simula.no/kvasir-seg/",
         "research and educational use; other use needs the owners' written permission",
-        "Jha et al., Kvasir-SEG: A Segmented Polyp Dataset, MMM 2020, doi 10.1007/978-3-030-37734-2_37",
-        "kvasir-seg.zip from the homepage: images/ and masks/, JPEG", "effisegnet-800-100-100",
-        "masks are JPEG: medseg thresholds them at 127"),
+        "Jha et al., Kvasir-SEG: A Segmented Polyp Dataset, MMM 2020, doi"
+        " 10.1007/978-3-030-37734-2_37",
+        "kvasir-seg.zip from the homepage: images/ and masks/, JPEG",
+        "effisegnet-800-100-100",
+        "masks are JPEG: medseg thresholds them at 127",
+    ),
     "cvc-clinicdb": Entry(
-        "CVC-ClinicDB", 612, "https://polyp.grand-challenge.org/CVCClinicDB/",
+        "CVC-ClinicDB",
+        612,
+        "https://polyp.grand-challenge.org/CVCClinicDB/",
         "research and education, by the owners' terms; no commercial use without permission",
-        "Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy, Comput. Med. Imaging Graph. 43, 2015, "
-        "doi 10.1016/j.compmedimag.2015.02.007",
-        "CVC-ClinicDB.rar from the homepage, unpacked: Original/ and Ground Truth/, TIFF or PNG", "endoscene-patient-disjoint",
-        "612 frames of 29 video sequences: random splits and pranet-550-62 leak", _CLINICDB_ENDS),
+        "Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy, Comput. Med."
+        " Imaging Graph. 43, 2015, doi 10.1016/j.compmedimag.2015.02.007",
+        "CVC-ClinicDB.rar from the homepage, unpacked: Original/ and Ground Truth/, TIFF or PNG",
+        "endoscene-patient-disjoint",
+        "612 frames of 29 video sequences: random splits and pranet-550-62 leak",
+        _CLINICDB_ENDS,
+    ),
     "cvc-colondb": Entry(
-        "CVC-ColonDB", 380, "http://vi.cvc.uab.es/colon-qa/cvccolondb/",
+        "CVC-ColonDB",
+        380,
+        "http://vi.cvc.uab.es/colon-qa/cvccolondb/",
         "research use; no explicit licence is published, ask the owners for any other use",
-        "Bernal, Sanchez, Vilarino, Towards automatic polyp detection with a polyp appearance model, Pattern Recognition 45, "
-        "2012, doi 10.1016/j.patcog.2012.03.002",
-        "380 frames (images/ 1, 2, ... and masks/ 1 or p1, ...), from the homepage or the links of published polyp benchmarks",
-        "endoscene-patient-disjoint", "holds the 60 frames of CVC-300 as 149 to 208; some frames repeat each other exactly"),
+        "Bernal, Sanchez, Vilarino, Towards automatic polyp detection with a polyp appearance"
+        " model, Pattern Recognition 45, 2012, doi 10.1016/j.patcog.2012.03.002",
+        "380 frames (images/ 1, 2, ... and masks/ 1 or p1, ...), from the homepage or the links of"
+        " published polyp benchmarks",
+        "endoscene-patient-disjoint",
+        "holds the 60 frames of CVC-300 as 149 to 208; some frames repeat each other exactly",
+    ),
     "etis-larib": Entry(
-        "ETIS-LaribPolypDB", 196, "https://polyp.grand-challenge.org/ETISLarib/",
+        "ETIS-LaribPolypDB",
+        196,
+        "https://polyp.grand-challenge.org/ETISLarib/",
         "research use; no explicit licence is published, ask the owners for any other use",
-        "Silva et al., Toward embedded detection of polyps in WCE images for early diagnosis of colorectal cancer, IJCARS 9, "
-        "2014, doi 10.1007/s11548-013-0926-3",
-        "196 frames with masks named p1, p2, ...", "pranet-test-only"),
+        "Silva et al., Toward embedded detection of polyps in WCE images for early diagnosis of"
+        " colorectal cancer, IJCARS 9, 2014, doi 10.1007/s11548-013-0926-3",
+        "196 frames with masks named p1, p2, ...",
+        "pranet-test-only",
+    ),
     "cvc-300": Entry(
-        "CVC-300", 60, "https://arxiv.org/abs/1612.00799",
+        "CVC-300",
+        60,
+        "https://arxiv.org/abs/1612.00799",
         "research use; no explicit licence is published, ask the owners for any other use",
-        "Vazquez et al., A Benchmark for Endoluminal Scene Segmentation of Colonoscopy Images, J. Healthc. Eng. 2017, "
-        "doi 10.1155/2017/4037190",
-        "60 frames with masks, from the links of published polyp benchmarks", "pranet-test-only",
-        "a test set only; its frames are frames 149 to 208 of CVC-ColonDB"),
+        "Vazquez et al., A Benchmark for Endoluminal Scene Segmentation of Colonoscopy Images, J."
+        " Healthc. Eng. 2017, doi 10.1155/2017/4037190",
+        "60 frames with masks, from the links of published polyp benchmarks",
+        "pranet-test-only",
+        "a test set only; its frames are frames 149 to 208 of CVC-ColonDB",
+    ),
     "synthetic": Entry(
-        "synthetic", 0, "", "made by medseg: yours", "", "nothing: medseg data synthesize DIR/synthetic, then --data-root DIR"),
+        "synthetic",
+        0,
+        "",
+        "made by medseg: yours",
+        "",
+        "nothing: medseg data synthesize DIR/synthetic, then --data-root DIR",
+    ),
 }
 
 
 def describe() -> list[dict[str, Any]]:
     """One dict a data set, for the user."""
-    return [{"name": name, "folder": entry.folder, "images": entry.images or None, "homepage": entry.homepage,
-             "licence": entry.licence, "citation": entry.citation, "download": entry.download, "notes": entry.notes,
-             "splits": shipped(entry.folder)} for name, entry in CATALOG.items()]
+    return [
+        {
+            "name": name,
+            "folder": entry.folder,
+            "images": entry.images or None,
+            "homepage": entry.homepage,
+            "licence": entry.licence,
+            "citation": entry.citation,
+            "download": entry.download,
+            "notes": entry.notes,
+            "splits": shipped(entry.folder),
+        }
+        for name, entry in CATALOG.items()
+    ]
 
 
 def sequence_of(entry: Entry, name: str) -> str | None:

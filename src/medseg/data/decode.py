@@ -1,7 +1,8 @@
 """Files to arrays: images as uint8 RGB or grey, masks as the raw values they hold.
 
-OpenCV decodes, 1.8 times as fast as Pillow; tifffile takes the TIFFs it cannot read, Pillow the GIFs and whatever has a
-palette. OpenCV fills the missing half of a truncated file with grey and says nothing, so the ends of files are checked.
+OpenCV decodes, 1.8 times as fast as Pillow; tifffile takes the TIFFs it cannot read, Pillow the
+GIFs and whatever has a palette. OpenCV fills the missing half of a truncated file with grey and
+says nothing, so the ends of files are checked.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ class MaskValueError(DecodeError):
 
 
 def read_image(path: Path, *, channels: int = 3, bit_depth: int = 16) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel; EXIF orientation applied, alpha dropped.
+    """uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel; EXIF orientation applied, alpha
+    dropped.
 
-    Values of 16-bit files are scaled from 0..2**bit_depth - 1, floats from 0..1. Of several pages the first counts.
-    Raises `DecodeError` naming the file.
+    Values of 16-bit files are scaled from 0..2**bit_depth - 1, floats from 0..1. Of several pages
+    the first counts. Raises `DecodeError` naming the file.
     """
     path = Path(path)
     data = _bytes(path)
@@ -50,8 +52,9 @@ def read_image(path: Path, *, channels: int = 3, bit_depth: int = 16) -> np.ndar
 def read_mask(path: Path) -> np.ndarray:
     """uint8 [H, W]: the values a mask file holds, with nothing thresholded.
 
-    Colour with equal channels counts as grey; one colour beside black becomes 0 and 255; a grey palette gives its greys, a
-    coloured one its indices. Raises `MaskValueError` for several colours and for values above 255, else `DecodeError`.
+    Colour with equal channels counts as grey; one colour beside black becomes 0 and 255; a grey
+    palette gives its greys, a coloured one its indices. Raises `MaskValueError` for several colours
+    and for values above 255, else `DecodeError`.
     """
     path = Path(path)
     data = _bytes(path)
@@ -66,14 +69,21 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def read_map(path: Path, *, zero_one: bool = False) -> np.ndarray:
-    """float32 [H, W] in 0 to 1: a probability map or mask of any tool, 8 or 16 bits over their full range, or floats as they are.
+    """float32 [H, W] in 0 to 1: a probability map or mask of any tool, 8 or 16 bits over their full
+    range, or floats as they are.
 
-    With `zero_one` integers are a mask of 0 and 1. Of colours the first channel counts. Raises `DecodeError` naming the file.
+    With `zero_one` integers are a mask of 0 and 1. Of colours the first channel counts. Raises
+    `DecodeError` naming the file.
     """
     values = _map_values(Path(path))
     if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and values.min(initial=0) >= 0 and values.max(initial=0) <= 1):
-            raise DecodeError(f"{path}: holds floats from {values.min():g} to {values.max():g}; expected probabilities from 0 to 1")
+        if not (
+            np.isfinite(values).all() and values.min(initial=0) >= 0 and values.max(initial=0) <= 1
+        ):
+            raise DecodeError(
+                f"{path}: holds floats from {values.min():g} to {values.max():g}; expected"
+                " probabilities from 0 to 1"
+            )
         return values.astype(np.float32)
     return values.astype(np.float32) / (1 if zero_one else np.iinfo(values.dtype).max)
 
@@ -99,11 +109,17 @@ def _with_numpy(path: Path, data: bytes) -> np.ndarray:
     try:
         values = np.load(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
-        raise DecodeError(f"{path}: cannot be read as an array ({' '.join(str(error).split())[:100]})") from None
+        raise DecodeError(
+            f"{path}: cannot be read as an array ({' '.join(str(error).split())[:100]})"
+        ) from None
     values = values.squeeze()
-    if values.ndim != 2 or not (values.dtype.kind == "f" or values.dtype in (bool, np.uint8, np.uint16)):
-        raise DecodeError(f"{path}: an array {list(values.shape)} of {values.dtype}; expected one of height and width, of floats "
-                          "from 0 to 1, booleans, or 8 or 16 bits")
+    if values.ndim != 2 or not (
+        values.dtype.kind == "f" or values.dtype in (bool, np.uint8, np.uint16)
+    ):
+        raise DecodeError(
+            f"{path}: an array {list(values.shape)} of {values.dtype}; expected one of height and"
+            " width, of floats from 0 to 1, booleans, or 8 or 16 bits"
+        )
     return values.astype(np.uint8) if values.dtype == bool else values
 
 
@@ -112,7 +128,9 @@ def _bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DecodeError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise DecodeError(
+            f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
+        ) from None
     if not data:
         raise DecodeError(f"{path}: has no content (0 bytes); restore the file or remove it")
     if not _complete(data):
@@ -134,11 +152,15 @@ def _complete(data: bytes) -> bool:
 
 
 def _has_palette(data: bytes) -> bool:
-    return data.startswith(b"GIF8") or (data.startswith(b"\x89PNG") and len(data) > 25 and data[25] == 3)
+    return data.startswith(b"GIF8") or (
+        data.startswith(b"\x89PNG") and len(data) > 25 and data[25] == 3
+    )
 
 
 def _not_an_image(path: Path, data: bytes) -> DecodeError:
-    kind = "text" if data[:512].isascii() and b"\0" not in data[:512] else "no image that can be read"
+    kind = (
+        "text" if data[:512].isascii() and b"\0" not in data[:512] else "no image that can be read"
+    )
     return DecodeError(f"{path}: holds {kind}; expected a JPEG, PNG, TIFF, BMP, WebP or GIF image")
 
 
@@ -147,7 +169,9 @@ def _with_opencv(path: Path, data: bytes, flags: int) -> np.ndarray | None:
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
-        raise DecodeError(f"{path}: has more pixels than can be decoded, or a damaged header; give a smaller copy") from None
+        raise DecodeError(
+            f"{path}: has more pixels than can be decoded, or a damaged header; give a smaller copy"
+        ) from None
 
 
 def _with_pillow(path: Path, data: bytes, mode: str) -> np.ndarray:
@@ -167,14 +191,19 @@ def _with_tifffile(path: Path, data: bytes) -> np.ndarray:
 
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say is in the error below
+    logging.getLogger("tifffile").setLevel(
+        logging.CRITICAL
+    )  # what it has to say is in the error below
     try:
         pixels = np.asarray(tifffile.imread(io.BytesIO(data), key=0))
         if pixels.ndim not in (2, 3) or not pixels.size:
             raise ValueError("no picture in it")
         return pixels
     except Exception as error:  # tifffile's codecs raise many kinds for damaged files
-        raise DecodeError(f"{path}: a TIFF that cannot be decoded ({' '.join(str(error).split())[:100]}); save it as PNG") from None
+        raise DecodeError(
+            f"{path}: a TIFF that cannot be decoded ({' '.join(str(error).split())[:100]}); save it"
+            " as PNG"
+        ) from None
 
 
 def _three_channels(path: Path, pixels: np.ndarray) -> np.ndarray:
@@ -182,7 +211,10 @@ def _three_channels(path: Path, pixels: np.ndarray) -> np.ndarray:
         return np.repeat(pixels.reshape(*pixels.shape[:2], -1)[..., :1], 3, axis=2)
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         return pixels[..., :3]
-    raise DecodeError(f"{path}: has {pixels.shape[2] if pixels.ndim == 3 else list(pixels.shape)} channels; expected grey or RGB")
+    raise DecodeError(
+        f"{path}: has {pixels.shape[2] if pixels.ndim == 3 else list(pixels.shape)} channels;"
+        " expected grey or RGB"
+    )
 
 
 def _to_uint8(path: Path, pixels: np.ndarray, bit_depth: int) -> np.ndarray:
@@ -192,10 +224,17 @@ def _to_uint8(path: Path, pixels: np.ndarray, bit_depth: int) -> np.ndarray:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
         return np.clip(np.rint(pixels * (255.0 / (2**bit_depth - 1))), 0, 255).astype(np.uint8)
-    if np.issubdtype(pixels.dtype, np.floating) and np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1:
+    if (
+        np.issubdtype(pixels.dtype, np.floating)
+        and np.isfinite(pixels).all()
+        and pixels.min() >= 0
+        and pixels.max() <= 1
+    ):
         return np.rint(pixels * 255).astype(np.uint8)
-    raise DecodeError(f"{path}: holds {pixels.dtype} values from {pixels.min():g} to {pixels.max():g}; expected 8 or 16 bit, or "
-                      "floats from 0 to 1")
+    raise DecodeError(
+        f"{path}: holds {pixels.dtype} values from {pixels.min():g} to {pixels.max():g}; expected 8"
+        " or 16 bit, or floats from 0 to 1"
+    )
 
 
 def _palette_mask(path: Path, data: bytes) -> np.ndarray:
@@ -214,7 +253,9 @@ def _palette_mask(path: Path, data: bytes) -> np.ndarray:
 
 def _grey(path: Path, values: np.ndarray) -> np.ndarray:
     """One channel of a colour mask: equal channels up to JPEG noise, or one colour beside black."""
-    planes = [values[..., i] for i in range(values.shape[2])]  # ten times as fast as a reduction over the last axis
+    planes = [
+        values[..., i] for i in range(values.shape[2])
+    ]  # ten times as fast as a reduction over the last axis
     highest = functools.reduce(np.maximum, planes)
     spread = highest.astype(np.int32) - functools.reduce(np.minimum, planes)
     if spread.max(initial=0) <= 48 or (spread > 48).mean() < 1e-3:
@@ -223,16 +264,22 @@ def _grey(path: Path, values: np.ndarray) -> np.ndarray:
     common = np.median(bright, axis=0) if len(bright) else np.zeros(values.shape[2])
     if (np.abs(bright - common).max(axis=1) <= 48).mean() > 0.95:
         return highest
-    raise MaskValueError(f"{path}: a mask in several colours; expected grey values, one colour on black, or class indices: convert "
-                         "each colour to its class index (0 background, 1, 2, ...)")
+    raise MaskValueError(
+        f"{path}: a mask in several colours; expected grey values, one colour on black, or class"
+        " indices: convert each colour to its class index (0 background, 1, 2, ...)"
+    )
 
 
 def _narrow(path: Path, values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
-    if values.dtype == bool or (values.max(initial=0) <= 255 and np.array_equal(values, values.astype(np.uint8))):
+    if values.dtype == bool or (
+        values.max(initial=0) <= 255 and np.array_equal(values, values.astype(np.uint8))
+    ):
         return values.astype(np.uint8)
     if set(np.unique(values)) <= {0, 65535}:
         return (values > 0).astype(np.uint8) * 255
-    raise MaskValueError(f"{path}: a mask with values up to {values.max():g}; expected 0 and 255, 0 and 1, or class indices below "
-                         "255")
+    raise MaskValueError(
+        f"{path}: a mask with values up to {values.max():g}; expected 0 and 255, 0 and 1, or class"
+        " indices below 255"
+    )

@@ -1,4 +1,6 @@
-"""What a video endoscope does to a synthetic picture: tone, blur, colour fringes, noise, black border, text."""
+"""What a video endoscope does to a synthetic picture: tone, blur, colour fringes, noise, black
+border, text.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +33,41 @@ def draw_video(rng: np.random.Generator) -> Video:
     border = str(rng.choice(["none", "octagon", "inset", "round"], p=[0.3, 0.4, 0.2, 0.1]))
     stamp = rng.integers([1, 1, 2009, 0, 100], [29, 13, 2024, 86000, 9999])
     return Video(
-        border=border, margin=float(rng.uniform(0.02, 0.07)), cut=float(rng.uniform(0.16, 0.3)),
+        border=border,
+        margin=float(rng.uniform(0.02, 0.07)),
+        cut=float(rng.uniform(0.16, 0.3)),
         box=float(rng.uniform(0.24, 0.34)) if border == "octagon" and rng.random() < 0.4 else 0.0,
-        black=tuple(int(v) for v in rng.integers(0, 14) + rng.integers(-2, 3, 3).clip(0)), text=bool(rng.random() < 0.4),
-        stamp=tuple(int(v) for v in stamp), text_at=(float(rng.uniform(0.01, 0.03)), float(rng.uniform(0.1, 0.3))),
-        exposure=float(np.exp(rng.normal(0, 0.3))), vignette=float(rng.uniform(0.05, 0.4)), blur=float(rng.uniform(0.4, 0.9)),
-        fringe=float(rng.choice([0.0, 0.6, 1.2]) * rng.uniform(-1, 1)), noise=float(rng.uniform(1.0, 4.0)))
+        black=tuple(int(v) for v in rng.integers(0, 14) + rng.integers(-2, 3, 3).clip(0)),
+        text=bool(rng.random() < 0.4),
+        stamp=tuple(int(v) for v in stamp),
+        text_at=(float(rng.uniform(0.01, 0.03)), float(rng.uniform(0.1, 0.3))),
+        exposure=float(np.exp(rng.normal(0, 0.3))),
+        vignette=float(rng.uniform(0.05, 0.4)),
+        blur=float(rng.uniform(0.4, 0.9)),
+        fringe=float(rng.choice([0.0, 0.6, 1.2]) * rng.uniform(-1, 1)),
+        noise=float(rng.uniform(1.0, 4.0)),
+    )
 
 
-def develop(light: np.ndarray, video: Video, rng: np.random.Generator, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 RGB [H, W, 3] from linear light [3, H, W], and uint8 [H, W], 1 where the scene is seen, not the border."""
+def develop(
+    light: np.ndarray, video: Video, rng: np.random.Generator, frame: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 RGB [H, W, 3] from linear light [3, H, W], and uint8 [H, W], 1 where the scene is seen,
+    not the border.
+    """
     _, height, width = light.shape
     unit = height / 256
-    y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
+    y, x = (
+        np.linspace(-1, 1, height, dtype=np.float32)[:, None],
+        np.linspace(-1, 1, width, dtype=np.float32)[None],
+    )
     gain = video.exposure * np.exp(rng.normal(0, 0.04)) * 1.9
     lens = np.float32(gain) * (1 - np.float32(video.vignette) * 0.5 * (x * x + y * y))
-    sharp = video.blur * unit * (rng.uniform(1.6, 2.8) if rng.random() < 0.12 else rng.uniform(0.9, 1.15))
+    sharp = (
+        video.blur
+        * unit
+        * (rng.uniform(1.6, 2.8) if rng.random() < 0.12 else rng.uniform(0.9, 1.15))
+    )
     shake = motion(rng, unit) if rng.random() < 0.25 else None
     planes = []
     for channel, plane in enumerate(light):
@@ -93,12 +114,20 @@ def window(video: Video, height: int, width: int) -> np.ndarray:
         inset = round(height * video.margin) if video.border == "inset" else 0
         cut = round(height * video.cut * (0.7 if inset else 1.0))
         left, top, right, bottom = inset, inset // 2, width - 1 - inset, height - 1 - inset // 2
-        corners = [(left + cut, top), (right - cut, top), (right, top + cut), (right, bottom - cut), (right - cut, bottom),
-                   (left + cut, bottom), (left, bottom - cut), (left, top + cut)]
+        corners = [
+            (left + cut, top),
+            (right - cut, top),
+            (right, top + cut),
+            (right, bottom - cut),
+            (right - cut, bottom),
+            (left + cut, bottom),
+            (left, bottom - cut),
+            (left, top + cut),
+        ]
         cv2.fillPoly(seen, [np.array(corners, np.int32)], 1)
     if video.box:
         side = round(height * video.box)
-        seen[height - side:, :side] = 0
+        seen[height - side :, :side] = 0
     return seen
 
 
@@ -107,9 +136,21 @@ def write(image: np.ndarray, video: Video, frame: int) -> None:
     height = image.shape[0]
     day, month, year, second, case = video.stamp
     second += frame
-    lines = [f"{day:02d}/{month:02d}/{year}", f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}", f"No. {case}",
-             "Ct:N  A3"]
+    lines = [
+        f"{day:02d}/{month:02d}/{year}",
+        f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}",
+        f"No. {case}",
+        "Ct:N  A3",
+    ]
     for row, line in enumerate(lines):
         at = (round(height * video.text_at[0]), round(height * (video.text_at[1] + 0.045 * row)))
-        cv2.putText(image, line, at, cv2.FONT_HERSHEY_PLAIN, height / 256 * 0.55, (205, 210, 205), max(1, height // 256),
-                    cv2.LINE_AA)
+        cv2.putText(
+            image,
+            line,
+            at,
+            cv2.FONT_HERSHEY_PLAIN,
+            height / 256 * 0.55,
+            (205, 210, 205),
+            max(1, height // 256),
+            cv2.LINE_AA,
+        )

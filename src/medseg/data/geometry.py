@@ -1,8 +1,10 @@
-"""How an image of any size becomes the network's input, and how its logits find the way back. One place for both.
+"""How an image of any size becomes the network's input, and how its logits find the way back. One
+place for both.
 
 Three policies:
 
-- `square` stretches the image to the size (aspect ratio not kept), as most of the polyp literature does;
+- `square` stretches the image to the size (aspect ratio not kept), as most of the polyp literature
+  does;
 - `letterbox` keeps the aspect ratio and pads the rest: black in the image, ignored in the mask;
 - `native-crop` leaves every pixel as it is: training sees random crops, inference the whole image.
 """
@@ -21,7 +23,9 @@ Size = tuple[int, int]
 
 
 def box(native: Size, size: Size, resize: str) -> tuple[int, int, int, int]:
-    """Where an image of `native` height and width lies in the network's input: top, left, height, width in pixels."""
+    """Where an image of `native` height and width lies in the network's input: top, left, height,
+    width in pixels.
+    """
     if resize == "letterbox":
         scale = min(size[0] / native[0], size[1] / native[1])
         height, width = max(1, round(native[0] * scale)), max(1, round(native[1] * scale))
@@ -30,7 +34,9 @@ def box(native: Size, size: Size, resize: str) -> tuple[int, int, int, int]:
 
 
 def fit_image(image: np.ndarray, size: Size, resize: str) -> np.ndarray:
-    """uint8 [H, W, C] at the network's size, contiguous; averaged when shrinking, bilinear when growing."""
+    """uint8 [H, W, C] at the network's size, contiguous; averaged when shrinking, bilinear when
+    growing.
+    """
     if resize == "native-crop":
         return np.ascontiguousarray(image)
     top, left, height, width = box(image.shape[:2], size, resize)
@@ -45,7 +51,8 @@ def fit_image(image: np.ndarray, size: Size, resize: str) -> np.ndarray:
 def fit_mask(mask: np.ndarray, size: Size, resize: str, ignore_index: int = 255) -> np.ndarray:
     """uint8 [H, W] class indices at the network's size; padding is `ignore_index`.
 
-    A binary mask keeps the classes that cover most of each new pixel; several classes, or ignored pixels, take the nearest.
+    A binary mask keeps the classes that cover most of each new pixel; several classes, or ignored
+    pixels, take the nearest.
     """
     if resize == "native-crop":
         return np.ascontiguousarray(mask)
@@ -62,7 +69,9 @@ def fit_mask(mask: np.ndarray, size: Size, resize: str, ignore_index: int = 255)
 
 
 def unfit(logits: Tensor, native: Size, size: Size, resize: str) -> Tensor:
-    """Logits [B, K, h, w] of the network's input as logits [B, K, H, W] of the native image (bilinear, float32)."""
+    """Logits [B, K, h, w] of the network's input as logits [B, K, H, W] of the native image
+    (bilinear, float32).
+    """
     import torch.nn.functional as F
 
     top, left, height, width = box(native, size, resize)
@@ -76,4 +85,6 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
     shrinking = height * width < image.shape[0] * image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    )

@@ -1,4 +1,6 @@
-"""Which images belong together: frames of one video sequence, or images of one patient. Such images must share a part."""
+"""Which images belong together: frames of one video sequence, or images of one patient. Such images
+must share a part.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +16,48 @@ COLUMNS = ("name", "group")
 
 
 def read_groups(file: Path) -> dict[str, str]:
-    """Group by name, from a table with the columns `name` and `group`. Raises `UserError` for other columns."""
+    """Group by name, from a table with the columns `name` and `group`. Raises `UserError` for other
+    columns.
+    """
     with open(file, newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     if rows and not set(COLUMNS) <= rows[0].keys():
-        raise UserError(f"{file}: expected the columns {' and '.join(COLUMNS)}, found {', '.join(filter(None, rows[0]))}")
+        raise UserError(
+            f"{file}: expected the columns {' and '.join(COLUMNS)}, found"
+            f" {', '.join(filter(None, rows[0]))}"
+        )
     return {row["name"]: row["group"] for row in rows if row["group"]}
 
 
 def groups_beside(folder: Path) -> dict[str, str]:
     """The groups.csv in a folder of masks or beside it; empty where there is none."""
-    file = next((place / "groups.csv" for place in (folder, folder.resolve().parent) if (place / "groups.csv").is_file()), None)
+    file = next(
+        (
+            place / "groups.csv"
+            for place in (folder, folder.resolve().parent)
+            if (place / "groups.csv").is_file()
+        ),
+        None,
+    )
     return read_groups(file) if file else {}
 
 
 def regroup(dataset: Dataset, groups: Mapping[str, str]) -> Dataset:
-    """The data set with these groups in place of the known ones; images that `groups` does not name have none."""
-    return replace(dataset, parts={part: tuple(replace(item, group=groups.get(item.name)) for item in items)
-                                   for part, items in dataset.parts.items()})
+    """The data set with these groups in place of the known ones; images that `groups` does not name
+    have none.
+    """
+    return replace(
+        dataset,
+        parts={
+            part: tuple(replace(item, group=groups.get(item.name)) for item in items)
+            for part, items in dataset.parts.items()
+        },
+    )
 
 
 def choose_groups(dataset: Dataset, groups: str) -> Dataset:
-    """The data set with its known groups ("known"), with none ("none"), or with those of a file name,group.
+    """The data set with its known groups ("known"), with none ("none"), or with those of a file
+    name,group.
 
     Raises `UserError` for a file that is not there, has other columns, or names none of the images.
     """
@@ -45,24 +67,33 @@ def choose_groups(dataset: Dataset, groups: str) -> Dataset:
         return regroup(dataset, {})
     file = Path(groups).expanduser()
     if not file.is_file():
-        raise UserError(f"--groups {groups}: no such file; expected a CSV with the columns name and group, known, or none")
+        raise UserError(
+            f"--groups {groups}: no such file; expected a CSV with the columns name and group,"
+            " known, or none"
+        )
     found = regroup(dataset, read_groups(file))
     if not any(item.group for items in found.parts.values() for item in items):
-        raise UserError(f"--groups {groups}: names none of the images of {dataset.name}; the column name holds names of images "
-                        "without extension")
+        raise UserError(
+            f"--groups {groups}: names none of the images of {dataset.name}; the column name holds"
+            " names of images without extension"
+        )
     return found
 
 
 def leak_stamp(judged: Sequence[Item], seen: Sequence[Item]) -> str:
-    """What to stamp on numbers of the `judged` images when training saw them or others of their groups; else an empty text."""
+    """What to stamp on numbers of the `judged` images when training saw them or others of their
+    groups; else an empty text.
+    """
     names, groups = {item.name for item in seen}, {item.group for item in seen if item.group}
     known = sum(item.name in names for item in judged)
     related = sum(item.group in groups and item.name not in names for item in judged)
     facts = [f"{known} of {len(judged)} images were trained on or chosen by"] if known else []
     if related:
         shared = len({item.group for item in judged} & groups)
-        facts.append(f"{related} of {len(judged)} images come from {shared} video sequences or patients that training or "
-                     "selection saw")
+        facts.append(
+            f"{related} of {len(judged)} images come from {shared} video sequences or patients that"
+            " training or selection saw"
+        )
     return f"LEAKY: {' and '.join(facts)}; expect lower numbers on new patients" if facts else ""
 
 

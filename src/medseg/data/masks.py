@@ -1,4 +1,6 @@
-"""What the values of masks mean: recognised over the whole set, told to the user, then applied. Never dithered."""
+"""What the values of masks mean: recognised over the whole set, told to the user, then applied.
+Never dithered.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +27,30 @@ LARGEST_INDEX = 63  # larger values than this are no class indices, unless class
 
 @dataclass(frozen=True)
 class MaskCoding:
-    """kind "binary-255" (threshold 127), "binary-01" or "index"; classes with the background; text for the user."""
+    """kind "binary-255" (threshold 127), "binary-01" or "index"; classes with the background; text
+    for the user.
+    """
 
     kind: str
     classes: int
     text: str
 
 
-def survey(items: Sequence[Item], *, kind: str = "auto", classes: int = 0, workers: int = 4,
-           read: Callable[[Path], np.ndarray] = read_mask) -> MaskCoding:
-    """How the masks of a set are coded, from the values of all of them. `kind` and `classes` overrule where given.
+def survey(
+    items: Sequence[Item],
+    *,
+    kind: str = "auto",
+    classes: int = 0,
+    workers: int = 4,
+    read: Callable[[Path], np.ndarray] = read_mask,
+) -> MaskCoding:
+    """How the masks of a set are coded, from the values of all of them. `kind` and `classes`
+    overrule where given.
 
-    Raises `UserError` naming the file for values that fit no coding, a class index beyond `classes`, and for a set without
-    any foreground (a declared kind is taken at its word there). Asked again by this process about the same files, as the trials
-    of a search do, it remembers: to decode all masks takes as long as several epochs of a small training.
+    Raises `UserError` naming the file for values that fit no coding, a class index beyond
+    `classes`, and for a set without any foreground (a declared kind is taken at its word there).
+    Asked again by this process about the same files, as the trials of a search do, it remembers: to
+    decode all masks takes as long as several epochs of a small training.
     """
     key = _files_key(items, kind, classes) if read is read_mask else ""
     coding = _KNOWN.get(key) or _survey(items, kind, classes, workers, read)
@@ -60,17 +72,26 @@ def _files_key(items: Sequence[Item], kind: str, classes: int) -> str:
     return total.hexdigest()
 
 
-def _survey(items: Sequence[Item], kind: str, classes: int, workers: int, read: Callable[[Path], np.ndarray]) -> MaskCoding:
+def _survey(
+    items: Sequence[Item], kind: str, classes: int, workers: int, read: Callable[[Path], np.ndarray]
+) -> MaskCoding:
     with ThreadPoolExecutor(workers) as pool:
-        counts = np.array(list(pool.map(lambda item: np.bincount(read(item.mask).ravel(), minlength=256), items)), np.int64)
+        counts = np.array(
+            list(pool.map(lambda item: np.bincount(read(item.mask).ravel(), minlength=256), items)),
+            np.int64,
+        )
     declared = kind != "auto"
     kind = kind if declared else recognise(counts.sum(0) > 0, classes)
     if kind != "index" and classes > 2:
-        raise UserError(f"--classes {classes}: the masks hold {_values(counts.sum(0))}, which is 2 classes; expected class "
-                        f"indices 0 to {classes - 1}")
-    if not declared and not counts[:, 1:255 if kind != "binary-255" else 256].any():
-        raise UserError(f"no foreground in {len(items)} masks: every one is empty; check that the masks belong to the images and "
-                        "how they are coded (0 background, 255 or 1 foreground)")
+        raise UserError(
+            f"--classes {classes}: the masks hold {_values(counts.sum(0))}, which is 2 classes;"
+            f" expected class indices 0 to {classes - 1}"
+        )
+    if not declared and not counts[:, 1 : 255 if kind != "binary-255" else 256].any():
+        raise UserError(
+            f"no foreground in {len(items)} masks: every one is empty; check that the masks belong"
+            " to the images and how they are coded (0 background, 255 or 1 foreground)"
+        )
     if kind == "binary-255":
         return _binary_255(items, counts)
     if kind == "binary-01":
@@ -78,8 +99,12 @@ def _survey(items: Sequence[Item], kind: str, classes: int, workers: int, read: 
         return MaskCoding(kind, 2, f"masks: 0/1 in {len(items)} files{_ignored(counts)}")
     found = int(np.flatnonzero(counts[:, :255].any(0)).max(initial=0)) + 1
     _refuse_beyond(items, counts, classes or found)
-    return MaskCoding(kind, classes or max(2, found), f"masks: class indices 0 to {found - 1} in {len(items)} files, "
-                      f"{classes or max(2, found)} classes{_ignored(counts)}")
+    return MaskCoding(
+        kind,
+        classes or max(2, found),
+        f"masks: class indices 0 to {found - 1} in {len(items)} files, "
+        f"{classes or max(2, found)} classes{_ignored(counts)}",
+    )
 
 
 def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndarray:
@@ -88,13 +113,17 @@ def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndar
         return (values > THRESHOLD).view(np.uint8)
     wrong = (values >= coding.classes) & (values != 255)
     if wrong.any():
-        raise UserError(f"{name}: holds the value {int(values[wrong][0])}, expected class indices below {coding.classes}, or 255 "
-                        "for ignored pixels")
+        raise UserError(
+            f"{name}: holds the value {int(values[wrong][0])}, expected class indices below"
+            f" {coding.classes}, or 255 for ignored pixels"
+        )
     return values
 
 
 def recognise(present: np.ndarray, classes: int = 0) -> str:
-    """The kind of coding that a bool [256] of the values present stands for; 0 alone passes for "binary-255"."""
+    """The kind of coding that a bool [256] of the values present stands for; 0 alone passes for
+    "binary-255".
+    """
     values = set(np.flatnonzero(present).tolist())
     if values <= {0, 255}:
         return "binary-255"
@@ -109,8 +138,11 @@ def _binary_255(items: Sequence[Item], counts: np.ndarray) -> MaskCoding:
     share = counts[:, MIDDLE].sum(1) / np.maximum(1, counts.sum(1))
     if share.max() > MIDDLE_SHARE:
         worst = int(share.argmax())
-        raise UserError(f"{items[worst].mask}: holds the values {_values(counts[worst])}; expected 0 and 255 (with at most "
-                        f"{MIDDLE_SHARE:.0%} of pixels between, as at soft edges), 0 and 1, or class indices 0, 1, 2, ...")
+        raise UserError(
+            f"{items[worst].mask}: holds the values {_values(counts[worst])}; expected 0 and 255"
+            f" (with at most {MIDDLE_SHARE:.0%} of pixels between, as at soft edges), 0 and 1, or"
+            " class indices 0, 1, 2, ..."
+        )
     noisy = int((counts[:, 1:255].any(1)).sum())
     noise = f", {noisy} of them with values between, threshold {THRESHOLD}" if noisy else ""
     return MaskCoding("binary-255", 2, f"masks: 0/255 in {len(items)} files{noise}")
@@ -121,13 +153,17 @@ def _refuse_beyond(items: Sequence[Item], counts: np.ndarray, classes: int) -> N
     if beyond.any():
         at = int(beyond.argmax())
         value = classes + int((counts[at, classes:255] > 0).argmax())
-        raise UserError(f"{items[at].mask}: holds the class index {value}, expected 0 to {classes - 1} for {classes} classes (255 "
-                        "is ignored); correct the mask or --classes")
+        raise UserError(
+            f"{items[at].mask}: holds the class index {value}, expected 0 to {classes - 1} for"
+            f" {classes} classes (255 is ignored); correct the mask or --classes"
+        )
 
 
 def _values(counts: np.ndarray) -> str:
     found = np.flatnonzero(counts).tolist()
-    return ", ".join(map(str, found[:8])) + (f", ... ({len(found)} values)" if len(found) > 8 else "")
+    return ", ".join(map(str, found[:8])) + (
+        f", ... ({len(found)} values)" if len(found) > 8 else ""
+    )
 
 
 def _ignored(counts: np.ndarray) -> str:

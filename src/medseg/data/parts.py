@@ -11,22 +11,36 @@ from medseg.data.splits import hold_out as hold_out_of
 from medseg.errors import UserError
 
 
-def load_dataset(data: str | Path, *, data_root: Path, split: str | None, hold_out: float = 0.1) -> Dataset:
-    """`open_dataset`, with a share of train held out for validation where the split has no validation part.
+def load_dataset(
+    data: str | Path, *, data_root: Path, split: str | None, hold_out: float = 0.1
+) -> Dataset:
+    """`open_dataset`, with a share of train held out for validation where the split has no
+    validation part.
 
-    Which images are held out depends on their names alone. Raises `UserError` where there is nothing to train on.
+    Which images are held out depends on their names alone. Raises `UserError` where there is
+    nothing to train on.
     """
     dataset = open_dataset(data, data_root=data_root, split=split)
     if not dataset.parts.get("train"):
-        raise UserError(f"{dataset.name} ({dataset.split}): has no train part, only {', '.join(dataset.parts)}; "
-                        "choose another --split")
+        raise UserError(
+            f"{dataset.name} ({dataset.split}): has no train part, only {', '.join(dataset.parts)};"
+            " choose another --split"
+        )
     if dataset.parts.get("validation"):
         return dataset
     if len(dataset.parts["train"]) < 2:
-        raise UserError(f"{dataset.name}: has one training image and no validation part; at least 2 images are needed")
+        raise UserError(
+            f"{dataset.name}: has one training image and no validation part; at least 2 images are"
+            " needed"
+        )
     train, validation = hold_out_of(dataset.parts["train"], hold_out, 0)
-    note = (f"{dataset.split} has no validation part: {len(validation)} of {len(dataset.parts['train'])} training images are "
-            "held out to choose the best weights")
+    note = (
+        f"{dataset.split} has no validation part: {len(validation)} of"
+        f" {len(dataset.parts['train'])} training images are held out to choose the best weights"
+    )
     parts = {"train": tuple(train), "validation": tuple(validation)}
-    return replace(dataset, parts=parts | {k: v for k, v in dataset.parts.items() if k not in parts},
-                   notes=(*dataset.notes, note))
+    return replace(
+        dataset,
+        parts=parts | {k: v for k, v in dataset.parts.items() if k not in parts},
+        notes=(*dataset.notes, note),
+    )

@@ -1,5 +1,6 @@
-"""Random numbers as a pure function of (seed, epoch, sample name, index): no state, so no worker count, order, process
-or resume can change them."""
+"""Random numbers as a pure function of (seed, epoch, sample name, index): no state, so no worker
+count, order, process or resume can change them.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +14,20 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 def name_keys(names: Sequence[str]) -> np.ndarray:
     """uint64 [N]: a hash of each sample name."""
-    return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") for name in names],
-                    np.uint64)
+    return np.array(
+        [
+            int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+            for name in names
+        ],
+        np.uint64,
+    )
 
 
 def uniforms(seed: int, epoch: int, keys: np.ndarray, count: int) -> np.ndarray:
     """float32 [N, count] in [0, 1): row n depends on `seed`, `epoch` and `keys[n]` only.
 
-    SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2660193.2660195) over a counter, vectorised over samples.
+    SplitMix64 (Steele, Lea, Flood 2014, doi 10.1145/2660193.2660195) over a counter, vectorised
+    over samples.
     """
     with np.errstate(over="ignore"):
         start = _mix(_mix(keys ^ _mix(np.uint64(seed))) + np.uint64(epoch))

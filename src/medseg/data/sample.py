@@ -8,7 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Item:
-    """One image with its mask. `group` names the video sequence or patient it comes from, where known."""
+    """One image with its mask. `group` names the video sequence or patient it comes from, where
+    known.
+    """
 
     name: str
     image: Path
@@ -18,7 +20,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Parts by name ("train", "validation", "test"), the scheme that made them, and what the user should be told."""
+    """Parts by name ("train", "validation", "test"), the scheme that made them, and what the user
+    should be told.
+    """
 
     name: str
     split: str

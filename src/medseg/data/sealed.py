@@ -18,8 +18,12 @@ _SEALED: set[Any] = set()  # global on purpose: whoever forgets about the seal m
 
 @contextmanager
 def sealed(items: Sequence[Item]) -> Iterator[None]:
-    """Within this block, reading an image or mask of `items` raises `UserError`, in any thread of this process."""
-    files = {_identity(path) for item in items for path in (item.image, item.mask) if path} - _SEALED
+    """Within this block, reading an image or mask of `items` raises `UserError`, in any thread of
+    this process.
+    """
+    files = {
+        _identity(path) for item in items for path in (item.image, item.mask) if path
+    } - _SEALED
     _SEALED.update(files)
     try:
         yield
@@ -30,7 +34,10 @@ def sealed(items: Sequence[Item]) -> Iterator[None]:
 def check_open(path: Path) -> None:
     """`UserError` for a sealed file."""
     if _SEALED and _identity(path) in _SEALED:
-        raise UserError(f"{path}: is a test image, and a search is running, which judges on validation alone; wait for its end")
+        raise UserError(
+            f"{path}: is a test image, and a search is running, which judges on validation alone;"
+            " wait for its end"
+        )
 
 
 def _identity(path: Path) -> Any:
@@ -44,14 +51,19 @@ def _identity(path: Path) -> Any:
 
 @contextmanager
 def searching(folder: Path) -> Iterator[None]:
-    """Within this block, other processes too find the runs below `folder` barred from the test part (`check_run`)."""
+    """Within this block, other processes too find the runs below `folder` barred from the test part
+    (`check_run`).
+    """
     with lock(folder / MARK, "", wait=True, shared=True):
         yield
 
 
 def check_run(run: Path) -> None:
     """`UserError` for a run of a study that is being worked on: its numbers on test would tempt."""
-    said = f"{run}: belongs to a search that is running, which judges on validation alone; wait for its end to open the test part"
+    said = (
+        f"{run}: belongs to a search that is running, which judges on validation alone; wait for"
+        " its end to open the test part"
+    )
     for parent in run.resolve().parents[:3]:  # STUDY/trials/0007/fold-1
         if (parent / MARK).is_file() and os.access(parent / MARK, os.W_OK):
             with lock(parent / MARK, said):

@@ -25,11 +25,14 @@ def shipped_folder() -> Path:
 def shipped(dataset: str) -> list[str]:
     """The names of the schemes shipped for a data set (its folder name, such as "Kvasir-SEG")."""
     folder = shipped_folder() / dataset
-    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return (
+        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    )
 
 
 def read_split(folder: Path) -> dict[str, list[str]]:
-    """Names by part, from `train.txt`, `validation.txt` (or `val.txt`) and `test.txt`; blank and # lines do not count.
+    """Names by part, from `train.txt`, `validation.txt` (or `val.txt`) and `test.txt`; blank and #
+    lines do not count.
 
     Lines may carry a path and an image's extension. Raises `UserError` where a name stands twice.
     """
@@ -41,11 +44,17 @@ def read_split(folder: Path) -> dict[str, list[str]]:
             file = folder / "val.txt"
         if not file.exists():
             continue
-        names = [_stem(line) for line in file.read_text(encoding="utf-8").splitlines()
-                 if line.strip() and not line.startswith("#")]
+        names = [
+            _stem(line)
+            for line in file.read_text(encoding="utf-8").splitlines()
+            if line.strip() and not line.startswith("#")
+        ]
         for name in names:
             if name in where:
-                raise UserError(f"{file}: {name} stands in {where[name]} already; an image belongs to one part, once")
+                raise UserError(
+                    f"{file}: {name} stands in {where[name]} already; an image belongs to one part,"
+                    " once"
+                )
             where[name] = f"{part}.txt"
         parts[part] = names
     if not parts:
@@ -57,52 +66,77 @@ def write_split(folder: Path, parts: dict[str, Sequence[str]]) -> None:
     """Write one list for each part, in the order given."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, names in parts.items():
-        (folder / f"{part}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        (folder / f"{part}.txt").write_text(
+            "".join(f"{name}\n" for name in names), encoding="utf-8"
+        )
 
 
 def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
-    """The parts of "random-80-10-10" or "random-80-10-10-seed7": a seeded permutation of the sorted names.
+    """The parts of "random-80-10-10" or "random-80-10-10-seed7": a seeded permutation of the sorted
+    names.
 
-    Every part with a share above 0 gets at least one image. Raises `UserError` for shares that do not add up to 100 and
-    for fewer images than parts.
+    Every part with a share above 0 gets at least one image. Raises `UserError` for shares that do
+    not add up to 100 and for fewer images than parts.
     """
     match = re.fullmatch(r"random-(\d+)-(\d+)-(\d+)(?:-seed(\d+))?", scheme)
     if not match or sum(map(int, match.groups()[:3])) != 100:
-        raise UserError(f"--split {scheme}: expected random-TRAIN-VALIDATION-TEST with shares that add up to 100, such as "
-                        "random-80-10-10 or random-80-10-10-seed7")
+        raise UserError(
+            f"--split {scheme}: expected random-TRAIN-VALIDATION-TEST with shares that add up to"
+            " 100, such as random-80-10-10 or random-80-10-10-seed7"
+        )
     shares = [int(share) for share in match.groups()[:3]]
     wanted = sum(share > 0 for share in shares)
     if len(names) < wanted:
-        raise UserError(f"--split {scheme}: {len(names)} image{'s' * (len(names) != 1)} cannot make {wanted} parts; at least "
-                        f"{wanted} are needed")
+        raise UserError(
+            f"--split {scheme}: {len(names)} image{'s' * (len(names) != 1)} cannot make {wanted}"
+            f" parts; at least {wanted} are needed"
+        )
     shuffled = sorted(names)
     random.Random(f"medseg {match[4] or 0}").shuffle(shuffled)
     counts = [max(1, round(len(names) * share / 100)) if share else 0 for share in shares[1:]]
     while len(names) - sum(counts) < 1 and shares[0]:
         counts[counts.index(max(counts))] -= 1
     first = len(names) - sum(counts)
-    found = {"train": shuffled[:first], "validation": shuffled[first : first + counts[0]], "test": shuffled[first + counts[0] :]}
+    found = {
+        "train": shuffled[:first],
+        "validation": shuffled[first : first + counts[0]],
+        "test": shuffled[first + counts[0] :],
+    }
     return {part: sorted(part_names) for part, part_names in found.items() if part_names}
 
 
-def hold_out(items: Sequence[Element], fraction: float, seed: int) -> tuple[list[Element], list[Element]]:
+def hold_out(
+    items: Sequence[Element], fraction: float, seed: int
+) -> tuple[list[Element], list[Element]]:
     """The items without, and with only, a share of at least one: those whose names hash lowest."""
+
     def rank(item: Element) -> bytes:
-        return hashlib.blake2b(f"{seed} {getattr(item, 'name', item)}".encode(), digest_size=8).digest()
+        return hashlib.blake2b(
+            f"{seed} {getattr(item, 'name', item)}".encode(), digest_size=8
+        ).digest()
 
     count = min(len(items) - 1, max(1, round(len(items) * fraction)))
     taken = {id(item) for item in sorted(items, key=rank)[:count]}
-    return [item for item in items if id(item) not in taken], [item for item in items if id(item) in taken]
+    return [item for item in items if id(item) not in taken], [
+        item for item in items if id(item) in taken
+    ]
 
 
 def unknown_scheme(scheme: str, dataset: str | None) -> UserError:
     """What to say of a scheme that is neither shipped nor random nor a folder."""
     known = [*(shipped(dataset) if dataset else []), "random-80-10-10"]
-    return UserError(f"--split {scheme}: unknown{nearest(scheme, known) or ';'} known for {dataset or 'this folder'}: "
-                     f"{', '.join(known)}; or give a folder of train.txt, validation.txt, test.txt")
+    return UserError(
+        f"--split {scheme}: unknown{nearest(scheme, known) or ';'} known for"
+        f" {dataset or 'this folder'}: {', '.join(known)}; or give a folder of train.txt,"
+        " validation.txt, test.txt"
+    )
 
 
 def _stem(line: str) -> str:
     name = PurePosixPath(line.strip().replace("\\", "/")).name
     suffix = PurePosixPath(name).suffix.lower()
-    return name[: -len(suffix)] if suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif") else name
+    return (
+        name[: -len(suffix)]
+        if suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+        else name
+    )

@@ -1,8 +1,10 @@
-"""The teachers' logits of the training images as they are, asked for once and kept on disk: `--kd-cache`.
+"""The teachers' logits of the training images as they are, asked for once and kept on disk:
+`--kd-cache`.
 
-A batch's logits then go through the warp of its images. That is an approximation: the teacher has seen the image before it was
-turned, zoomed and coloured. On the other hand it has seen the image from its file, at its own size and by its own way of
-resizing, and not the student's copy of it resized.
+A batch's logits then go through the warp of its images. That is an approximation: the teacher has
+seen the image before it was turned, zoomed and coloured. On the other hand it has seen the image
+from its file, at its own size and by its own way of resizing, and not the student's copy of it
+resized.
 """
 
 from __future__ import annotations
@@ -36,40 +38,78 @@ BATCH = 8
 Size = tuple[int, int]
 
 
-def open_cache(teachers: Sequence[Teacher], items: Sequence[Item], student: Input, *, classes: int, device: torch.device,
-               folder: Path | None = None, workers: int = 4, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
-    """float16 [N, K, H, W], memory-mapped: the teachers' logits of the `items` where the student's input has them.
+def open_cache(
+    teachers: Sequence[Teacher],
+    items: Sequence[Item],
+    student: Input,
+    *,
+    classes: int,
+    device: torch.device,
+    folder: Path | None = None,
+    workers: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """float16 [N, K, H, W], memory-mapped: the teachers' logits of the `items` where the student's
+    input has them.
 
-    Made on the first call for these weights, images and input; several processes may ask at once: one builds, the others wait.
-    Raises `UserError` for a folder that is full or not writable.
+    Made on the first call for these weights, images and input; several processes may ask at once:
+    one builds, the others wait. Raises `UserError` for a folder that is full or not writable.
     """
     folder = folder or default_folder()
-    about = [VERSION, [[teacher.digest, teacher.precision, device.type] for teacher in teachers], student.size, student.resize,
-             classes, content(items, workers)]
+    about = [
+        VERSION,
+        [[teacher.digest, teacher.precision, device.type] for teacher in teachers],
+        student.size,
+        student.resize,
+        classes,
+        content(items, workers),
+    ]
     key = hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()
     path, shape = folder / f"{key}.teacher.f16", (len(items), classes, *student.size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / f"{key}.lock", "", wait=True):
             if not path.exists():
-                write_atomic(path, lambda file: [file.write(logits.data) for logits in
-                                                 _answers(teachers, items, student, device, workers, progress)])
+                write_atomic(
+                    path,
+                    lambda file: [
+                        file.write(logits.data)
+                        for logits in _answers(teachers, items, student, device, workers, progress)
+                    ],
+                )
         os.utime(path)  # so that the oldest entry is the least used one
     except OSError as error:
-        raise UserError(f"cache folder {folder}: {error.strerror} while storing the teacher's answers to {len(items)} images; make "
-                        "room there or give another with --cache-dir") from None
+        raise UserError(
+            f"cache folder {folder}: {error.strerror} while storing the teacher's answers to"
+            f" {len(items)} images; make room there or give another with --cache-dir"
+        ) from None
     return np.memmap(path, np.float16, "r", shape=shape)
 
 
-def _answers(teachers: Sequence[Teacher], items: Sequence[Item], student: Input, device: torch.device, workers: int,
-             progress: Callable[[int, int], None] | None) -> Iterator[np.ndarray]:
+def _answers(
+    teachers: Sequence[Teacher],
+    items: Sequence[Item],
+    student: Input,
+    device: torch.device,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[np.ndarray]:
     """float16 [B, K, H, W] for a few items at a time, in their order."""
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(items), BATCH):
             some = items[start : start + BATCH]
-            each = [_ask(teacher, list(pool.map(lambda item, given=teacher.given: _read(item, given), some)), student, device)
-                    for teacher in teachers]
-            logits = torch.stack([together([answers[i] for answers in each])[0] for i in range(len(some))])
+            each = [
+                _ask(
+                    teacher,
+                    list(pool.map(lambda item, given=teacher.given: _read(item, given), some)),
+                    student,
+                    device,
+                )
+                for teacher in teachers
+            ]
+            logits = torch.stack(
+                [together([answers[i] for answers in each])[0] for i in range(len(some))]
+            )
             yield np.ascontiguousarray(logits.clamp(-LARGEST, LARGEST).half().cpu().numpy())
             if progress:
                 progress(start + len(some), len(items))
@@ -80,7 +120,12 @@ def _read(item: Item, given: Input) -> tuple[np.ndarray, Size]:
     return fit_image(image, given.size, given.resize), image.shape[:2]
 
 
-def _ask(teacher: Teacher, images: Sequence[tuple[np.ndarray, Size]], student: Input, device: torch.device) -> list[Tensor]:
+def _ask(
+    teacher: Teacher,
+    images: Sequence[tuple[np.ndarray, Size]],
+    student: Input,
+    device: torch.device,
+) -> list[Tensor]:
     """The logits [1, K, H, W] of each image, the images of one size together."""
     found: dict[int, Tensor] = {}
     mean, std = teacher.given.constants(device)
@@ -88,12 +133,16 @@ def _ask(teacher: Teacher, images: Sequence[tuple[np.ndarray, Size]], student: I
         index = [i for i, (image, _) in enumerate(images) if image.shape == shape]
         batch = torch.from_numpy(np.stack([images[i][0] for i in index])).to(device)
         logits, _ = teacher.answer(normalise(batch, mean, std))
-        found |= {i: moved(logits[n : n + 1], images[i][1], teacher.given, student) for n, i in enumerate(index)}
+        found |= {
+            i: moved(logits[n : n + 1], images[i][1], teacher.given, student)
+            for n, i in enumerate(index)
+        }
     return [found[i] for i in range(len(images))]
 
 
 def moved(logits: Tensor, native: Size, teacher: Input, student: Input) -> Tensor:
-    """Logits [1, K, h, w] of the teacher's input as logits [1, K, H, W] of the student's, for an image of `native` size.
+    """Logits [1, K, h, w] of the teacher's input as logits [1, K, H, W] of the student's, for an
+    image of `native` size.
 
     Where the student's input is padded, the border is repeated.
     """

@@ -15,19 +15,31 @@ from medseg.models.blocks import SegmentationNetwork
 
 
 class Lessons:
-    """The weighted sum of distillation terms, a function of what the student gives and of the images.
+    """The weighted sum of distillation terms, a function of what the student gives and of the
+    images.
 
-    Terms on logits take the teachers together (the mean of their probabilities), terms on features are means over teachers:
-    `attention` over all strides that student and teacher have in common, `cwd-features` at the coarsest, which is where the
-    backbone ends. `names` are the student's feature maps that are needed. `projections` is None where no map has to change its
-    width; it is trained with the student and belongs to no checkpoint of it.
+    Terms on logits take the teachers together (the mean of their probabilities), terms on features
+    are means over teachers: `attention` over all strides that student and teacher have in common,
+    `cwd-features` at the coarsest, which is where the backbone ends. `names` are the student's
+    feature maps that are needed. `projections` is None where no map has to change its width; it is
+    trained with the student and belongs to no checkpoint of it.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], student: nn.Module, given: Input, *, kd: str, temperature: float) -> None:
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        student: nn.Module,
+        given: Input,
+        *,
+        kd: str,
+        temperature: float,
+    ) -> None:
         self.teachers, self.given, self.temperature = list(teachers), given, temperature
         self.terms = parse_kd(kd)
         of_features = [name for _, name in self.terms if name in FEATURE_TERMS]
-        self.pairs = [self._pairs(teacher, student) for teacher in self.teachers] if of_features else []
+        self.pairs = (
+            [self._pairs(teacher, student) for teacher in self.teachers] if of_features else []
+        )
         self.names = sorted({pair.student for pairs in self.pairs for pair in pairs})
         coarsest = [pairs[-1] for pairs in self.pairs] if "cwd-features" in of_features else []
         self.projections: nn.Module | None = None
@@ -36,7 +48,10 @@ class Lessons:
 
     def _pairs(self, teacher: Teacher, student: SegmentationNetwork) -> list[Pair]:
         image = torch.zeros(1, self.given.channels, *self.given.size)
-        inputs = image.to(next(student.parameters()).device), teacher.adapt(image, self.given).to(_device(teacher))
+        inputs = (
+            image.to(next(student.parameters()).device),
+            teacher.adapt(image, self.given).to(_device(teacher)),
+        )
         return pair_features(student, teacher.network, inputs)
 
     def to(self, device: torch.device) -> Lessons:
@@ -46,16 +61,28 @@ class Lessons:
                 module.to(device)
         return self
 
-    def __call__(self, logits: Tensor, features: dict[str, Tensor], image: Tensor,
-                 recalled: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self,
+        logits: Tensor,
+        features: dict[str, Tensor],
+        image: Tensor,
+        recalled: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum, a scalar with gradient, and its bare terms {"kd-kl": scalar, ...}.
 
-        `logits` [B, K, H, W] and `features` are the student's for `image` [B, C, H, W]; `recalled` are the teachers' logits
-        where they are known already, and then no teacher is asked.
+        `logits` [B, K, H, W] and `features` are the student's for `image` [B, C, H, W]; `recalled`
+        are the teachers' logits where they are known already, and then no teacher is asked.
         """
-        seen = [teacher.look(image, self.given, [pair.teacher for pair in pairs])
-                for teacher, pairs in zip(self.teachers, self.pairs or [()] * len(self.teachers), strict=True)] \
-            if recalled is None else []
+        seen = (
+            [
+                teacher.look(image, self.given, [pair.teacher for pair in pairs])
+                for teacher, pairs in zip(
+                    self.teachers, self.pairs or [()] * len(self.teachers), strict=True
+                )
+            ]
+            if recalled is None
+            else []
+        )
         with torch.autocast(logits.device.type, enabled=False):
             answer = together([found for found, _ in seen]) if recalled is None else recalled
             parts = {}
@@ -64,15 +91,24 @@ class Lessons:
                 if name in LOGIT_TERMS:
                     parts[name] = LOGIT_TERMS[name](logits, answer, **options)
                 else:
-                    each = [FEATURE_TERMS[name](*maps, **options) for maps in self._maps(name, features, [m for _, m in seen])]
+                    each = [
+                        FEATURE_TERMS[name](*maps, **options)
+                        for maps in self._maps(name, features, [m for _, m in seen])
+                    ]
                     parts[name] = torch.stack(each).mean()
             total = sum(weight * parts[name] for weight, name in self.terms)
         return total, {f"kd-{name}": part.detach() for name, part in parts.items()}
 
-    def _maps(self, name: str, features: dict[str, Tensor], seen: Sequence[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    def _maps(
+        self, name: str, features: dict[str, Tensor], seen: Sequence[dict[str, Tensor]]
+    ) -> list[tuple[Tensor, Tensor]]:
         """The maps of student and teacher that a term compares, the same number for each teacher's."""
         pairs = [list(pairs[-1:] if name == "cwd-features" else pairs) for pairs in self.pairs]
-        maps = [pair.of(features, theirs) for some, theirs in zip(pairs, seen, strict=True) for pair in some]
+        maps = [
+            pair.of(features, theirs)
+            for some, theirs in zip(pairs, seen, strict=True)
+            for pair in some
+        ]
         if name != "cwd-features":
             return maps
         ours, theirs = zip(*((a.float(), b.float()) for a, b in maps), strict=True)

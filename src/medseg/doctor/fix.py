@@ -1,5 +1,7 @@
-"""A repaired copy. What can be mended without guessing is mended, what cannot be used is left out, and what only the owner
-of the data can judge stays as it is; `fixes.csv` says for each finding which of the three it was."""
+"""A repaired copy. What can be mended without guessing is mended, what cannot be used is left out,
+and what only the owner of the data can judge stays as it is; `fixes.csv` says for each finding
+which of the three it was.
+"""
 
 from __future__ import annotations
 
@@ -24,30 +26,59 @@ from medseg.errors import UserError
 from medseg.files import new_folder, write_csv
 
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> upright
-    2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: lambda a: np.rot90(a),
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
 }
-MENDED = {"MS003": "mask resized to its image, nearest pixel", "MS004": "turned upright, stored as PNG without the tag",
-          "MS005": "values brought to those of the set", "MS006": "split at the threshold, stored as PNG",
-          "MS007": "smoothed and split at one half", "MS008": "foreground and background exchanged",
-          "MS011": "islands removed, holes filled", "MS016": "stored with the channels of the set", "MS017": "extension corrected"}
-LEFT_OUT = {"MS001": "left out: cannot be read", "MS002": "left out: no pair", "MS013": "left out: the first copy stays",
-            "MS014": "left out: the copy in the later part stays"}
+MENDED = {
+    "MS003": "mask resized to its image, nearest pixel",
+    "MS004": "turned upright, stored as PNG without the tag",
+    "MS005": "values brought to those of the set",
+    "MS006": "split at the threshold, stored as PNG",
+    "MS007": "smoothed and split at one half",
+    "MS008": "foreground and background exchanged",
+    "MS011": "islands removed, holes filled",
+    "MS016": "stored with the channels of the set",
+    "MS017": "extension corrected",
+}
+LEFT_OUT = {
+    "MS001": "left out: cannot be read",
+    "MS002": "left out: no pair",
+    "MS013": "left out: the first copy stays",
+    "MS014": "left out: the copy in the later part stays",
+}
 KEPT = "kept as it is: for you to judge"
 
 
 def refuse_folder(out: Path, source: Source) -> None:
     """Make the folder of the copy; `UserError` when it is in use or lies inside the data set."""
     if out.resolve().is_relative_to(source.root.resolve()):
-        raise UserError(f"--fix {out}: lies inside the data set, which is never written to; choose a folder elsewhere")
+        raise UserError(
+            f"--fix {out}: lies inside the data set, which is never written to; choose a folder"
+            " elsewhere"
+        )
     new_folder(out, "--fix", "choose another, or remove it first")
 
 
-def write_copy(out: Path, source: Source, looks: Sequence[Look], context: Context, findings: Sequence[Finding], *,
-               bit_depth: int = 16, progress: Callable[[int, int], None] | None = None) -> dict:
-    """Write images, masks, lists and `fixes.csv` to the empty folder `out`; counts of what was done.
+def write_copy(
+    out: Path,
+    source: Source,
+    looks: Sequence[Look],
+    context: Context,
+    findings: Sequence[Finding],
+    *,
+    bit_depth: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Write images, masks, lists and `fixes.csv` to the empty folder `out`; counts of what was
+    done.
 
-    Files without a finding are copied byte for byte. With a split of an undivided folder, `out/split` holds its lists.
+    Files without a finding are copied byte for byte. With a split of an undivided folder,
+    `out/split` holds its lists.
     """
     codes: dict[str, set[str]] = {}  # by file: two images may share a name
     for finding in findings:
@@ -61,24 +92,45 @@ def write_copy(out: Path, source: Source, looks: Sequence[Look], context: Contex
                 pair = seen.pair
                 files = [str(path) for path in (pair.image, pair.mask) if path] or [pair.name]
                 doing = _plan(seen, set().union(*(codes.get(file, ()) for file in files)), context)
-                rows += [{"part": pair.part, "name": pair.name, "code": code, "what": what} for code, what in doing.items()]
+                rows += [
+                    {"part": pair.part, "name": pair.name, "code": code, "what": what}
+                    for code, what in doing.items()
+                ]
                 if _stays(seen, doing):
-                    _write(seen, {code for code, what in doing.items() if what != KEPT}, context, bit_depth,
-                           copy / pair.part if divided else copy)
+                    _write(
+                        seen,
+                        {code for code, what in doing.items() if what != KEPT},
+                        context,
+                        bit_depth,
+                        copy / pair.part if divided else copy,
+                    )
                     kept.append(pair)
                 if progress:
                     progress(done, len(looks))
-            rows += [{"part": "", "name": "", "code": finding.code, "what": KEPT} for finding in findings if not finding.name]
-            lists = {part: [pair.name for pair in kept if pair.part == part] for part in source.parts}
+            rows += [
+                {"part": "", "name": "", "code": finding.code, "what": KEPT}
+                for finding in findings
+                if not finding.name
+            ]
+            lists = {
+                part: [pair.name for pair in kept if pair.part == part] for part in source.parts
+            }
             _write_tables(copy, source, lists, divided)
             write_csv(copy / "fixes.csv", rows or [dict.fromkeys(("part", "name", "code", "what"))])
             out.rmdir()  # empty: refuse_folder has seen to that
             copy.rename(out)
     except OSError as error:
-        raise UserError(f"--fix {out}: cannot be written ({error.strerror or error}); make room or choose another folder") from None
+        raise UserError(
+            f"--fix {out}: cannot be written ({error.strerror or error}); make room or choose"
+            " another folder"
+        ) from None
     mended = {(row["part"], row["name"]) for row in rows if row["what"] in MENDED.values()}
-    return {"folder": str(out), "written": len(kept), "repaired": len(mended & {(pair.part, pair.name) for pair in kept}),
-            "left_out": len(looks) - len(kept)}
+    return {
+        "folder": str(out),
+        "written": len(kept),
+        "repaired": len(mended & {(pair.part, pair.name) for pair in kept}),
+        "left_out": len(looks) - len(kept),
+    }
 
 
 def _plan(seen: Look, codes: set[str], context: Context) -> dict[str, str]:
@@ -92,12 +144,16 @@ def _plan(seen: Look, codes: set[str], context: Context) -> dict[str, str]:
         elif code == "MS003" and not _same_aspect(seen):
             doing[code] = "left out: mask and image are of different shape"
         else:
-            doing[code] = MENDED[code] if code in MENDED and _mendable(seen, code, context) else KEPT
+            doing[code] = (
+                MENDED[code] if code in MENDED and _mendable(seen, code, context) else KEPT
+            )
     return doing
 
 
 def _stays(seen: Look, doing: dict[str, str]) -> bool:
-    return bool(seen.pair.image and seen.pair.mask) and not any(what.startswith("left out") for what in doing.values())
+    return bool(seen.pair.image and seen.pair.mask) and not any(
+        what.startswith("left out") for what in doing.values()
+    )
 
 
 def _mendable(seen: Look, code: str, context: Context) -> bool:
@@ -105,7 +161,9 @@ def _mendable(seen: Look, code: str, context: Context) -> bool:
         return context.kind != "index"
     if code == "MS016":
         return context.channels == 3 or (context.channels == 1 and _is_grey(seen))
-    return code != "MS017" or all(head and head.kind in SUFFIXES.values() for head in (seen.image_head, seen.mask_head))
+    return code != "MS017" or all(
+        head and head.kind in SUFFIXES.values() for head in (seen.image_head, seen.mask_head)
+    )
 
 
 def _values_mendable(seen: Look, context: Context) -> bool:
@@ -118,7 +176,10 @@ def _values_mendable(seen: Look, context: Context) -> bool:
 def _same_aspect(seen: Look) -> bool:
     """Whether the mask is its image in another size, up to a pixel."""
     (height, width), (mask_height, mask_width) = seen.image_size, seen.mask_size
-    return abs(width * mask_height / height - mask_width) <= 1 and abs(height * mask_width / width - mask_height) <= 1
+    return (
+        abs(width * mask_height / height - mask_width) <= 1
+        and abs(height * mask_width / width - mask_height) <= 1
+    )
 
 
 def _is_grey(seen: Look) -> bool:
@@ -136,15 +197,18 @@ def _write(seen: Look, codes: set[str], context: Context, bit_depth: int, folder
         _write_png(folder / "images" / f"{image.stem}.png", pixels[..., ::-1])
     else:
         shutil.copyfile(image, folder / "images" / _named(image, seen.image_head, codes))
-    if codes & {"MS003", "MS005", "MS006", "MS007", "MS008", "MS011"} or (turned and (mask_turn(seen) != 1
-                                                                                  or seen.mask_head.orientation != 1)):
+    if codes & {"MS003", "MS005", "MS006", "MS007", "MS008", "MS011"} or (
+        turned and (mask_turn(seen) != 1 or seen.mask_head.orientation != 1)
+    ):
         _write_png(folder / "masks" / f"{mask.stem}.png", mended_mask(seen, codes, context))
     else:
         shutil.copyfile(mask, folder / "masks" / _named(mask, seen.mask_head, codes))
 
 
 def mended_mask(seen: Look, codes: set[str], context: Context) -> np.ndarray:
-    """uint8 [H, W]: the values of a pair's mask with the faults of `codes` repaired, coded as the set is."""
+    """uint8 [H, W]: the values of a pair's mask with the faults of `codes` repaired, coded as the
+    set is.
+    """
     values = read_mask(seen.pair.mask)
     if context.kind != "index":
         binary = foreground_of(values, seen.shape.kind)
@@ -156,7 +220,9 @@ def mended_mask(seen: Look, codes: set[str], context: Context) -> np.ndarray:
             binary[small_parts(binary, 8)] = 0
             binary[small_parts(1 - binary, 4)] = 1
         ignored = (values == 255) & (context.kind == seen.shape.kind == "binary-01")
-        values = np.where(ignored, np.uint8(255), binary * np.uint8(255 if context.kind == "binary-255" else 1))
+        values = np.where(
+            ignored, np.uint8(255), binary * np.uint8(255 if context.kind == "binary-255" else 1)
+        )
     if "MS004" in codes and mask_turn(seen) != 1:
         values = TURNS[mask_turn(seen)](values)
     if "MS003" in codes:
@@ -186,6 +252,11 @@ def _write_tables(copy: Path, source: Source, lists: dict[str, list[str]], divid
     about = source.root / "dataset.json"
     if about.is_file():
         text = about.read_text(encoding="utf-8")
-        with suppress(ValueError, TypeError):  # a file of that name that is not ours goes along unchanged
-            text = json.dumps(json.loads(text) | {"parts": {part: len(names) for part, names in lists.items()}}, indent=2)
+        with suppress(
+            ValueError, TypeError
+        ):  # a file of that name that is not ours goes along unchanged
+            text = json.dumps(
+                json.loads(text) | {"parts": {part: len(names) for part, names in lists.items()}},
+                indent=2,
+            )
         (copy / "dataset.json").write_text(text, encoding="utf-8")

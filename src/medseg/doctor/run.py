@@ -21,13 +21,25 @@ from medseg.errors import choose
 Progress = Callable[[int, int], None]
 
 
-def check(data: str | Path, *, data_root: Path = Path("data"), split: str | None = None, mask_kind: str = "auto", classes: int = 0,
-          bit_depth: int = 16, ignore: Sequence[str] = (), fix: Path | None = None, workers: int = 0,
-          progress: Progress | None = None) -> dict[str, Any]:
-    """Every fault of a data set and what it holds, as plain values; with `fix`, also a repaired copy in that new folder.
+def check(
+    data: str | Path,
+    *,
+    data_root: Path = Path("data"),
+    split: str | None = None,
+    mask_kind: str = "auto",
+    classes: int = 0,
+    bit_depth: int = 16,
+    ignore: Sequence[str] = (),
+    fix: Path | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Every fault of a data set and what it holds, as plain values; with `fix`, also a repaired
+    copy in that new folder.
 
-    `ignore` names codes that are not looked for. Nothing in the data set is written to. Raises `UserError` where there is no
-    data set to look at, for unknown codes, and for a `fix` folder that is in use or inside the data set.
+    `ignore` names codes that are not looked for. Nothing in the data set is written to. Raises
+    `UserError` where there is no data set to look at, for unknown codes, and for a `fix` folder
+    that is in use or inside the data set.
     """
     for code in ignore:
         choose("code", code, FAULTS)
@@ -41,16 +53,30 @@ def check(data: str | Path, *, data_root: Path = Path("data"), split: str | None
     looks = [settle(seen, kind) for seen in looks]
     context = context_of(looks, mask_kind=kind, classes=classes)
     findings = find(looks, context, ignore=ignore)
-    report = {"data": source.name, "folder": str(source.root), "split": source.split or None, **describe(source, looks, context),
-              "found": _by_code(findings), "findings": [asdict(finding) for finding in findings]}
+    report = {
+        "data": source.name,
+        "folder": str(source.root),
+        "split": source.split or None,
+        **describe(source, looks, context),
+        "found": _by_code(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
     if fix:
         from medseg.doctor.fix import write_copy
 
-        report["fixed"] = write_copy(fix, source, looks, context, findings, bit_depth=bit_depth, progress=progress)
+        report["fixed"] = write_copy(
+            fix, source, looks, context, findings, bit_depth=bit_depth, progress=progress
+        )
     return report
 
 
-def look_at(pairs: Sequence[Pair], *, bit_depth: int = 16, workers: int = 0, progress: Progress | None = None) -> list[Look]:
+def look_at(
+    pairs: Sequence[Pair],
+    *,
+    bit_depth: int = 16,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> list[Look]:
     """A `Look` at each pair, in order, by as many threads as there are cores."""
     looks = []
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -64,8 +90,13 @@ def look_at(pairs: Sequence[Pair], *, bit_depth: int = 16, workers: int = 0, pro
 def _by_code(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     counts = Counter(finding.code for finding in findings)
     first = {finding.code: finding for finding in reversed(findings)}
-    return [{"code": code, "fault": FAULTS[code][0], "count": counts[code],
-             "such_as": f"{Path(first[code].file).name}: {first[code].text}"} for code in FAULTS if counts[code]]
-
-
-
+    return [
+        {
+            "code": code,
+            "fault": FAULTS[code][0],
+            "count": counts[code],
+            "such_as": f"{Path(first[code].file).name}: {first[code].text}",
+        }
+        for code in FAULTS
+        if counts[code]
+    ]

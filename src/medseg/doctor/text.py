@@ -14,16 +14,31 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
 def summary(report: dict[str, Any]) -> Iterator[str]:
     """What the set holds, and what was found and repaired, in a few lines."""
     parts = ", ".join(f"{part} {count}" for part, count in report["parts"].items() if part != "all")
-    yield f"{report['data']}: {report['images']} images, {report['masks']} masks" + (f" ({parts})" if parts else "")
+    yield f"{report['data']}: {report['images']} images, {report['masks']} masks" + (
+        f" ({parts})" if parts else ""
+    )
     sizes = report["sizes"]
     if sizes["distinct"]:
         common, count = next(iter(sizes["counts"].items()))
-        spread = f"{sizes['width'][0]}-{sizes['width'][2]} x {sizes['height'][0]}-{sizes['height'][2]}"
-        yield f"sizes: {common}" if sizes["distinct"] == 1 else \
-            f"sizes: {spread} pixels, {sizes['distinct']} different, most often {common} ({count})"
-        yield f"colours, red green blue from 0 to 1: mean {_numbers(report['mean'])}, deviation {_numbers(report['deviation'])}"
+        spread = (
+            f"{sizes['width'][0]}-{sizes['width'][2]} x {sizes['height'][0]}-{sizes['height'][2]}"
+        )
+        yield (
+            f"sizes: {common}"
+            if sizes["distinct"] == 1
+            else (
+                f"sizes: {spread} pixels, {sizes['distinct']} different, most often {common}"
+                f" ({count})"
+            )
+        )
+        yield (
+            f"colours, red green blue from 0 to 1: mean {_numbers(report['mean'])}, deviation"
+            f" {_numbers(report['deviation'])}"
+        )
     yield f"masks ({report['mask_kind']}): " + "; ".join(
-        f"class {row['class']} {row['pixel_share']:.2%} of pixels, in {row['masks']} masks" for row in report["classes"])
+        f"class {row['class']} {row['pixel_share']:.2%} of pixels, in {row['masks']} masks"
+        for row in report["classes"]
+    )
     most = max([1, *(row["masks"] for row in report["foreground_shares"])])
     yield "share of the image that is foreground:"
     for row in report["foreground_shares"]:
@@ -31,11 +46,18 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {name:>8}  {row['masks']:>6}  {'#' * round(40 * row['masks'] / most)}"
     total = len(report["findings"])
     kinds = len(report["found"])
-    yield (f"{total} finding{'s' * (total != 1)} of {kinds} kind{'s' * (kinds != 1)}; --list names every file" if total
-           else "nothing found")
+    yield (
+        f"{total} finding{'s' * (total != 1)} of {kinds} kind{'s' * (kinds != 1)}; --list names"
+        " every file"
+        if total
+        else "nothing found"
+    )
     if fixed := report.get("fixed"):
-        yield (f"repaired copy: {fixed['folder']}, {fixed['written']} pairs, {fixed['repaired']} of them repaired, "
-               f"{fixed['left_out']} left out; what was done to each is in fixes.csv there")
+        yield (
+            f"repaired copy: {fixed['folder']}, {fixed['written']} pairs, {fixed['repaired']} of"
+            f" them repaired, {fixed['left_out']} left out; what was done to each is in fixes.csv"
+            " there"
+        )
 
 
 def _numbers(values: list[float]) -> str:

@@ -14,7 +14,13 @@ from medseg.statistics.bootstrap import FEW, LEVEL, Sums, group_index, intervals
 
 Pixels = np.ndarray
 TAIL = 0.5  # Dice below which an image is in the left tail
-UNBOUNDED = {"hd95", "assd", "hd95_detected", "assd_detected", "false_positives_per_frame"}  # all else lies in 0 to 1
+UNBOUNDED = {
+    "hd95",
+    "assd",
+    "hd95_detected",
+    "assd_detected",
+    "false_positives_per_frame",
+}  # all else lies in 0 to 1
 RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixels]]] = {
     "dice": lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn),
     "iou": lambda tp, fp, fn, tn: (tp, tp + fp + fn),
@@ -24,16 +30,25 @@ RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixel
 }
 
 
-def summary_intervals(counts: np.ndarray, groups: Sequence[str | None], rows: Sequence[dict[str, Any]] = (),
-                      further: Mapping[tuple[str, ...], Sums] | None = None) -> dict[str, Any]:
-    """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and the group of each image.
+def summary_intervals(
+    counts: np.ndarray,
+    groups: Sequence[str | None],
+    rows: Sequence[dict[str, Any]] = (),
+    further: Mapping[tuple[str, ...], Sums] | None = None,
+) -> dict[str, Any]:
+    """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and the group
+    of each image.
 
-    {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is known), "notes",
-     "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined or there are fewer than two units.
-    With the rows of per_image.csv there are "by_size" and "left_tail" too; `further` quantities come by their path in the
-    summary.
+    {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is
+    known), "notes",
+     "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined or there are
+     fewer than two units.
+    With the rows of per_image.csv there are "by_size" and "left_tail" too; `further` quantities
+    come by their path in the summary.
     """
-    found = {("protocols", *path): sums for path, sums in quantities(counts).items()} | dict(further or {})
+    found = {("protocols", *path): sums for path, sums in quantities(counts).items()} | dict(
+        further or {}
+    )
     return about(groups) | ends_of(found | (row_quantities(rows) if rows else {}), groups)
 
 
@@ -41,24 +56,39 @@ def row_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums
     """The table by lesion size and the left tail, by their path in the summary."""
     dice = np.array([row["dice"] for row in rows], float)
     tail = np.where(np.isnan(dice), np.nan, dice < TAIL)
-    return {("by_size", *path): sums for path, sums in size_quantities(rows).items()} | {("left_tail", "share"): of_mean(tail)}
+    return {("by_size", *path): sums for path, sums in size_quantities(rows).items()} | {
+        ("left_tail", "share"): of_mean(tail)
+    }
 
 
 def left_tail(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """{"below", "images", "share"}: the images with a Dice below one half, and their share of those that have a Dice."""
+    """{"below", "images", "share"}: the images with a Dice below one half, and their share of those
+    that have a Dice.
+    """
     dice = np.array([row["dice"] for row in rows], float)
     low, defined = int((dice < TAIL).sum()), int((~np.isnan(dice)).sum())
     return {"below": TAIL, "images": low, "share": low / defined if defined else np.nan}
 
 
 def ends_of(found: Mapping[tuple[str, ...], Sums], groups: Sequence[str | None]) -> dict[str, Any]:
-    """The intervals of quantities by their path in the summary, as a tree; distances have no upper bound."""
-    return nested(intervals(found, groups, bounds={path: (0.0, np.inf) for path in found if path[-1] in UNBOUNDED}))
+    """The intervals of quantities by their path in the summary, as a tree; distances have no upper
+    bound.
+    """
+    return nested(
+        intervals(
+            found, groups, bounds={path: (0.0, np.inf) for path in found if path[-1] in UNBOUNDED}
+        )
+    )
 
 
 def quantities(counts: np.ndarray) -> dict[tuple[str, str], Sums]:
-    """Numerators and denominators of each convention's metrics for `statistics.bootstrap.intervals`, [N] or [N, classes]."""
-    found = {("per-image-foreground", name): of_mean(values) for name, values in image_values(counts).items()}
+    """Numerators and denominators of each convention's metrics for
+    `statistics.bootstrap.intervals`, [N] or [N, classes].
+    """
+    found = {
+        ("per-image-foreground", name): of_mean(values)
+        for name, values in image_values(counts).items()
+    }
     pixels = parts(counts)
     for name, ratio in RATIOS.items():
         above, below = (np.asarray(each, np.float64) for each in ratio(*pixels))
@@ -76,13 +106,27 @@ def about(groups: Sequence[str | None]) -> dict[str, Any]:
     units = len(np.unique(group_index(groups, len(groups))))
     notes = []
     if not known:
-        notes.append("no groups known: images are resampled as if they were independent, which frames of one video are not")
+        notes.append(
+            "no groups known: images are resampled as if they were independent, which frames of one"
+            " video are not"
+        )
     elif len(known) < len(groups):
-        notes.append(f"{len(groups) - len(known)} images without a known group are groups of their own")
+        notes.append(
+            f"{len(groups) - len(known)} images without a known group are groups of their own"
+        )
     if units < FEW:
-        notes.append(f"{units} independent units: with fewer than {FEW} the interval covers less than it claims")
-    return {"level": LEVEL, "method": "studentised bootstrap", "unit": "group" if known else "image",
-            "n_images": len(groups), "n_groups": len(set(known)) or None, "notes": notes}
+        notes.append(
+            f"{units} independent units: with fewer than {FEW} the interval covers less than it"
+            " claims"
+        )
+    return {
+        "level": LEVEL,
+        "method": "studentised bootstrap",
+        "unit": "group" if known else "image",
+        "n_images": len(groups),
+        "n_groups": len(set(known)) or None,
+        "notes": notes,
+    }
 
 
 def nested(found: Mapping[tuple[str, ...], tuple[float, float]]) -> dict[str, Any]:
@@ -100,7 +144,17 @@ def headline(summary: dict[str, Any]) -> str:
     """The mean Dice of a summary with its interval and what that is over, in a line."""
     numbers = summary["protocols"]["per-image-foreground"]
     made = summary.get("intervals") or {}
-    low, high = made.get("protocols", {}).get("per-image-foreground", {}).get("dice") or (np.nan, np.nan)
+    low, high = made.get("protocols", {}).get("per-image-foreground", {}).get("dice") or (
+        np.nan,
+        np.nan,
+    )
     over = f"{made['n_groups']} groups" if made.get("n_groups") else "images, no groups known"
-    interval = f" (95 % {low:.4f} to {high:.4f}, over {over})" if low is not None and np.isfinite(low) else ""
-    return f"dice {numbers['dice']:.4f}{interval} iou {numbers['iou']:.4f} per image, foreground, n={summary['n_images']}"
+    interval = (
+        f" (95 % {low:.4f} to {high:.4f}, over {over})"
+        if low is not None and np.isfinite(low)
+        else ""
+    )
+    return (
+        f"dice {numbers['dice']:.4f}{interval} iou {numbers['iou']:.4f} per image, foreground,"
+        f" n={summary['n_images']}"
+    )

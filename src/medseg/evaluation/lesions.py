@@ -1,4 +1,6 @@
-"""Lesions found and invented: connected regions of prediction and reference, matched one to one by IoU."""
+"""Lesions found and invented: connected regions of prediction and reference, matched one to one by
+IoU.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,26 @@ import numpy as np
 
 from medseg.statistics.bootstrap import Sums, of_mean
 
-SIZES = {"small": (0.0, 0.02), "medium": (0.02, 0.10), "large": (0.10, math.inf)}  # share of the image, from .. below
+SIZES = {
+    "small": (0.0, 0.02),
+    "medium": (0.02, 0.10),
+    "large": (0.10, math.inf),
+}  # share of the image, from .. below
 
 
 def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> dict[str, Any]:
-    """Of one image, masks bool [H, W]: {"shares": of each reference lesion, "matched": bool of each, "touched": bool of each,
-    "predicted": regions}.
+    """Of one image, masks bool [H, W]: {"shares": of each reference lesion, "matched": bool of
+    each, "touched": bool of each, "predicted": regions}.
 
-    Regions are connected over eight neighbours, and none is too small to count. Pairs of IoU from `iou` on are matched, the
-    best first, each region once. A lesion is touched if any predicted pixel lies on it.
+    Regions are connected over eight neighbours, and none is too small to count. Pairs of IoU from
+    `iou` on are matched, the best first, each region once. A lesion is touched if any predicted
+    pixel lies on it.
     """
     count, marks = _regions(truth)
     predicted, found = _regions(prediction)
-    pairs = np.bincount((marks * (predicted + 1) + found).ravel(), minlength=(count + 1) * (predicted + 1))
+    pairs = np.bincount(
+        (marks * (predicted + 1) + found).ravel(), minlength=(count + 1) * (predicted + 1)
+    )
     pairs = pairs.reshape(count + 1, predicted + 1)
     areas = pairs[1:].sum(axis=1)
     common = pairs[1:, 1:]
@@ -36,14 +45,20 @@ def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> d
             break
         if not (matched[i] or taken[j]):
             matched[i] = taken[j] = True
-    return {"shares": areas / truth.size, "matched": matched, "touched": common.any(axis=1), "predicted": predicted}
+    return {
+        "shares": areas / truth.size,
+        "matched": matched,
+        "touched": common.any(axis=1),
+        "predicted": predicted,
+    }
 
 
 def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str, Any]:
-    """Over all images: recall, precision, false positives a frame, recall by lesion size, false alarms on empty frames.
+    """Over all images: recall, precision, false positives a frame, recall by lesion size, false
+    alarms on empty frames.
 
-    NaN where there is nothing to divide by. The false-alarm rate is the share of frames without lesion on which anything is
-    predicted.
+    NaN where there is nothing to divide by. The false-alarm rate is the share of frames without
+    lesion on which anything is predicted.
     """
     shares = np.concatenate([image["shares"] for image in images])
     matched = np.concatenate([image["matched"] for image in images])
@@ -54,54 +69,99 @@ def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str
     by_size = {}
     for name, (low, high) in SIZES.items():
         inside = (shares >= low) & (shares < high)
-        by_size[name] = {"lesions": int(inside.sum()), "recall": _ratio(matched[inside].sum(), inside.sum())}
-    return {"iou": iou, "lesions": len(shares), "predicted": predicted, "matched": int(matched.sum()),
-            "recall": _ratio(matched.sum(), len(shares)), "precision": _ratio(matched.sum(), predicted),
-            "touched_recall": _ratio(touched.sum(), len(shares)),
-            "false_positives_per_frame": _ratio(predicted - matched.sum(), len(images)), "by_size": by_size,
-            "empty_frames": len(empty), "false_alarm_frames": alarms, "false_alarm_rate": _ratio(alarms, len(empty))}
+        by_size[name] = {
+            "lesions": int(inside.sum()),
+            "recall": _ratio(matched[inside].sum(), inside.sum()),
+        }
+    return {
+        "iou": iou,
+        "lesions": len(shares),
+        "predicted": predicted,
+        "matched": int(matched.sum()),
+        "recall": _ratio(matched.sum(), len(shares)),
+        "precision": _ratio(matched.sum(), predicted),
+        "touched_recall": _ratio(touched.sum(), len(shares)),
+        "false_positives_per_frame": _ratio(predicted - matched.sum(), len(images)),
+        "by_size": by_size,
+        "empty_frames": len(empty),
+        "false_alarm_frames": alarms,
+        "false_alarm_rate": _ratio(alarms, len(empty)),
+    }
 
 
 def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
     """Numerators and denominators, image by image, of each ratio of `summarise`, by its path there."""
+
     def counted(get: Callable[[dict[str, Any]], float]) -> np.ndarray:
         return np.array([get(image) for image in images], np.float64)
 
     def inside(image: dict[str, Any], size: str) -> np.ndarray:
         return (image["shares"] >= SIZES[size][0]) & (image["shares"] < SIZES[size][1])
 
-    lesions, predicted = counted(lambda image: len(image["shares"])), counted(lambda image: image["predicted"])
-    matched, empty = counted(lambda image: image["matched"].sum()), (lesions == 0).astype(np.float64)
-    found = {("recall",): (matched, lesions), ("precision",): (matched, predicted),
-             ("touched_recall",): (counted(lambda image: image["touched"].sum()), lesions),
-             ("false_positives_per_frame",): (predicted - matched, np.ones(len(images))),
-             ("false_alarm_rate",): (empty * (predicted > 0), empty)}
+    lesions, predicted = (
+        counted(lambda image: len(image["shares"])),
+        counted(lambda image: image["predicted"]),
+    )
+    matched, empty = (
+        counted(lambda image: image["matched"].sum()),
+        (lesions == 0).astype(np.float64),
+    )
+    found = {
+        ("recall",): (matched, lesions),
+        ("precision",): (matched, predicted),
+        ("touched_recall",): (counted(lambda image: image["touched"].sum()), lesions),
+        ("false_positives_per_frame",): (predicted - matched, np.ones(len(images))),
+        ("false_alarm_rate",): (empty * (predicted > 0), empty),
+    }
     for size in SIZES:
-        found["by_size", size, "recall"] = (counted(lambda image, size=size: image["matched"][inside(image, size)].sum()),
-                                            counted(lambda image, size=size: inside(image, size).sum()))
+        found["by_size", size, "recall"] = (
+            counted(lambda image, size=size: image["matched"][inside(image, size)].sum()),
+            counted(lambda image, size=size: inside(image, size).sum()),
+        )
     return found
 
 
 def by_size(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of per_image.csv by the share of the image that is lesion: size, images, mean Dice, share below .5."""
+    """Rows of per_image.csv by the share of the image that is lesion: size, images, mean Dice,
+    share below .5.
+    """
     dice = np.array([row["dice"] for row in rows], float)
-    return [{"size": name, "images": int(at.sum()), "dice": float(dice[at].mean()), "below_half": float((dice[at] < 0.5).mean())}
-            for name, at in _strata(rows).items()]
+    return [
+        {
+            "size": name,
+            "images": int(at.sum()),
+            "dice": float(dice[at].mean()),
+            "below_half": float((dice[at] < 0.5).mean()),
+        }
+        for name, at in _strata(rows).items()
+    ]
 
 
 def size_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Sums]:
-    """Numerators and denominators of the two means of each line of `by_size`, by its size and their names."""
+    """Numerators and denominators of the two means of each line of `by_size`, by its size and their
+    names.
+    """
     dice = np.array([row["dice"] for row in rows], float)
     values = {"dice": dice, "below_half": np.where(np.isnan(dice), math.nan, dice < 0.5)}
-    return {(name, key): of_mean(np.where(at, each, math.nan)) for name, at in _strata(rows).items()
-            for key, each in values.items()}
+    return {
+        (name, key): of_mean(np.where(at, each, math.nan))
+        for name, at in _strata(rows).items()
+        for key, each in values.items()
+    }
 
 
 def _strata(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Which images are of each size that occurs, bool [N]."""
-    shares = np.array([(row["tp"] + row["fn"]) / max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"]) for row in rows])
-    groups = {"none": shares == 0} | {name: (shares >= low) & (shares < high) & (shares > 0)
-                                      for name, (low, high) in SIZES.items()}
+    shares = np.array(
+        [
+            (row["tp"] + row["fn"]) / max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"])
+            for row in rows
+        ]
+    )
+    groups = {"none": shares == 0} | {
+        name: (shares >= low) & (shares < high) & (shares > 0)
+        for name, (low, high) in SIZES.items()
+    }
     return {name: at for name, at in groups.items() if at.any()}
 
 

@@ -1,7 +1,8 @@
-"""report.html: one file with the numbers, the curves, the distribution and the pictures of an evaluation.
+"""report.html: one file with the numbers, the curves, the distribution and the pictures of an
+evaluation.
 
-It loads nothing, runs no script, prints, and follows the reader's light or dark scheme. All that comes from the user, file
-names above all, is escaped.
+It loads nothing, runs no script, prints, and follows the reader's light or dark scheme. All that
+comes from the user, file names above all, is escaped.
 """
 
 from __future__ import annotations
@@ -21,28 +22,42 @@ import numpy as np
 from medseg.evaluation.breakdown import sections
 from medseg.evaluation.charts import histogram, line_chart
 from medseg.evaluation.methods import methods
-from medseg.evaluation.sections import interval_note, interval_notes, interval_text, repeats_section, stamp_lines
+from medseg.evaluation.sections import (
+    interval_note,
+    interval_notes,
+    interval_text,
+    repeats_section,
+    stamp_lines,
+)
 from medseg.files import write_text
 from medseg.prediction.overlay import outlines
 
 THUMBNAIL = 440  # pixels, the longer side
 MEANING = {
     "per-image-foreground": "the value of each image, foreground only, averaged over images",
-    "pooled-foreground": "pixels of all images counted together, foreground only: large lesions weigh more",
-    "macro-with-background": "pooled pixels, averaged over background and foreground: flattering where lesions are small",
+    "pooled-foreground": (
+        "pixels of all images counted together, foreground only: large lesions weigh more"
+    ),
+    "macro-with-background": (
+        "pooled pixels, averaged over background and foreground: flattering where lesions are small"
+    ),
     "pranet": "maps stretched to 0..1, averaged over 256 thresholds and images: most polyp tables",
     "uacanet": "as pranet, without the stretching",
     "polyp-pvt-soft": "soft Dice of stretched maps, as in Polyp-PVT's training log",
     "fcbformer-352": "per image at 352x352",
     "ducknet-352": "pooled pixels at 352x352",
 }
-PUBLISHED_POLICY = " From pranet on, the conventions treat such masks as their sources do: most give 0."
+PUBLISHED_POLICY = (
+    " From pranet on, the conventions treat such masks as their sources do: most give 0."
+)
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image uint8 [H, W, 3], its truth and prediction uint8 [H, W], and its row of per_image.csv."""
+    """An image uint8 [H, W, 3], its truth and prediction uint8 [H, W], and its row of
+    per_image.csv.
+    """
 
     name: str
     image: np.ndarray
@@ -51,9 +66,18 @@ class Picture:
     row: dict[str, Any]
 
 
-def pick(rows: Sequence[dict[str, Any]], best: int = 4, median: int = 4, worst: int = 8) -> dict[str, list[str]]:
-    """Names of the worst, median and best images by Dice, none of them twice; rows without a Dice are left out."""
-    ranked = [row["name"] for row in sorted((row for row in rows if _finite(row.get("dice"))), key=lambda row: row["dice"])]
+def pick(
+    rows: Sequence[dict[str, Any]], best: int = 4, median: int = 4, worst: int = 8
+) -> dict[str, list[str]]:
+    """Names of the worst, median and best images by Dice, none of them twice; rows without a Dice
+    are left out.
+    """
+    ranked = [
+        row["name"]
+        for row in sorted(
+            (row for row in rows if _finite(row.get("dice"))), key=lambda row: row["dice"]
+        )
+    ]
     low = ranked[:worst]
     high = ranked[len(low) :][-best:][::-1] if best else []
     rest = ranked[len(low) : len(ranked) - len(high)]
@@ -66,16 +90,34 @@ def worst_shown(rows: Sequence[dict[str, Any]]) -> int:
     return min(24, max(8, sum(_finite(row.get("dice")) and row["dice"] < 0.5 for row in rows)))
 
 
-def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[dict[str, Any]], history: list[dict[str, Any]],
-                 pictures: dict[str, list[Picture]], config: dict | None = None, environment: dict | None = None) -> None:
-    """Write the page. `summary` is summary.json, `rows` per_image.csv, `history` metrics.csv; keys that miss are left out."""
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    summary: dict[str, Any],
+    rows: list[dict[str, Any]],
+    history: list[dict[str, Any]],
+    pictures: dict[str, list[Picture]],
+    config: dict | None = None,
+    environment: dict | None = None,
+) -> None:
+    """Write the page. `summary` is summary.json, `rows` per_image.csv, `history` metrics.csv; keys
+    that miss are left out.
+    """
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
-        _head(title, summary), _protocols(summary), *sections(summary), repeats_section(summary),
-        _distribution(scores, len(rows)), "" if summary.get("repeats") else _curves(history, summary),
+        _head(title, summary),
+        _protocols(summary),
+        *sections(summary),
+        repeats_section(summary),
+        _distribution(scores, len(rows)),
+        "" if summary.get("repeats") else _curves(history, summary),
         _left_tail(summary, scores, pictures),
         *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
-        f"<section><h2>Methods, ready for a paper</h2><p>{_text(methods(summary, config, environment))}</p></section>",
+        (
+            "<section><h2>Methods, ready for a"
+            f" paper</h2><p>{_text(methods(summary, config, environment))}</p></section>"
+        ),
         _details(f"All {len(rows)} images", _table(rows)),
         _details("Settings", _pairs(config)) if config else "",
         _details("Environment", _pairs(environment)) if environment else "",
@@ -85,10 +127,16 @@ def write_report(path: Path, *, title: str, summary: dict[str, Any], rows: list[
 
 def page(title: str, body: Sequence[str], version: str) -> str:
     """The whole document around sections of HTML."""
-    footer = f"<footer>medseg {_text(version)}, {date.today().isoformat()}. A research tool, not a medical device.</footer>"
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-            f'content="width=device-width, initial-scale=1"><title>{_text(title)}</title><style>{_CSS}</style></head>'
-            f"<body><main>{''.join(body)}{footer}</main></body></html>\n")
+    footer = (
+        f"<footer>medseg {_text(version)}, {date.today().isoformat()}. A research tool, not a"
+        " medical device.</footer>"
+    )
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        'content="width=device-width,'
+        f' initial-scale=1"><title>{_text(title)}</title><style>{_CSS}</style></head>'
+        f"<body><main>{''.join(body)}{footer}</main></body></html>\n"
+    )
 
 
 def _head(title: str, summary: dict[str, Any]) -> str:
@@ -96,39 +144,60 @@ def _head(title: str, summary: dict[str, Any]) -> str:
     checkpoint = summary.get("checkpoint") or {}
     lines = []
     if checkpoint:
-        lines.append(f"{_text(checkpoint.get('file'))}, epoch {_text(checkpoint.get('epoch'))}, chosen by "
-                     f"{_text(checkpoint.get('selected_by'))}")
+        lines.append(
+            f"{_text(checkpoint.get('file'))}, epoch {_text(checkpoint.get('epoch'))}, chosen by "
+            f"{_text(checkpoint.get('selected_by'))}"
+        )
     if summary.get("size"):
-        lines.append(f"network input {'x'.join(map(str, summary['size']))} ({_text(summary.get('resize'))}), judged at the native "
-                     "resolution of each mask")
+        lines.append(
+            f"network input {'x'.join(map(str, summary['size']))} ({_text(summary.get('resize'))}),"
+            " judged at the native resolution of each mask"
+        )
     dice = summary["protocols"].get("per-image-foreground", {}).get("dice")
     lines += stamp_lines(summary)
     interval = interval_text(summary, "protocols", "per-image-foreground", "dice")
-    notes = "".join(f"<li>{_text(note)}</li>" for note in (*summary.get("notes", []), *interval_notes(summary)))
-    return (f"<header><h1>{_text(title)}</h1><p class=facts>{' · '.join(facts)} · {summary['n_images']} images</p>"
-            f'<div class=headline><span class=number>{_number(dice)}</span><p>'
-            f"{f'95 % interval {interval}<br>' if interval else ''}mean Dice of the foreground, each image counting the same"
-            f"</p></div>{''.join(f'<p class=small>{line}</p>' for line in lines)}"
-            f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>")
+    notes = "".join(
+        f"<li>{_text(note)}</li>" for note in (*summary.get("notes", []), *interval_notes(summary))
+    )
+    return (
+        f"<header><h1>{_text(title)}</h1><p class=facts>{' · '.join(facts)} · {summary['n_images']}"
+        " images</p>"
+        f"<div class=headline><span class=number>{_number(dice)}</span><p>"
+        f"{f'95 % interval {interval}<br>' if interval else ''}mean Dice of the foreground, each"
+        " image counting the same"
+        f"</p></div>{''.join(f'<p class=small>{line}</p>' for line in lines)}"
+        f"{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>"
+    )
 
 
 def _protocols(summary: dict[str, Any]) -> str:
     names = ("dice", "iou", "precision", "recall", "specificity")
-    head = "".join(f"<th scope=col>{'IoU' if name == 'iou' else name.capitalize()}</th>" for name in names)
+    head = "".join(
+        f"<th scope=col>{'IoU' if name == 'iou' else name.capitalize()}</th>" for name in names
+    )
     lines = "".join(
         f"<tr><th scope=row>{_text(name)}<small>{MEANING.get(name, '')}</small></th>"
-        + "".join(f"<td>{_number(values.get(key))}<small>{interval_text(summary, 'protocols', name, key)}</small></td>"
-                  for key in names)
+        + "".join(
+            f"<td>{_number(values.get(key))}<small>{interval_text(summary, 'protocols', name, key)}</small></td>"
+            for key in names
+        )
         + "</tr>"
-        for name, values in summary["protocols"].items())
+        for name, values in summary["protocols"].items()
+    )
     empty = summary.get("empty_masks") or {}
-    policy = (f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground: {_text(empty.get('reference_empty'))}, "
-              f"of these {_text(empty.get('false_alarms'))} with a false alarm."
-              f"{PUBLISHED_POLICY if 'pranet' in summary['protocols'] else ''}</p>") if empty else ""
-    return ("<section><h2>Numbers</h2><p>Conventions of the literature. They are different quantities: "
-            "compare a number only with others of its own row.</p>"
-            f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
-            f"<tbody>{lines}</tbody></table></div>{policy}{interval_note(summary)}</section>")
+    policy = (
+        f"<p class=small>{_text(empty.get('policy'))}. Masks without foreground:"
+        f" {_text(empty.get('reference_empty'))}, of these {_text(empty.get('false_alarms'))} with"
+        f" a false alarm.{PUBLISHED_POLICY if 'pranet' in summary['protocols'] else ''}</p>"
+        if empty
+        else ""
+    )
+    return (
+        "<section><h2>Numbers</h2><p>Conventions of the literature. They are different quantities: "
+        "compare a number only with others of its own row.</p>"
+        f"<div class=scroll><table><thead><tr><th scope=col>Convention</th>{head}</tr></thead>"
+        f"<tbody>{lines}</tbody></table></div>{policy}{interval_note(summary)}</section>"
+    )
 
 
 def _distribution(scores: list[float], count: int) -> str:
@@ -136,25 +205,43 @@ def _distribution(scores: list[float], count: int) -> str:
         return ""
     low, middle, high = np.quantile(scores, (0.25, 0.5, 0.75))
     missed = sum(score < 0.5 for score in scores)
-    return (f"<section><h2>Dice of each image</h2><p>Median {middle:.3f}, half of the images between {low:.3f} and {high:.3f}; "
-            f"{missed} of {count} below .5.</p>"
-            + histogram(scores, x_label="Dice", y_label="images", mark=float(middle)) + "</section>")
+    return (
+        f"<section><h2>Dice of each image</h2><p>Median {middle:.3f}, half of the images between"
+        f" {low:.3f} and {high:.3f}; {missed} of {count} below .5.</p>"
+        + histogram(scores, x_label="Dice", y_label="images", mark=float(middle))
+        + "</section>"
+    )
 
 
-def _left_tail(summary: dict[str, Any], scores: list[float], pictures: dict[str, list[Picture]]) -> str:
+def _left_tail(
+    summary: dict[str, Any], scores: list[float], pictures: dict[str, list[Picture]]
+) -> str:
     if not scores:
         return ""
     low, shown = sum(score < 0.5 for score in scores), len(pictures.get("worst", []))
     interval = interval_text(summary, "left_tail", "share")
-    where = "" if not (low and shown) else (" They come first among the worst images below." if low <= shown else
-                                            f" The worst {shown} of them are below.")
-    return (f"<section><h2>Left tail</h2><p>{low / len(scores):.1%} of the images ({low} of {len(scores)}) have a Dice below .5"
-            f"{f' (95 % interval of the share: {interval})' if interval else ''}.{where}</p></section>")
+    where = (
+        ""
+        if not (low and shown)
+        else (
+            " They come first among the worst images below."
+            if low <= shown
+            else f" The worst {shown} of them are below."
+        )
+    )
+    return (
+        f"<section><h2>Left tail</h2><p>{low / len(scores):.1%} of the images ({low} of"
+        f" {len(scores)}) have a Dice below .5"
+        f"{f' (95 % interval of the share: {interval})' if interval else ''}.{where}</p></section>"
+    )
 
 
 def _curves(history: list[dict[str, Any]], summary: dict[str, Any]) -> str:
     if len(history) < 2:
-        return "<section><h2>Training</h2><p>No curves: metrics.csv was not found or has one epoch.</p></section>"
+        return (
+            "<section><h2>Training</h2><p>No curves: metrics.csv was not found or has one"
+            " epoch.</p></section>"
+        )
 
     def points(key: str) -> list[tuple[float, float]]:
         return [(row["epoch"], float(row[key])) for row in history if _finite(row.get(key))]
@@ -162,49 +249,85 @@ def _curves(history: list[dict[str, Any]], summary: dict[str, Any]) -> str:
     terms = [key for key in history[0] if key == "loss" or key.startswith("loss/")]
     chosen = (summary.get("checkpoint") or {}).get("epoch")
     charts = [
-        line_chart({key.removeprefix("loss/"): points(key) for key in terms}, x_label="epoch", y_label="training loss"),
-        line_chart({"Dice": points("val_dice"), "IoU": points("val_iou")}, x_label="epoch", y_label="validation", mark=chosen),
-        line_chart({"learning rate": points("lr")}, x_label="epoch", y_label="learning rate", log=True),
+        line_chart(
+            {key.removeprefix("loss/"): points(key) for key in terms},
+            x_label="epoch",
+            y_label="training loss",
+        ),
+        line_chart(
+            {"Dice": points("val_dice"), "IoU": points("val_iou")},
+            x_label="epoch",
+            y_label="validation",
+            mark=chosen,
+        ),
+        line_chart(
+            {"learning rate": points("lr")}, x_label="epoch", y_label="learning rate", log=True
+        ),
     ]
-    return ("<section><h2>Training</h2><p>The vertical line marks the epoch of these weights.</p><div class=charts>"
-            + "".join(charts) + "</div></section>")
+    return (
+        "<section><h2>Training</h2><p>The vertical line marks the epoch of these weights.</p><div"
+        " class=charts>" + "".join(charts) + "</div></section>"
+    )
 
 
 def _gallery(title: str, pictures: list[Picture]) -> str:
     if not pictures:
         return ""
-    return (f"<section><h2>{title}</h2><p class=legend><span class=truth></span> truth (solid) <span class=prediction></span> "
-            f"prediction (dashed)</p><div class=gallery>{''.join(map(_figure, pictures))}</div></section>")
+    return (
+        f"<section><h2>{title}</h2><p class=legend><span class=truth></span> truth (solid) <span"
+        " class=prediction></span> prediction (dashed)</p><div"
+        f" class=gallery>{''.join(map(_figure, pictures))}</div></section>"
+    )
 
 
 def _figure(picture: Picture) -> str:
     scale = min(1.0, THUMBNAIL / max(picture.image.shape[:2]))
-    size = (max(1, round(picture.image.shape[1] * scale)), max(1, round(picture.image.shape[0] * scale)))
+    size = (
+        max(1, round(picture.image.shape[1] * scale)),
+        max(1, round(picture.image.shape[0] * scale)),
+    )
     small = cv2.resize(picture.image, size, interpolation=cv2.INTER_AREA)
-    masks = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in (picture.truth, picture.prediction)]
+    masks = [
+        cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+        for mask in (picture.truth, picture.prediction)
+    ]
     name = _text(picture.name)
     values = ", ".join(f"{key} {_number(picture.row.get(key))}" for key in ("precision", "recall"))
-    return (f"<figure><div class=pair>{_image(small, f'{name}, the image')}"
-            f"{_image(outlines(small, *masks), f'{name}, with the outlines of truth and prediction')}</div>"
-            f"<figcaption><b>Dice {_number(picture.row.get('dice'))}</b> {name}<br>{values}</figcaption></figure>")
+    return (
+        "<figure><div"
+        f" class=pair>{_image(small, f'{name}, the image')}{_image(outlines(small, *masks), f'{name}, with the outlines of truth and prediction')}</div><figcaption><b>Dice"
+        f" {_number(picture.row.get('dice'))}</b> {name}<br>{values}</figcaption></figure>"
+    )
 
 
 def _image(pixels: np.ndarray, text: str) -> str:
-    data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return (f'<img alt="{text}" width="{pixels.shape[1]}" height="{pixels.shape[0]}" '
-            f'src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">')
+    data = cv2.imencode(
+        ".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 85]
+    )[1]
+    return (
+        f'<img alt="{text}" width="{pixels.shape[1]}" height="{pixels.shape[0]}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'
+    )
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     head = "".join(f"<th scope=col>{_text(key)}</th>" for key in keys)
-    lines = "".join("<tr>" + "".join(f"<td>{_number(row.get(key))}</td>" for key in keys) + "</tr>"
-                    for row in sorted(rows, key=lambda row: row["dice"] if _finite(row.get("dice")) else -1))
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{_number(row.get(key))}</td>" for key in keys) + "</tr>"
+        for row in sorted(rows, key=lambda row: row["dice"] if _finite(row.get("dice")) else -1)
+    )
+    return (
+        "<div"
+        f" class=scroll><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+    )
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    lines = "".join(f"<tr><th scope=row>{_text(key)}</th><td>{_text(value)}</td></tr>" for key, value in values.items())
+    lines = "".join(
+        f"<tr><th scope=row>{_text(key)}</th><td>{_text(value)}</td></tr>"
+        for key, value in values.items()
+    )
     return f"<div class=scroll><table class=pairs>{lines}</table></div>"
 
 

@@ -13,18 +13,33 @@ TEXT = ("name", "group")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a per_image.csv; an empty cell is NaN (None for a group). Raises `UserError` for a file of another kind.
+    """The rows of a per_image.csv; an empty cell is NaN (None for a group). Raises `UserError` for
+    a file of another kind.
 
     `files.read_csv` would make 1.0 of the names 1 and 001.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        rows = [{key: (value or None) if key in TEXT else float(value or math.nan) for key, value in line.items()}
-                for line in lines]
+        rows = [
+            {
+                key: (value or None) if key in TEXT else float(value or math.nan)
+                for key, value in line.items()
+            }
+            for line in lines
+        ]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be read as a table of images ({reason}); judge the run again") from None
-    if not rows or any(not row.get("name") for row in rows) or len({row["name"] for row in rows}) < len(rows):
-        raise UserError(f"{path}: expected a column name with one row an image; judge the run again with medseg evaluate")
+        raise UserError(
+            f"{path}: cannot be read as a table of images ({reason}); judge the run again"
+        ) from None
+    if (
+        not rows
+        or any(not row.get("name") for row in rows)
+        or len({row["name"] for row in rows}) < len(rows)
+    ):
+        raise UserError(
+            f"{path}: expected a column name with one row an image; judge the run again with medseg"
+            " evaluate"
+        )
     return rows

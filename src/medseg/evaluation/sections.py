@@ -1,4 +1,6 @@
-"""The parts of a report that say how far its numbers can be believed: intervals, the split's stamp, the spread over trainings."""
+"""The parts of a report that say how far its numbers can be believed: intervals, the split's stamp,
+the spread over trainings.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,13 @@ import html
 import math
 from typing import Any
 
-STAMPS = {"LEAKY": "LEAKY", "grouped": "Split by groups", "unknown": "Groups unknown", "seen": "Seen in training",
-          "other": "Another data set"}
+STAMPS = {
+    "LEAKY": "LEAKY",
+    "grouped": "Split by groups",
+    "unknown": "Groups unknown",
+    "seen": "Seen in training",
+    "other": "Another data set",
+}
 
 
 def interval_text(summary: dict[str, Any], *path: str) -> str:
@@ -27,8 +34,10 @@ def interval_note(summary: dict[str, Any]) -> str:
     if not made:
         return ""
     unit = f"{made['n_groups']} groups" if made["unit"] == "group" else "images"
-    return (f"<p class=small>In small figures: {100 * made['level']:g} % intervals, {made['method']} over {unit}, "
-            f"n = {made['n_images']}.</p>")
+    return (
+        f"<p class=small>In small figures: {100 * made['level']:g} % intervals, {made['method']}"
+        f" over {unit}, n = {made['n_images']}.</p>"
+    )
 
 
 def interval_notes(summary: dict[str, Any]) -> list[str]:
@@ -47,19 +56,35 @@ def stamp_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def repeats_section(summary: dict[str, Any]) -> str:
-    """The trainings behind the numbers, one a seed or a fold, with their mean and spread; empty for a single training."""
+    """The trainings behind the numbers, one a seed or a fold, with their mean and spread; empty for
+    a single training.
+    """
     repeats = summary.get("repeats")
     if not repeats:
         return ""
     kind = html.escape(repeats["kind"])
     numbers = repeats["protocols"]["per-image-foreground"]
-    columns = zip(repeats["names"], repeats["n_images"], numbers["dice"]["values"], numbers["iou"]["values"], strict=True)
-    lines = "".join(f"<tr><th scope=row>{kind} {html.escape(str(name))}</th><td>{count}</td><td>{dice:.4f}</td>"
-                    f"<td>{iou:.4f}</td></tr>"
-                    for name, count, dice, iou in columns)
-    spread = ", ".join(f"{title} {numbers[key]['mean']:.4f} ± {numbers[key]['sd']:.4f}"
-                       for key, title in (("dice", "Dice"), ("iou", "IoU")))
+    columns = zip(
+        repeats["names"],
+        repeats["n_images"],
+        numbers["dice"]["values"],
+        numbers["iou"]["values"],
+        strict=True,
+    )
+    lines = "".join(
+        f"<tr><th scope=row>{kind} {html.escape(str(name))}</th><td>{count}</td><td>{dice:.4f}</td>"
+        f"<td>{iou:.4f}</td></tr>"
+        for name, count, dice, iou in columns
+    )
+    spread = ", ".join(
+        f"{title} {numbers[key]['mean']:.4f} ± {numbers[key]['sd']:.4f}"
+        for key, title in (("dice", "Dice"), ("iou", "IoU"))
+    )
     drawn = " The pictures show the masks of the first seed." if kind == "seed" else ""
-    return (f"<section><h2>Each {kind}</h2><p>Mean and standard deviation over {len(repeats['names'])} trainings: {spread}. Per "
-            f"image, foreground.{drawn}</p><div class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th>"
-            f"<th scope=col>Dice</th><th scope=col>IoU</th></tr></thead><tbody>{lines}</tbody></table></div></section>")
+    return (
+        f"<section><h2>Each {kind}</h2><p>Mean and standard deviation over {len(repeats['names'])}"
+        f" trainings: {spread}. Per image, foreground.{drawn}</p><div"
+        " class=scroll><table><thead><tr><th scope=col>Training</th><th scope=col>Images</th><th"
+        " scope=col>Dice</th><th"
+        f" scope=col>IoU</th></tr></thead><tbody>{lines}</tbody></table></div></section>"
+    )

@@ -1,4 +1,6 @@
-"""What a reader must know of the split before the number: whether groups stand on both of its sides."""
+"""What a reader must know of the split before the number: whether groups stand on both of its
+sides.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,12 @@ BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 
 
 def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
-    """{"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"} for the images of `part` against those trained or chosen on.
+    """{"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"} for the images of `part`
+    against those trained or chosen on.
 
-    LEAKY: some image's group is in an earlier part too. Grouped: the groups of all images are known and none is. Unknown: no
-    leak is found, but not every image has a group; `medseg data leaks` looks for leaks by appearance. Seen: the part is train,
-    or holds it.
+    LEAKY: some image's group is in an earlier part too. Grouped: the groups of all images are known
+    and none is. Unknown: no leak is found, but not every image has a group; `medseg data leaks`
+    looks for leaks by appearance. Seen: the part is train, or holds it.
     """
     if part not in BEFORE:
         return {"verdict": "seen", "text": f"{part}: these are, or include, the images of training"}
@@ -26,28 +29,57 @@ def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
 
 
 def stamp_of_seen(dataset: Dataset, part: str, seen: Collection[str]) -> dict[str, Any]:
-    """The stamp of `part` for a run that was trained or chosen on the images called `seen` of this data set by another split."""
-    names = [item.name for each, items in dataset.parts.items() for item in items if part in (each, "all")]
+    """The stamp of `part` for a run that was trained or chosen on the images called `seen` of this
+    data set by another split.
+    """
+    names = [
+        item.name
+        for each, items in dataset.parts.items()
+        for item in items
+        if part in (each, "all")
+    ]
     known = set(seen).intersection(names)
     if known:
         verdict = "LEAKY" if part in BEFORE else "seen"
-        return {"verdict": verdict, "text": f"{len(known)} of {len(names)} images are among those that this run was trained or "
-                                            "chosen on, by its own split"}
+        return {
+            "verdict": verdict,
+            "text": (
+                f"{len(known)} of {len(names)} images are among those that this run was trained or "
+                "chosen on, by its own split"
+            ),
+        }
     return _stamp(dataset, part, names, seen, ["the run's training or selection"])
 
 
-def _stamp(dataset: Dataset, part: str, names: Sequence[str], seen: Collection[str], before: Sequence[str]) -> dict[str, Any]:
-    """The verdict on images called `names`, none of which is in `seen`; `before` says where those stand."""
+def _stamp(
+    dataset: Dataset, part: str, names: Sequence[str], seen: Collection[str], before: Sequence[str]
+) -> dict[str, Any]:
+    """The verdict on images called `names`, none of which is in `seen`; `before` says where those
+    stand.
+    """
     known = groups_of(dataset)
     earlier = {known.get(name) for name in seen} - {None}
     shared = [name for name in names if known[name] in earlier]
     if shared:
         count = len({known[name] for name in shared})
         groups = f"{count} group{'s' * (count != 1)} (sequences or patients)"
-        return {"verdict": "LEAKY", "text": f"{len(shared)} of {len(names)} {part} images come from {groups} with images in "
-                                            f"{' or '.join(before)}"}
+        return {
+            "verdict": "LEAKY",
+            "text": (
+                f"{len(shared)} of {len(names)} {part} images come from {groups} with images in "
+                f"{' or '.join(before)}"
+            ),
+        }
     if any(known.get(name) is None for name in (*names, *seen)):
-        return {"verdict": "unknown", "text": f"{dataset.split}: groups (sequences or patients) are not known for all images, so "
-                                              "that a leak between the parts cannot be ruled out"}
+        return {
+            "verdict": "unknown",
+            "text": (
+                f"{dataset.split}: groups (sequences or patients) are not known for all images, so "
+                "that a leak between the parts cannot be ruled out"
+            ),
+        }
     here = len({known[name] for name in names})
-    return {"verdict": "grouped", "text": f"none of the {here} groups of {part} has images in {' or '.join(before)}"}
+    return {
+        "verdict": "grouped",
+        "text": f"none of the {here} groups of {part} has images in {' or '.join(before)}",
+    }

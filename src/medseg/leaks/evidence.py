@@ -1,4 +1,6 @@
-"""What ties images of two parts together: the same pixels, the same scene, neighbours in time, the same group."""
+"""What ties images of two parts together: the same pixels, the same scene, neighbours in time, the
+same group.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from medseg.data.sample import Item
 from medseg.leaks.matching import Pair
 
 KINDS = ("exact", "near", "neighbour", "group")
-CONTRADICTED = 10  # features that must agree where a table says that two images are of different groups: wrong pairs had 7
+# features that must agree where a table says that two images are of different groups: wrong pairs
+# had 7
+CONTRADICTED = 10
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,16 @@ class Evidence:
 
 
 def gather(images: Images, exact: Sequence[Pair], near: Mapping[Pair, int]) -> Evidence:
-    """All pairs; an exact pair is not near as well. Neighbours are consecutive frame numbers within one known group.
+    """All pairs; an exact pair is not near as well. Neighbours are consecutive frame numbers within
+    one known group.
 
     Weak likeness of images that are known to be of different groups is left out.
     """
-    kept = {(a, b): count for (a, b), count in near.items()
-            if count >= CONTRADICTED or not _contradicted(images.items[a], images.items[b])}
+    kept = {
+        (a, b): count
+        for (a, b), count in near.items()
+        if count >= CONTRADICTED or not _contradicted(images.items[a], images.items[b])
+    }
     found = Evidence(set(exact), set(kept) - set(exact), matches=dict(near))
     by_group: dict[str, list[int]] = {}
     for index, item in enumerate(images.items):
@@ -63,54 +71,111 @@ def gather(images: Images, exact: Sequence[Pair], near: Mapping[Pair, int]) -> E
 
 
 def between(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """For each two parts: of the later part's images, how many have a partner of each kind in the earlier one.
+    """For each two parts: of the later part's images, how many have a partner of each kind in the
+    earlier one.
 
     Counts of neighbours and groups are None where no image of either part has a group.
     """
     rows = []
     for later, part in enumerate(images.names):
         for other in images.names[:later]:
-            inside = {kind: {a if images.parts[a] == part else b for a, b in getattr(found, kind)
-                             if {images.parts[a], images.parts[b]} == {part, other}} for kind in KINDS}
-            rows.append({"part": part, "in": other, "images": images.parts.count(part),
-                         **_counts(inside, grouped=_grouped(images, part) and _grouped(images, other))})
+            inside = {
+                kind: {
+                    a if images.parts[a] == part else b
+                    for a, b in getattr(found, kind)
+                    if {images.parts[a], images.parts[b]} == {part, other}
+                }
+                for kind in KINDS
+            }
+            rows.append(
+                {
+                    "part": part,
+                    "in": other,
+                    "images": images.parts.count(part),
+                    **_counts(inside, grouped=_grouped(images, part) and _grouped(images, other)),
+                }
+            )
     return rows
 
 
 def within(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """For each part: how many of its images have a partner of each kind in the part itself; None as in `between`."""
+    """For each part: how many of its images have a partner of each kind in the part itself; None as
+    in `between`.
+    """
     rows = []
     for part in images.names:
-        inside = {kind: {index for a, b in getattr(found, kind) if images.parts[a] == images.parts[b] == part for index in (a, b)}
-                  for kind in KINDS}
-        rows.append({"part": part, "in": "itself", "images": images.parts.count(part),
-                     **_counts(inside, grouped=_grouped(images, part))})
+        inside = {
+            kind: {
+                index
+                for a, b in getattr(found, kind)
+                if images.parts[a] == images.parts[b] == part
+                for index in (a, b)
+            }
+            for kind in KINDS
+        }
+        rows.append(
+            {
+                "part": part,
+                "in": "itself",
+                "images": images.parts.count(part),
+                **_counts(inside, grouped=_grouped(images, part)),
+            }
+        )
     return rows
 
 
 def _grouped(images: Images, part: str) -> bool:
-    return any(item.group for item, own in zip(images.items, images.parts, strict=True) if own == part)
+    return any(
+        item.group for item, own in zip(images.items, images.parts, strict=True) if own == part
+    )
 
 
 def _counts(inside: Mapping[str, set[int]], *, grouped: bool) -> dict[str, int | None]:
-    counts = {kind: len(inside[kind]) if grouped or kind in ("exact", "near") else None for kind in KINDS}
+    counts = {
+        kind: len(inside[kind]) if grouped or kind in ("exact", "near") else None for kind in KINDS
+    }
     return counts | {"any": len(set().union(*inside.values()))}
 
 
 def pair_rows(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """The table of pairs, those between parts first; pairs that only share a group are left out, they are too many."""
+    """The table of pairs, those between parts first; pairs that only share a group are left out,
+    they are too many.
+    """
     rows = []
     for a, b in found.exact | found.near | found.neighbour:
         one, other = images.items[a], images.items[b]
-        rows.append({"name": one.name, "part": images.parts[a], "other": other.name, "other_part": images.parts[b],
-                     "evidence": "+".join(kind for kind in found.kinds((a, b)) if kind != "group"),
-                     "same_group": "" if not (one.group and other.group) else "yes" if one.group == other.group else "no",
-                     "matches": found.matches.get((a, b), ""), "pair": (a, b)})
-    return sorted(rows, key=lambda row: (row["part"] == row["other_part"], strength(found, row["pair"]), row["pair"]))
+        rows.append(
+            {
+                "name": one.name,
+                "part": images.parts[a],
+                "other": other.name,
+                "other_part": images.parts[b],
+                "evidence": "+".join(kind for kind in found.kinds((a, b)) if kind != "group"),
+                "same_group": (
+                    ""
+                    if not (one.group and other.group)
+                    else "yes"
+                    if one.group == other.group
+                    else "no"
+                ),
+                "matches": found.matches.get((a, b), ""),
+                "pair": (a, b),
+            }
+        )
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["part"] == row["other_part"],
+            strength(found, row["pair"]),
+            row["pair"],
+        ),
+    )
 
 
 def strength(found: Evidence, pair: Pair) -> tuple[int, int]:
-    """A sort key that puts the strongest evidence first: exact copies, then near ones by matches, then neighbours."""
+    """A sort key that puts the strongest evidence first: exact copies, then near ones by matches,
+    then neighbours.
+    """
     kinds = found.kinds(pair)
     return (KINDS.index(kinds[0]) if kinds else len(KINDS)), -found.matches.get(pair, 0)
 

@@ -1,8 +1,10 @@
-"""What is kept of an image to find its copies: a digest of its pixels, its layout and colours, and its local features.
+"""What is kept of an image to find its copies: a digest of its pixels, its layout and colours, and
+its local features.
 
-The features are SIFT (Lowe, Int. J. Comput. Vision 60, 2004) of the green channel, where vessels and folds show best, after
-local equalisation of contrast. Unlike the paper: weaker features are kept, since mucosa has few strong ones, and none at the
-black frame of an endoscope or at text written into the frame, which are alike in all videos of one processor.
+The features are SIFT (Lowe, Int. J. Comput. Vision 60, 2004) of the green channel, where vessels
+and folds show best, after local equalisation of contrast. Unlike the paper: weaker features are
+kept, since mucosa has few strong ones, and none at the black frame of an endoscope or at text
+written into the frame, which are alike in all videos of one processor.
 """
 
 from __future__ import annotations
@@ -22,16 +24,20 @@ LONG_SIDE = 384  # pixels at which features are sought
 FEATURES = 600
 DARK = 25  # of 255: below it a pixel belongs to the frame of the endoscope
 FRAME_MARGIN = 8  # pixels around that frame without features
-OVERLAY = 60  # how much brighter than their surroundings, in all channels, the strokes of written text are, of 255
+# how much brighter than their surroundings, in all channels, the strokes of written text are, of
+# 255
+OVERLAY = 60
 STROKE = 13  # pixels: wider bright areas are no text
 OVERLAY_MARGIN = 4  # pixels around text without features
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`layout`, `colours` and `chroma` are float32 vectors of unit length (or zero), so that a product is a similarity.
+    """`layout`, `colours` and `chroma` are float32 vectors of unit length (or zero), so that a
+    product is a similarity.
 
-    `points` float32 [N, 2] are x and y in an image whose longer side is `LONG_SIDE`, `features` uint8 [N, 128].
+    `points` float32 [N, 2] are x and y in an image whose longer side is `LONG_SIDE`, `features`
+    uint8 [N, 128].
     """
 
     digest: str
@@ -42,9 +48,12 @@ class Fingerprint:
     features: np.ndarray
 
 
-def fingerprints(items: Sequence[Item], *, workers: int = 1,
-                 progress: Callable[[int, int], None] | None = None) -> list[Fingerprint]:
-    """One fingerprint an image, in the order given. Raises `DecodeError` naming a file that cannot be read."""
+def fingerprints(
+    items: Sequence[Item], *, workers: int = 1, progress: Callable[[int, int], None] | None = None
+) -> list[Fingerprint]:
+    """One fingerprint an image, in the order given. Raises `DecodeError` naming a file that cannot
+    be read.
+    """
     found = []
     with ThreadPoolExecutor(workers) as pool:
         for one in pool.map(lambda item: fingerprint(read_image(item.image)), items):
@@ -56,13 +65,22 @@ def fingerprints(items: Sequence[Item], *, workers: int = 1,
 
 def fingerprint(image: np.ndarray) -> Fingerprint:
     """The fingerprint of a uint8 [H, W, 3] RGB image."""
-    digest = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(
+        repr(image.shape).encode() + image.tobytes(), digest_size=16
+    ).hexdigest()
     scale = LONG_SIDE / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     thumbnail = cv2.resize(small, (32, 24), interpolation=cv2.INTER_AREA).astype(np.float32)
     points, features = local_features(small)
-    return Fingerprint(digest, _unit(thumbnail - thumbnail.mean()), _colours(small), _chroma(small), points, features)
+    return Fingerprint(
+        digest,
+        _unit(thumbnail - thumbnail.mean()),
+        _colours(small),
+        _chroma(small),
+        points,
+        features,
+    )
 
 
 def local_features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +102,8 @@ def local_features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def overlay(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W], 1 at thin white structures: the names and dates that a processor writes into frames, and small highlights.
+    """uint8 [H, W], 1 at thin white structures: the names and dates that a processor writes into
+    frames, and small highlights.
 
     Without this, two frames of different patients agree in their letters.
     """
@@ -94,16 +113,24 @@ def overlay(image: np.ndarray) -> np.ndarray:
 
 
 def _colours(image: np.ndarray) -> np.ndarray:
-    """The histogram of Lab colours: the same for any crop that keeps the share of tissue, lumen and light."""
+    """The histogram of Lab colours: the same for any crop that keeps the share of tissue, lumen and
+    light.
+    """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    return _unit(np.sqrt(cv2.calcHist([lab], [0, 1, 2], None, [8, 16, 16], [0, 256, 100, 200, 100, 200])))
+    return _unit(
+        np.sqrt(cv2.calcHist([lab], [0, 1, 2], None, [8, 16, 16], [0, 256, 100, 200, 100, 200]))
+    )
 
 
 def _chroma(image: np.ndarray) -> np.ndarray:
     """The histogram of the shares of red and green: the same for any brightness."""
     values = image[image.max(axis=2) > DARK].astype(np.float32)
     shares = values[:, :2] / (values.sum(axis=1, keepdims=True) + 1)
-    return _unit(np.sqrt(np.histogram2d(shares[:, 0], shares[:, 1], bins=24, range=((0.2, 0.8), (0.1, 0.5)))[0]))
+    return _unit(
+        np.sqrt(
+            np.histogram2d(shares[:, 0], shares[:, 1], bins=24, range=((0.2, 0.8), (0.1, 0.5)))[0]
+        )
+    )
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -30,11 +30,12 @@ SIZES = 4  # strata of equally many images by the share of foreground, beside th
 
 
 def split(config: SplitConfig) -> dict[str, Any]:
-    """Write one folder of train.txt, validation.txt, test.txt and groups.csv a fold, and split.json; return its content.
+    """Write one folder of train.txt, validation.txt, test.txt and groups.csv a fold, and
+    split.json; return its content.
 
-    Fold k is the test part, the next one the validation part (none for two folds), the rest is for training: so each image is
-    tested once, and weights are chosen on images that share no group with those. Raises `UserError` for fewer groups than
-    folds, and where no groups are known.
+    Fold k is the test part, the next one the validation part (none for two folds), the rest is for
+    training: so each image is tested once, and weights are chosen on images that share no group
+    with those. Raises `UserError` for fewer groups than folds, and where no groups are known.
     """
     dataset, items = _items(config)
     workers = config.workers or cores()
@@ -42,31 +43,73 @@ def split(config: SplitConfig) -> dict[str, Any]:
         items = _auto_groups(items, workers, config.progress)
     grouped = config.scheme == "grouped-kfold"
     if grouped and not any(item.group for item in items):
-        raise UserError(f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of name,group), or "
-                        "--groups auto to keep together what looks the same")
+        raise UserError(
+            f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of"
+            " name,group), or --groups auto to keep together what looks the same"
+        )
     alone = sum(item.group is None for item in items)
-    units = [item.group if grouped and item.group else f" {item.name}" for item in items]  # no group starts with a blank
+    units = [
+        item.group if grouped and item.group else f" {item.name}" for item in items
+    ]  # no group starts with a blank
     shares = foreground(items, workers)
     folds = assign(units, strata(shares), config.folds, config.seed)
     name = f"{config.scheme}-{config.folds}{'-auto' if config.groups == 'auto' else ''}-seed{config.seed}"
-    out = new_folder(config.out or Path("folds") / f"{dataset.name}-{name}", "--out", "choose another, or remove it first")
+    out = new_folder(
+        config.out or Path("folds") / f"{dataset.name}-{name}",
+        "--out",
+        "choose another, or remove it first",
+    )
     rows, stamps = [], []
     for fold in range(config.folds):
         parts = _parts(items, folds, fold, config.folds)
         folder = out / f"{name}-fold{fold + 1}"
-        write_split(folder, {part: [item.name for item in part_items] for part, part_items in parts.items()})
+        write_split(
+            folder, {part: [item.name for item in part_items] for part, part_items in parts.items()}
+        )
         if any(item.group for item in items):
-            write_csv(folder / "groups.csv", [dict(zip(COLUMNS, (item.name, item.group), strict=True)) for item in items
-                                              if item.group])
-        stamps.append(leak_stamp(parts["test"], [item for part in ("train", "validation") for item in parts.get(part, ())]))
+            write_csv(
+                folder / "groups.csv",
+                [
+                    dict(zip(COLUMNS, (item.name, item.group), strict=True))
+                    for item in items
+                    if item.group
+                ],
+            )
+        stamps.append(
+            leak_stamp(
+                parts["test"],
+                [item for part in ("train", "validation") for item in parts.get(part, ())],
+            )
+        )
         rows.append(_row(fold, parts["test"], shares[folds == fold]))
-    source = {"auto": "auto: clusters of images that show the same scene", "known": "known"}.get(config.groups, config.groups)
-    notes = [f"groups are clusters by appearance: {len({item.group for item in items})} for {len(items)} images; sequences "
-             "or patients may still be divided between parts, a table of them is better"] if config.groups == "auto" else []
-    notes += [f"{alone} of {len(items)} images have no group and stand alone"] if grouped and alone else []
+    source = {"auto": "auto: clusters of images that show the same scene", "known": "known"}.get(
+        config.groups, config.groups
+    )
+    notes = (
+        [
+            f"groups are clusters by appearance: {len({item.group for item in items})} for"
+            f" {len(items)} images; sequences or patients may still be divided between parts, a"
+            " table of them is better"
+        ]
+        if config.groups == "auto"
+        else []
+    )
+    notes += (
+        [f"{alone} of {len(items)} images have no group and stand alone"]
+        if grouped and alone
+        else []
+    )
     notes += [f"fold {fold}: {stamp}" for fold, stamp in enumerate(stamps, 1) if stamp]
-    result = {"data": dataset.name, "scheme": name, "groups": source, "seed": config.seed, "folds": rows, "notes": notes,
-              "leaky": any(stamps), "medseg": medseg.__version__}
+    result = {
+        "data": dataset.name,
+        "scheme": name,
+        "groups": source,
+        "seed": config.seed,
+        "folds": rows,
+        "notes": notes,
+        "leaky": any(stamps),
+        "medseg": medseg.__version__,
+    }
     write_text(out / "split.json", to_json(result))
     for note in notes:
         logger.info(note)
@@ -75,7 +118,9 @@ def split(config: SplitConfig) -> dict[str, Any]:
 
 
 def foreground(items: Sequence[Item], workers: int = 1) -> np.ndarray:
-    """float64 [N]: the share of foreground pixels in each mask, ignored ones (255 in index masks) left out."""
+    """float64 [N]: the share of foreground pixels in each mask, ignored ones (255 in index masks)
+    left out.
+    """
     coding = survey(items, workers=workers)
 
     def share(item: Item) -> float:
@@ -99,14 +144,18 @@ def strata(shares: np.ndarray) -> np.ndarray:
 def assign(units: Sequence[str], strata: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """int [N]: the fold of each image, from 0; images of one unit share it.
 
-    Units go one by one, the largest first and equal ones in an order drawn from `seed`, each to the fold that leaves the sum of
-    squared relative counts lowest: of every stratum and of all images, so that folds grow alike in size, in emptiness and in
-    sizes of lesions. (scikit-learn's StratifiedGroupKFold compares the deviation of label shares instead and leaves the
-    number of images free.) Raises `UserError` for fewer units than folds.
+    Units go one by one, the largest first and equal ones in an order drawn from `seed`, each to the
+    fold that leaves the sum of squared relative counts lowest: of every stratum and of all images,
+    so that folds grow alike in size, in emptiness and in sizes of lesions. (scikit-learn's
+    StratifiedGroupKFold compares the deviation of label shares instead and leaves the number of
+    images free.) Raises `UserError` for fewer units than folds.
     """
     names = sorted(set(units))
     if len(names) < folds:
-        raise UserError(f"--folds {folds}: there are only {len(names)} groups; choose at most {len(names)} folds")
+        raise UserError(
+            f"--folds {folds}: there are only {len(names)} groups; choose at most {len(names)}"
+            " folds"
+        )
     at = {name: index for index, name in enumerate(names)}
     counts = np.zeros((len(names), int(strata.max()) + 2))
     for unit, stratum in zip(units, strata, strict=True):
@@ -130,9 +179,13 @@ def _items(config: SplitConfig) -> tuple[Dataset, list[Item]]:
     """All images of the data set, whatever parts it has, in the order of their names."""
     dataset = open_dataset(config.data, data_root=config.data_root)
     dataset = choose_groups(dataset, "known" if config.groups == "auto" else config.groups)
-    items = sorted((item for part in dataset.parts.values() for item in part), key=lambda item: item.name)
+    items = sorted(
+        (item for part in dataset.parts.values() for item in part), key=lambda item: item.name
+    )
     if any("/" in item.name for item in items):
-        raise UserError(f"{dataset.name}: images of different parts have the same names; rename them first")
+        raise UserError(
+            f"{dataset.name}: images of different parts have the same names; rename them first"
+        )
     return dataset, items
 
 
@@ -143,18 +196,34 @@ def _auto_groups(items: list[Item], workers: int, show: bool) -> list[Item]:
     with progress("compare", show=show) as advance:
         near = near_pairs(prints, progress=advance)
     numbers = clusters(len(items), [*exact_pairs(prints), *near])
-    return [replace(item, group=f"auto-{number + 1}") for item, number in zip(items, numbers, strict=True)]
+    return [
+        replace(item, group=f"auto-{number + 1}")
+        for item, number in zip(items, numbers, strict=True)
+    ]
 
 
-def _parts(items: Sequence[Item], folds: np.ndarray, fold: int, count: int) -> dict[str, list[Item]]:
+def _parts(
+    items: Sequence[Item], folds: np.ndarray, fold: int, count: int
+) -> dict[str, list[Item]]:
     test, validation = fold, (fold + 1) % count if count > 2 else -1
-    parts = {"train": [item for item, own in zip(items, folds, strict=True) if own not in (test, validation)]}
+    parts = {
+        "train": [
+            item for item, own in zip(items, folds, strict=True) if own not in (test, validation)
+        ]
+    }
     if validation >= 0:
-        parts["validation"] = [item for item, own in zip(items, folds, strict=True) if own == validation]
+        parts["validation"] = [
+            item for item, own in zip(items, folds, strict=True) if own == validation
+        ]
     return parts | {"test": [item for item, own in zip(items, folds, strict=True) if own == test]}
 
 
 def _row(fold: int, items: Sequence[Item], shares: np.ndarray) -> dict[str, Any]:
     filled = shares[shares > 0]
-    return {"fold": fold + 1, "images": len(items), "groups": len({item.group for item in items if item.group}),
-            "empty": int((shares == 0).sum()), "median_foreground": float(np.median(filled)) if len(filled) else None}
+    return {
+        "fold": fold + 1,
+        "images": len(items),
+        "groups": len({item.group for item in items if item.group}),
+        "empty": int((shares == 0).sum()),
+        "median_foreground": float(np.median(filled)) if len(filled) else None,
+    }

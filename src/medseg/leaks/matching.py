@@ -1,4 +1,6 @@
-"""Pairs of images that show the same: first cheap candidates by layout and colour, then a check by matched local features."""
+"""Pairs of images that show the same: first cheap candidates by layout and colour, then a check by
+matched local features.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,32 @@ def exact_pairs(prints: Sequence[Fingerprint]) -> list[Pair]:
     by_digest: dict[str, list[int]] = {}
     for index, one in enumerate(prints):
         by_digest.setdefault(one.digest, []).append(index)
-    return sorted((a, b) for same in by_digest.values() for i, a in enumerate(same) for b in same[i + 1 :])
+    return sorted(
+        (a, b) for same in by_digest.values() for i, a in enumerate(same) for b in same[i + 1 :]
+    )
 
 
-def near_pairs(prints: Sequence[Fingerprint], *, parts: Sequence[str] | None = None,
-               progress: Callable[[int, int], None] | None = None) -> dict[Pair, int]:
+def near_pairs(
+    prints: Sequence[Fingerprint],
+    *,
+    parts: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[Pair, int]:
     """Pairs (a, b), a < b, that show the same scene, with the number of local features that agree.
 
-    Crop, scale, rotation, brightness, compression and a small motion of the camera are seen through; a mirrored copy and
-    images without texture are not found. `parts` names the part of each image: an image of a smaller part is then also
-    compared with its nearest images of the other parts.
+    Crop, scale, rotation, brightness, compression and a small motion of the camera are seen
+    through; a mirrored copy and images without texture are not found. `parts` names the part of
+    each image: an image of a smaller part is then also compared with its nearest images of the
+    other parts.
     """
     tried = candidates(prints, parts)
     found = {}
     for done, (a, b) in enumerate(tried, 1):
-        agreeing = MATCHES if prints[a].digest == prints[b].digest else agreeing_features(prints[a], prints[b])
+        agreeing = (
+            MATCHES
+            if prints[a].digest == prints[b].digest
+            else agreeing_features(prints[a], prints[b])
+        )
         if agreeing >= MATCHES:
             found[a, b] = agreeing
         if progress and (done % 50 == 0 or done == len(tried)):
@@ -46,9 +59,15 @@ def near_pairs(prints: Sequence[Fingerprint], *, parts: Sequence[str] | None = N
     return found
 
 
-def candidates(prints: Sequence[Fingerprint], parts: Sequence[str] | None = None, nearest: int = NEAREST) -> list[Pair]:
-    """Pairs worth checking: of each image the nearest by chroma alone, and by layout, colours and chroma together."""
-    layout, colours, chroma = (np.stack([getattr(one, key) for one in prints]) for key in ("layout", "colours", "chroma"))
+def candidates(
+    prints: Sequence[Fingerprint], parts: Sequence[str] | None = None, nearest: int = NEAREST
+) -> list[Pair]:
+    """Pairs worth checking: of each image the nearest by chroma alone, and by layout, colours and
+    chroma together.
+    """
+    layout, colours, chroma = (
+        np.stack([getattr(one, key) for one in prints]) for key in ("layout", "colours", "chroma")
+    )
     labels = np.array(parts if parts is not None else [""] * len(prints))
     sizes = {label: int((labels == label).sum()) for label in set(labels.tolist())}
     largest = max(sizes, key=sizes.get)
@@ -67,31 +86,42 @@ def candidates(prints: Sequence[Fingerprint], parts: Sequence[str] | None = None
 
 
 def agreeing_features(a: Fingerprint, b: Fingerprint) -> int:
-    """How many local features one shift, rotation and scaling carries from `a` onto their match in `b`.
+    """How many local features one shift, rotation and scaling carries from `a` onto their match in
+    `b`.
 
-    Descriptors are compared by Hellinger distance (RootSIFT: Arandjelovic and Zisserman, CVPR 2012), matches must be mutual and
-    distinct (Lowe's ratio), and the transform is found by RANSAC, whose draws OpenCV fixes: the count is the same every time.
+    Descriptors are compared by Hellinger distance (RootSIFT: Arandjelovic and Zisserman, CVPR
+    2012), matches must be mutual and distinct (Lowe's ratio), and the transform is found by RANSAC,
+    whose draws OpenCV fixes: the count is the same every time.
     """
     if min(len(a.points), len(b.points)) < MATCHES:
         return 0
     similarity = _root(a.features) @ _root(b.features).T
-    rows, best, back = np.arange(len(a.points)), similarity.argmax(axis=1), similarity.argmax(axis=0)
+    rows, best, back = (
+        np.arange(len(a.points)),
+        similarity.argmax(axis=1),
+        similarity.argmax(axis=0),
+    )
     first = similarity[rows, best]
     similarity[rows, best] = -1
     second = similarity.max(axis=1)
-    distinct = np.maximum(0, 1 - first) < RATIO**2 * np.maximum(0, 1 - second)  # squared distances are 2 - 2 * similarity
+    distinct = np.maximum(0, 1 - first) < RATIO**2 * np.maximum(
+        0, 1 - second
+    )  # squared distances are 2 - 2 * similarity
     kept = np.flatnonzero(distinct & (back[best] == rows))
     if len(kept) < MATCHES:
         return 0
-    matrix, inliers = cv2.estimateAffinePartial2D(a.points[kept], b.points[best[kept]], ransacReprojThreshold=TOLERANCE,
-                                                  maxIters=500)
+    matrix, inliers = cv2.estimateAffinePartial2D(
+        a.points[kept], b.points[best[kept]], ransacReprojThreshold=TOLERANCE, maxIters=500
+    )
     if matrix is None or not 1 / LARGEST_SCALE < float(np.hypot(*matrix[0, :2])) < LARGEST_SCALE:
         return 0
     return int(inliers.sum())
 
 
 def clusters(count: int, pairs: Sequence[Pair]) -> list[int]:
-    """The cluster of each of `count` images when paired images share one: numbers from 0 in order of first appearance."""
+    """The cluster of each of `count` images when paired images share one: numbers from 0 in order
+    of first appearance.
+    """
     parent = list(range(count))
 
     def root(index: int) -> int:
@@ -109,8 +139,12 @@ def clusters(count: int, pairs: Sequence[Pair]) -> list[int]:
 
 def _nearest(similarity: np.ndarray, rows: np.ndarray, count: int) -> set[Pair]:
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return {(min(int(row), int(other)), max(int(row), int(other)))
-            for row, line, values in zip(rows, order, similarity, strict=True) for other in line if values[other] > -np.inf}
+    return {
+        (min(int(row), int(other)), max(int(row), int(other)))
+        for row, line, values in zip(rows, order, similarity, strict=True)
+        for other in line
+        if values[other] > -np.inf
+    }
 
 
 def _root(features: np.ndarray) -> np.ndarray:

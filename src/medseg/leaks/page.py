@@ -1,4 +1,6 @@
-"""leaks.html: one file with the counts and pictures of the pairs. It loads nothing, runs no script, and escapes all names."""
+"""leaks.html: one file with the counts and pictures of the pairs. It loads nothing, runs no script,
+and escapes all names.
+"""
 
 from __future__ import annotations
 
@@ -18,48 +20,89 @@ from medseg.leaks.matching import Pair
 WIDTH = 220  # pixels of a picture
 BETWEEN = 100  # pairs shown for two parts
 WITHIN = 12  # pairs shown for one part
-WORDS = {"exact": "same pixels", "near": "same scene", "neighbour": "neighbour in time", "group": "same sequence or patient"}
+WORDS = {
+    "exact": "same pixels",
+    "near": "same scene",
+    "neighbour": "neighbour in time",
+    "group": "same sequence or patient",
+}
 
 
 def write_page(path: Path, result: dict[str, Any], images: Images, found: Evidence) -> None:
     """Write the page of `result`, the content of leaks.json."""
     title = f"Leaks of {result['data']} ({result['split']})"
-    verdict = "LEAKY: parts share images or scenes" if result["leaks"] else "no leak found" if result["between"] else \
-        "one part only: nothing can leak"
+    verdict = (
+        "LEAKY: parts share images or scenes"
+        if result["leaks"]
+        else "no leak found"
+        if result["between"]
+        else "one part only: nothing can leak"
+    )
     kinds = ("exact", "near", "neighbour", "group", "any")
     notes = "".join(f"<li>{_text(note)}</li>" for note in result["notes"])
-    sections = [_between(row, images, found) for row in result["between"]] + [_within(row, images, found) for row in
-                                                                             result["within"]]
-    write_text(path, (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>{_text(title)}</title><style>{_CSS}</style></head><body><main><h1>{_text(title)}</h1>'
-        f"<p class={'bad' if result['leaks'] else 'good'}>{verdict}</p><ul>{notes}</ul>"
-        + _table("Between parts: images of the one that have a partner in the other", result["between"],
-                 ("part", "in", "images", *kinds))
-        + _table("Within parts: images that have a partner in the same part", result["within"],
-                 ("part", "in", "images", *kinds))
-        + f"<p class=small>{'; '.join(f'{kind}: {words}' for kind, words in WORDS.items())}; any: at least one of them. “–”: no "
-          "groups are known. All pairs are in pairs.csv.</p>"
-        + "".join(sections) + f"<footer>medseg {_text(result['medseg'])}</footer></main></body></html>\n"))
+    sections = [_between(row, images, found) for row in result["between"]] + [
+        _within(row, images, found) for row in result["within"]
+    ]
+    write_text(
+        path,
+        (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport"'
+            f' content="width=device-width, '
+            f'initial-scale=1"><title>{_text(title)}</title><style>{_CSS}</style></head><body><main><h1>{_text(title)}</h1>'
+            f"<p class={'bad' if result['leaks'] else 'good'}>{verdict}</p><ul>{notes}</ul>"
+            + _table(
+                "Between parts: images of the one that have a partner in the other",
+                result["between"],
+                ("part", "in", "images", *kinds),
+            )
+            + _table(
+                "Within parts: images that have a partner in the same part",
+                result["within"],
+                ("part", "in", "images", *kinds),
+            )
+            + f"<p class=small>{'; '.join(f'{kind}: {words}' for kind, words in WORDS.items())};"
+            " any: at least one of them. “–”: no groups are known. All pairs are in"
+            " pairs.csv.</p>"
+            + "".join(sections)
+            + f"<footer>medseg {_text(result['medseg'])}</footer></main></body></html>\n"
+        ),
+    )
 
 
 def _between(row: dict[str, Any], images: Images, found: Evidence) -> str:
     """The strongest partner of each image of the later part."""
     part, other = row["part"], row["in"]
     best: dict[int, Pair] = {}
-    for pair in sorted(found.exact | found.near | found.neighbour | found.group, key=lambda pair: (strength(found, pair), pair)):
+    for pair in sorted(
+        found.exact | found.near | found.neighbour | found.group,
+        key=lambda pair: (strength(found, pair), pair),
+    ):
         a, b = pair if images.parts[pair[0]] == part else pair[::-1]
         if images.parts[a] == part and images.parts[b] == other:
             best.setdefault(a, (a, b))
     if not best:
         return ""
-    return _gallery(f"{part} and {other}: the strongest partner of each image", list(best.values()), BETWEEN, images, found)
+    return _gallery(
+        f"{part} and {other}: the strongest partner of each image",
+        list(best.values()),
+        BETWEEN,
+        images,
+        found,
+    )
 
 
 def _within(row: dict[str, Any], images: Images, found: Evidence) -> str:
-    pairs = [pair for pair in found.exact | found.near if images.parts[pair[0]] == images.parts[pair[1]] == row["part"]]
+    pairs = [
+        pair
+        for pair in found.exact | found.near
+        if images.parts[pair[0]] == images.parts[pair[1]] == row["part"]
+    ]
     pairs.sort(key=lambda pair: (strength(found, pair), pair))
-    return _gallery(f"Within {row['part']}: the strongest pairs", pairs, WITHIN, images, found) if pairs else ""
+    return (
+        _gallery(f"Within {row['part']}: the strongest pairs", pairs, WITHIN, images, found)
+        if pairs
+        else ""
+    )
 
 
 def _gallery(title: str, pairs: list[Pair], limit: int, images: Images, found: Evidence) -> str:
@@ -72,29 +115,44 @@ def _figure(pair: Pair, images: Images, found: Evidence) -> str:
     ordered = (min(pair), max(pair))
     words = ", ".join(WORDS[kind] for kind in found.kinds(ordered))
     count = found.matches.get(ordered)
-    names = " · ".join(f"{_text(images.items[index].name)} <small>({_text(images.parts[index])})</small>" for index in pair)
+    names = " · ".join(
+        f"{_text(images.items[index].name)} <small>({_text(images.parts[index])})</small>"
+        for index in pair
+    )
     groups = [images.items[index].group for index in pair]
-    different = "; <em>different known groups</em>" if all(groups) and groups[0] != groups[1] else ""
+    different = (
+        "; <em>different known groups</em>" if all(groups) and groups[0] != groups[1] else ""
+    )
     detail = f", {count} features agree" if count and ordered not in found.exact else ""
-    return (f"<figure><div>{''.join(_picture(images, index) for index in pair)}</div>"
-            f"<figcaption>{names}<br>{words}{detail}{different}</figcaption></figure>")
+    return (
+        f"<figure><div>{''.join(_picture(images, index) for index in pair)}</div>"
+        f"<figcaption>{names}<br>{words}{detail}{different}</figcaption></figure>"
+    )
 
 
 def _picture(images: Images, index: int) -> str:
     image = read_image(images.items[index].image)
     height = max(1, round(image.shape[0] * WIDTH / image.shape[1]))
     small = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", np.ascontiguousarray(small[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    return (f'<img alt="{_text(images.items[index].name)}" width="{WIDTH}" height="{height}" '
-            f'src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">')
+    data = cv2.imencode(
+        ".jpg", np.ascontiguousarray(small[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 80]
+    )[1]
+    return (
+        f'<img alt="{_text(images.items[index].name)}" width="{WIDTH}" height="{height}" '
+        f'src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'
+    )
 
 
 def _table(title: str, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th scope=col>{key}</th>" for key in keys)
-    lines = "".join("<tr>" + "".join(f"<td>{'–' if row[key] is None else _text(row[key])}</td>" for key in keys) + "</tr>"
-                    for row in rows)
+    lines = "".join(
+        "<tr>"
+        + "".join(f"<td>{'–' if row[key] is None else _text(row[key])}</td>" for key in keys)
+        + "</tr>"
+        for row in rows
+    )
     return f"<section><h2>{title}</h2><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></section>"
 
 

@@ -1,4 +1,6 @@
-"""`medseg data leaks`: what ties the parts of a split together, as counts, a table of pairs and a page with pictures."""
+"""`medseg data leaks`: what ties the parts of a split together, as counts, a table of pairs and a
+page with pictures.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,17 @@ FILES = ("leaks.json", "pairs.csv", "leaks.html")
 
 
 def find_leaks(config: LeaksConfig) -> dict[str, Any]:
-    """Examine a split; write leaks.json, pairs.csv and leaks.html; return the content of leaks.json.
+    """Examine a split; write leaks.json, pairs.csv and leaks.html; return the content of
+    leaks.json.
 
     `leaks` in it is whether any image has a partner of any kind in another part.
     """
-    dataset = choose_groups(undivided(open_dataset(config.data, data_root=config.data_root, split=config.split), config.split),
-                            config.groups)
+    dataset = choose_groups(
+        undivided(
+            open_dataset(config.data, data_root=config.data_root, split=config.split), config.split
+        ),
+        config.groups,
+    )
     images = _images(dataset, config)
     folder = _out(config, dataset)
     with progress("read", show=config.progress) as advance:
@@ -44,11 +51,19 @@ def find_leaks(config: LeaksConfig) -> dict[str, Any]:
     table = pair_rows(images, found)
     parts = between(images, found)
     grouped = [item.group for item in images.items if item.group]
-    result = {"data": dataset.name, "split": dataset.split, "images": len(images.items),
-              "parts": {name: images.parts.count(name) for name in images.names}, "groups": len(set(grouped)),
-              "notes": [*dataset.notes, *_group_notes(len(grouped), images)], "between": parts, "within": within(images, found),
-              "pairs": {kind: len(getattr(found, kind)) for kind in ("exact", "near", "neighbour")},
-              "leaks": any(row["any"] for row in parts), "medseg": medseg.__version__}
+    result = {
+        "data": dataset.name,
+        "split": dataset.split,
+        "images": len(images.items),
+        "parts": {name: images.parts.count(name) for name in images.names},
+        "groups": len(set(grouped)),
+        "notes": [*dataset.notes, *_group_notes(len(grouped), images)],
+        "between": parts,
+        "within": within(images, found),
+        "pairs": {kind: len(getattr(found, kind)) for kind in ("exact", "near", "neighbour")},
+        "leaks": any(row["any"] for row in parts),
+        "medseg": medseg.__version__,
+    }
     for row in table:
         del row["pair"]
     write_csv(folder / "pairs.csv", table)
@@ -66,16 +81,24 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def undivided(dataset: Dataset, split: str | None) -> Dataset:
-    """The data set as one part, "all", where nobody asked for the random split that is the default of training."""
+    """The data set as one part, "all", where nobody asked for the random split that is the default
+    of training.
+    """
     if split is not None or not dataset.split.startswith(DEFAULT_SPLIT):
         return dataset
     items = tuple(item for part in dataset.parts.values() for item in part)
-    return replace(dataset, split="undivided", parts={"all": items},
-                   notes=tuple(note for note in dataset.notes if not note.startswith("no --split given")))
+    return replace(
+        dataset,
+        split="undivided",
+        parts={"all": items},
+        notes=tuple(note for note in dataset.notes if not note.startswith("no --split given")),
+    )
 
 
 def _images(dataset: Dataset, config: LeaksConfig) -> Images:
-    """The parts in the order train, validation, test, then each data set of --against as a part of its name."""
+    """The parts in the order train, validation, test, then each data set of --against as a part of
+    its name.
+    """
     items: list[Item] = []
     parts: list[str] = []
     for part in (*PARTS, "all"):
@@ -84,9 +107,15 @@ def _images(dataset: Dataset, config: LeaksConfig) -> Images:
     for data in config.against:
         other = open_dataset(data, data_root=config.data_root)
         if other.name in parts:
-            raise UserError(f"--against {data}: another part is called {other.name} already; rename the folder")
+            raise UserError(
+                f"--against {data}: another part is called {other.name} already; rename the folder"
+            )
         # groups of two data sets are different ones, whatever they are called
-        more = [replace(item, group=item.group and f"{other.name}/{item.group}") for part in other.parts.values() for item in part]
+        more = [
+            replace(item, group=item.group and f"{other.name}/{item.group}")
+            for part in other.parts.values()
+            for item in part
+        ]
         items += more
         parts += [other.name] * len(more)
     return Images(tuple(items), tuple(parts))
@@ -94,8 +123,10 @@ def _images(dataset: Dataset, config: LeaksConfig) -> Images:
 
 def _group_notes(grouped: int, images: Images) -> list[str]:
     if not grouped:
-        return ["no sequences or patients are known: only appearance was compared; a groups.csv (name,group) in the folder, or "
-                "--groups FILE, tells them"]
+        return [
+            "no sequences or patients are known: only appearance was compared; a groups.csv"
+            " (name,group) in the folder, or --groups FILE, tells them"
+        ]
     missing = len(images.items) - grouped
     return [f"{missing} of {len(images.items)} images have no known group"] if missing else []
 
@@ -106,9 +137,13 @@ def _out(config: LeaksConfig, dataset: Dataset) -> Path:
     folder = config.out or Path("leaks") / name
     taken = [each for each in FILES if (folder / each).exists()]
     if config.out and taken and not config.overwrite:
-        raise UserError(f"--out {folder}: holds {taken[0]} already; choose another folder or give --overwrite")
+        raise UserError(
+            f"--out {folder}: holds {taken[0]} already; choose another folder or give --overwrite"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {folder}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+        raise UserError(
+            f"--out {folder}: cannot be made ({error.strerror}); choose a folder you may write to"
+        ) from None
     return folder

@@ -6,25 +6,44 @@ import torch
 from torch import Tensor
 
 from medseg.errors import UserError
-from medseg.losses.common import Weights, class_weights_of, foreground_mean, ratio, truth_maps, valid_pixels, working
+from medseg.losses.common import (
+    Weights,
+    class_weights_of,
+    foreground_mean,
+    ratio,
+    truth_maps,
+    valid_pixels,
+    working,
+)
 
 
-def boundary(logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255,
-             radius: int = 16) -> Tensor:
-    """Mean over pixels of |t - p| times the distance in pixels to the mask's contour. Range 0 to radius - 1/2.
+def boundary(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Weights = None,
+    ignore_index: int = 255,
+    radius: int = 16,
+) -> Tensor:
+    """Mean over pixels of |t - p| times the distance in pixels to the mask's contour. Range 0 to
+    radius - 1/2.
 
-    Kervadec et al., arXiv 1812.07032, add up p times the signed distance, which is this plus a constant: same gradient, but
-    here a perfect prediction is 0. Distances are exact Euclidean ones between pixel centres, less the half pixel to the
-    contour, and stop at `radius`, so that they can be found on the device and an empty mask has the even weight
-    radius - 1/2 rather than none. Per image and foreground class, then averaged as the region terms are. Meant as a small
-    addition to one of those, such as dice+0.1*boundary. Logits [B, K, H, W] and class indices [B, H, W] in, a scalar out.
+    Kervadec et al., arXiv 1812.07032, add up p times the signed distance, which is this plus a
+    constant: same gradient, but here a perfect prediction is 0. Distances are exact Euclidean ones
+    between pixel centres, less the half pixel to the contour, and stop at `radius`, so that they
+    can be found on the device and an empty mask has the even weight radius - 1/2 rather than none.
+    Per image and foreground class, then averaged as the region terms are. Meant as a small addition
+    to one of those, such as dice+0.1*boundary. Logits [B, K, H, W] and class indices [B, H, W] in,
+    a scalar out.
     """
     if not 1 <= radius <= 127:
         raise UserError(f"radius {radius} of the boundary term: expected 1 to 127 pixels")
     logits = working(logits, target)
     valid = valid_pixels(target, ignore_index)
     truth = truth_maps(target, 1, logits.shape[1], valid)
-    far = squared_distance(truth, radius) + squared_distance(valid & ~truth, radius)  # one of the two is 0
+    far = squared_distance(truth, radius) + squared_distance(
+        valid & ~truth, radius
+    )  # one of the two is 0
     p = logits.softmax(dim=1)[:, 1:]
     losses = torch.where(truth, 1 - p, p) * (far.to(p.dtype).sqrt() - 0.5)
     losses = ratio(torch.where(valid, losses, 0).sum(dim=(2, 3)), valid.sum(dim=(2, 3)))
@@ -32,7 +51,8 @@ def boundary(logits: Tensor, target: Tensor, *, class_weights: Weights = None, i
 
 
 def squared_distance(mask: Tensor, radius: int) -> Tensor:
-    """bool [..., H, W] to the squared distance from each pixel to the nearest true one, at most radius^2, int16.
+    """bool [..., H, W] to the squared distance from each pixel to the nearest true one, at most
+    radius^2, int16.
 
     One sweep along the rows and one along the columns: the squared distance is separable.
     """

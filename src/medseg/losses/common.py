@@ -1,6 +1,7 @@
 """What several terms need: checked logits, one-vs-rest maps and the mean over classes and images.
 
-B images, K classes with the background (class 0), C maps of a one-vs-rest view. Nothing here waits for the device.
+B images, K classes with the background (class 0), C maps of a one-vs-rest view. Nothing here waits
+for the device.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ Weights = Sequence[float] | Tensor | None
 
 
 def working(logits: Tensor, target: Tensor) -> Tensor:
-    """`logits` [B, K, H, W] in float32 (float64 stays), after a look at the shapes; the target's values are not read."""
+    """`logits` [B, K, H, W] in float32 (float64 stays), after a look at the shapes; the target's
+    values are not read.
+    """
     if logits.ndim != 4 or logits.shape[1] < 2:
-        raise UserError(f"logits of shape {tuple(logits.shape)}: expected [B, K, H, W] with K of at least 2; give the "
-                        "network one output for the background and one for each class")
+        raise UserError(
+            f"logits of shape {tuple(logits.shape)}: expected [B, K, H, W] with K of at least 2;"
+            " give the network one output for the background and one for each class"
+        )
     if target.shape != (logits.shape[0], *logits.shape[2:]):
-        raise UserError(f"mask of shape {tuple(target.shape)} for logits of shape {tuple(logits.shape)}: expected class "
-                        f"indices [B, H, W]; resize one to the other")
+        raise UserError(
+            f"mask of shape {tuple(target.shape)} for logits of shape {tuple(logits.shape)}:"
+            " expected class indices [B, H, W]; resize one to the other"
+        )
     return wide(logits)
 
 
@@ -36,8 +43,10 @@ def class_weights_of(weights: Weights, logits: Tensor) -> Tensor | None:
     if weights is None:
         return None
     if len(weights) != logits.shape[1]:
-        raise UserError(f"--class-weights: {len(weights)} given for {logits.shape[1]} classes; give one for each class, "
-                        "background first")
+        raise UserError(
+            f"--class-weights: {len(weights)} given for {logits.shape[1]} classes; give one for"
+            " each class, background first"
+        )
     return torch.as_tensor(weights, dtype=logits.dtype, device=logits.device)
 
 
@@ -47,19 +56,23 @@ def valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
 
 
 def truth_maps(target: Tensor, first: int, classes: int, valid: Tensor) -> Tensor:
-    """bool [B, C, H, W]: where the target is class `first`, `first` + 1, ... `classes` - 1; false where it is ignored."""
+    """bool [B, C, H, W]: where the target is class `first`, `first` + 1, ... `classes` - 1; false
+    where it is ignored.
+    """
     index = torch.arange(first, classes, dtype=target.dtype, device=target.device)
     return (target.unsqueeze(1) == index.view(1, -1, 1, 1)) & valid
 
 
 def log_odds(logits: Tensor, first: int) -> Tensor:
-    """log(p / (1 - p)) of the softmax probability of class `first` and each later one, [B, K - first, H, W].
+    """log(p / (1 - p)) of the softmax probability of class `first` and each later one, [B, K -
+    first, H, W].
 
-    With two classes this is z1 - z0, the foreground logit. Unlike a sigmoid on each raw logit it keeps what training
-    minimises and what the softmax predicts one quantity for any K.
+    With two classes this is z1 - z0, the foreground logit. Unlike a sigmoid on each raw logit it
+    keeps what training minimises and what the softmax predicts one quantity for any K.
     """
+
     def of(k: int) -> Tensor:
-        others = torch.cat([logits[:, :k], logits[:, k + 1:]], dim=1)
+        others = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
         return logits[:, k] - (others[:, 0] if others.shape[1] == 1 else others.logsumexp(dim=1))
 
     return torch.stack([of(k) for k in range(first, logits.shape[1])], dim=1)
@@ -73,9 +86,13 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
 def foreground_mean(losses: Tensor, valid: Tensor, weights: Tensor | None) -> Tensor:
     """[B, K - 1] losses of the foreground classes of each image to a scalar.
 
-    First the (weighted) mean over classes, then the mean over images, so that the average over the shards of a batch
-    is that of the batch. An image without any pixel that counts is left out.
+    First the (weighted) mean over classes, then the mean over images, so that the average over the
+    shards of a batch is that of the batch. An image without any pixel that counts is left out.
     """
-    each = losses.mean(dim=1) if weights is None else (losses * weights[1:]).sum(dim=1) / weights[1:].sum()
+    each = (
+        losses.mean(dim=1)
+        if weights is None
+        else (losses * weights[1:]).sum(dim=1) / weights[1:].sum()
+    )
     counts = valid.flatten(1).any(dim=1).to(losses.dtype)
     return ratio((each * counts).sum(), counts.sum())

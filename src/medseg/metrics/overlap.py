@@ -1,8 +1,9 @@
 """Overlap metrics of each class from confusion counts, and the named ways to reduce them.
 
-Each metric takes counts [..., K, K] (rows truth, columns prediction; numpy, or a tensor in host memory) and returns float64
-[..., K], one value a class in 0 to 1, and NaN where its denominator is 0. With TP, FP, FN and TN of a class against
-the rest. Reduce the counts first (`pool`) or the values after (`mean_of_defined`): the two are different quantities.
+Each metric takes counts [..., K, K] (rows truth, columns prediction; numpy, or a tensor in host
+memory) and returns float64 [..., K], one value a class in 0 to 1, and NaN where its denominator is
+0. With TP, FP, FN and TN of a class against the rest. Reduce the counts first (`pool`) or the
+values after (`mean_of_defined`): the two are different quantities.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def dice(counts: np.ndarray) -> np.ndarray:
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
-    """TP / (TP + FP + FN), the Jaccard index; undefined where a class is in neither mask nor prediction."""
+    """TP / (TP + FP + FN), the Jaccard index; undefined where a class is in neither mask nor
+    prediction.
+    """
     tp, fp, fn, _ = parts(counts)
     return _divide(tp, tp + fp + fn)
 
@@ -86,4 +89,6 @@ def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     part, whole = np.asarray(part, np.float64), np.asarray(whole)
-    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0)
+    return np.divide(
+        part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0
+    )

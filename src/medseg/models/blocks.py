@@ -11,15 +11,21 @@ from torch import Tensor, nn
 Kernel = int | tuple[int, int]
 
 
-def CBA(inputs: int, outputs: int, kernel: Kernel = 3, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:  # noqa: N802
-    """Convolution without bias, batch norm, ReLU: [B, inputs, H, W] to [B, outputs, H / stride, W / stride].
+def CBA(  # noqa: N802
+    inputs: int, outputs: int, kernel: Kernel = 3, *, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
+    """Convolution without bias, batch norm, ReLU: [B, inputs, H, W] to [B, outputs, H / stride, W /
+    stride].
 
     Padding keeps the size at stride 1 for odd kernels; a kernel of 2 has none.
     """
     pair = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     padding = tuple((side - 1) // 2 * dilation for side in pair)
-    return nn.Sequential(nn.Conv2d(inputs, outputs, pair, stride, padding, dilation, bias=False), nn.BatchNorm2d(outputs),
-                         nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, pair, stride, padding, dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
 
 
 def double_conv(inputs: int, outputs: int) -> nn.Sequential:
@@ -29,8 +35,11 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
 
 def deconv(inputs: int, outputs: int) -> nn.Sequential:
     """Transposed 3x3 convolution with bias, batch norm, ReLU: twice the height and width."""
-    return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1), nn.BatchNorm2d(outputs),
-                         nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, output_padding=1),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
 
 
 def head(inputs: int, classes: int) -> nn.Conv2d:
@@ -39,23 +48,29 @@ def head(inputs: int, classes: int) -> nn.Conv2d:
 
 
 class PatientBatchNorm(nn.BatchNorm2d):
-    """Batch norm that bears a training batch with one value a channel, as global pooling of one image gives.
+    """Batch norm that bears a training batch with one value a channel, as global pooling of one
+    image gives.
 
-    The mean of one value leaves nothing of it, and PyTorch refuses. Here such a batch is normalised by the running
-    statistics, which it leaves as they are; in every other case this is `BatchNorm2d`.
+    The mean of one value leaves nothing of it, and PyTorch refuses. Here such a batch is normalised
+    by the running statistics, which it leaves as they are; in every other case this is
+    `BatchNorm2d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
         return super().forward(x)
 
 
 class DilatedConv2d(nn.Conv2d):
-    """A dilated convolution that a CPU trains in float32 also where the rest is bfloat16; in every other case a `Conv2d`.
+    """A dilated convolution that a CPU trains in float32 also where the rest is bfloat16; in every
+    other case a `Conv2d`.
 
-    PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its buffers in the gradient of such weights, unless channels come in
-    multiples of 16: infinite, wrong, or the process dies (docs/log.md, 2026-11-24).
+    PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its buffers in the gradient of such weights,
+    unless channels come in multiples of 16: infinite, wrong, or the process dies (docs/log.md,
+    2026-11-24).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,10 +81,20 @@ class DilatedConv2d(nn.Conv2d):
 
 
 def guard_dilated(model: nn.Module) -> None:
-    """Turn the convolutions that bfloat16 training on a CPU would harm into `DilatedConv2d`, with the same parameters."""
+    """Turn the convolutions that bfloat16 training on a CPU would harm into `DilatedConv2d`, with
+    the same parameters.
+    """
     for module in model.modules():
-        channels = (module.in_channels, module.out_channels, module.groups) if type(module) is nn.Conv2d else ()
-        if channels and max(module.dilation) > 1 and (channels[0] % 16 or channels[1] % 16 or channels[2] > 1):
+        channels = (
+            (module.in_channels, module.out_channels, module.groups)
+            if type(module) is nn.Conv2d
+            else ()
+        )
+        if (
+            channels
+            and max(module.dilation) > 1
+            and (channels[0] % 16 or channels[1] % 16 or channels[2] > 1)
+        ):
             module.__class__ = DilatedConv2d
 
 
@@ -77,16 +102,19 @@ def resize(x: Tensor, like: Tensor, mode: str = "bilinear") -> Tensor:
     """x at the height and width of `like`; bilinear keeps the corners, as the references do."""
     if x.shape[-2:] == like.shape[-2:]:
         return x
-    return F.interpolate(x, size=like.shape[-2:], mode=mode, align_corners=True if mode == "bilinear" else None)
+    return F.interpolate(
+        x, size=like.shape[-2:], mode=mode, align_corners=True if mode == "bilinear" else None
+    )
 
 
 class SegmentationNetwork(nn.Module):
     """A network that takes any height and width, with PyTorch's default initialisation.
 
-    A subclass defines `stages` and, where a 1x1 convolution `self.head` on the last of them is not all, `heads`; both see
-    images whose sides are multiples of `stride`. The padding to such a size and the crop back happen here, once. It
-    repeats the border at the bottom and right: that invents no dark frame, and works for a single pixel, where a mirror
-    needs more image than it adds. Sides are at least 2 * `stride`, below which batch norm would see maps of one pixel.
+    A subclass defines `stages` and, where a 1x1 convolution `self.head` on the last of them is not
+    all, `heads`; both see images whose sides are multiples of `stride`. The padding to such a size
+    and the crop back happen here, once. It repeats the border at the bottom and right: that invents
+    no dark frame, and works for a single pixel, where a mirror needs more image than it adds. Sides
+    are at least 2 * `stride`, below which batch norm would see maps of one pixel.
     """
 
     stride = 1
@@ -116,7 +144,9 @@ class SegmentationNetwork(nn.Module):
         """The feature maps by name; they cover the padded image."""
         return self.stages(self.fit(x))
 
-    def observe(self, x: Tensor, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def observe(
+        self, x: Tensor, names: Sequence[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What `multiscale` gives and the feature maps of these names, in one pass."""
         fitted = self.fit(x)
         stages = self.stages(fitted)
@@ -125,7 +155,10 @@ class SegmentationNetwork(nn.Module):
 
     def fit(self, x: Tensor) -> Tensor:
         """Images at a size that the network takes."""
-        bottom, right = (max(self.smallest, -(-side // self.stride) * self.stride) - side for side in x.shape[-2:])
+        bottom, right = (
+            max(self.smallest, -(-side // self.stride) * self.stride) - side
+            for side in x.shape[-2:]
+        )
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
     def restore(self, y: Tensor, x: Tensor) -> Tensor:

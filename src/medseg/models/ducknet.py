@@ -34,14 +34,16 @@ class Duck(nn.Module):
         super().__init__()
         i, o = inputs, outputs
         self.before = norm_relu(i)
-        self.branches = nn.ModuleList([
-            nn.Sequential(CBA(i, o), CBA(o, o, dilation=2), CBA(o, o, dilation=3)),  # widescope
-            nn.Sequential(CBA(i, o), CBA(o, o, dilation=2)),  # midscope
-            Residual(i, o),
-            nn.Sequential(Residual(i, o), Residual(o, o)),
-            nn.Sequential(Residual(i, o), Residual(o, o), Residual(o, o)),
-            nn.Sequential(CBA(i, o, (1, 7)), CBA(o, o, (7, 1))),  # separated
-        ])
+        self.branches = nn.ModuleList(
+            [
+                nn.Sequential(CBA(i, o), CBA(o, o, dilation=2), CBA(o, o, dilation=3)),  # widescope
+                nn.Sequential(CBA(i, o), CBA(o, o, dilation=2)),  # midscope
+                Residual(i, o),
+                nn.Sequential(Residual(i, o), Residual(o, o)),
+                nn.Sequential(Residual(i, o), Residual(o, o), Residual(o, o)),
+                nn.Sequential(CBA(i, o, (1, 7)), CBA(o, o, (7, 1))),  # separated
+            ]
+        )
         self.after = norm_relu(o)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,11 +52,12 @@ class Duck(nn.Module):
 
 
 class DUCKNet(SegmentationNetwork):
-    """Five DUCK stages down, beside a plain strided path that keeps low-level detail, and five up by addition.
+    """Five DUCK stages down, beside a plain strided path that keeps low-level detail, and five up
+    by addition.
 
-    `base_channels` is the filter count of the first stage, 17 or 34 in the paper. Differs from the authors' Keras code by
-    batch norm before ReLU, a separable kernel of 7 for 6, a 3x3 main path of stride 2 for 2x2, and ReLU after the outer
-    norms.
+    `base_channels` is the filter count of the first stage, 17 or 34 in the paper. Differs from the
+    authors' Keras code by batch norm before ReLU, a separable kernel of 7 for 6, a 3x3 main path of
+    stride 2 for 2x2, and ReLU after the outer norms.
     """
 
     stride = 32
@@ -63,19 +66,32 @@ class DUCKNet(SegmentationNetwork):
         super().__init__()
         f = base_channels
         widths = [f * 2**level for level in range(6)]  # f, 2f, ..., 32f
-        self.duck = nn.ModuleList([Duck(in_channels, f), *(Duck(width, width) for width in widths[1:5])])
+        self.duck = nn.ModuleList(
+            [Duck(in_channels, f), *(Duck(width, width) for width in widths[1:5])]
+        )
         self.main = nn.ModuleList(CBA(i, o, stride=2) for i, o in pairwise(widths))
-        self.plain = nn.ModuleList(CBA(i, o, 2, stride=2) for i, o in zip([in_channels, *widths[1:5]], widths[1:], strict=True))
-        self.middle = nn.Sequential(Residual(widths[5], widths[5]), Residual(widths[5], widths[5]),
-                                    Residual(widths[5], widths[4]), Residual(widths[4], widths[4]))
-        self.up = nn.ModuleList(Duck(i, o) for i, o in zip(widths[4::-1], [*widths[3::-1], f], strict=True))
+        self.plain = nn.ModuleList(
+            CBA(i, o, 2, stride=2)
+            for i, o in zip([in_channels, *widths[1:5]], widths[1:], strict=True)
+        )
+        self.middle = nn.Sequential(
+            Residual(widths[5], widths[5]),
+            Residual(widths[5], widths[5]),
+            Residual(widths[5], widths[4]),
+            Residual(widths[4], widths[4]),
+        )
+        self.up = nn.ModuleList(
+            Duck(i, o) for i, o in zip(widths[4::-1], [*widths[3::-1], f], strict=True)
+        )
         self.head = head(f, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """encoder0 (full resolution) to encoder4, middle (1/32), decoder4 to decoder0."""
         plain = x
         found: dict[str, Tensor] = {}
-        for level, (duck, main, path) in enumerate(zip(self.duck, self.main, self.plain, strict=True)):
+        for level, (duck, main, path) in enumerate(
+            zip(self.duck, self.main, self.plain, strict=True)
+        ):
             skip = found[f"encoder{level}"] = duck(x)
             plain = path(plain)
             x = main(skip) + plain

@@ -9,7 +9,9 @@ from medseg.models.blocks import CBA, SegmentationNetwork, head, resize
 
 
 class ResBlock(nn.Module):
-    """CBA with `stride`, CBA, plus a bare 1x1 convolution (or the input itself); nothing after the sum."""
+    """CBA with `stride`, CBA, plus a bare 1x1 convolution (or the input itself); nothing after the
+    sum.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -24,7 +26,8 @@ class ResBlock(nn.Module):
 class ResUNet(SegmentationNetwork):
     """Three residual levels down, a residual bridge, three up.
 
-    Differs from the paper by the order convolution, batch norm, ReLU, and by 32 channels at the top for 64.
+    Differs from the paper by the order convolution, batch norm, ReLU, and by 32 channels at the top
+    for 64.
     """
 
     stride = 8
@@ -32,9 +35,13 @@ class ResUNet(SegmentationNetwork):
     def __init__(self, *, in_channels: int = 3, classes: int = 2, base_channels: int = 32) -> None:
         super().__init__()
         b = base_channels
-        self.down = nn.ModuleList([ResBlock(in_channels, b), ResBlock(b, 2 * b, 2), ResBlock(2 * b, 4 * b, 2)])
+        self.down = nn.ModuleList(
+            [ResBlock(in_channels, b), ResBlock(b, 2 * b, 2), ResBlock(2 * b, 4 * b, 2)]
+        )
         self.bridge = ResBlock(4 * b, 8 * b, 2)
-        self.up = nn.ModuleList([ResBlock(12 * b, 4 * b), ResBlock(6 * b, 2 * b), ResBlock(3 * b, b)])
+        self.up = nn.ModuleList(
+            [ResBlock(12 * b, 4 * b), ResBlock(6 * b, 2 * b), ResBlock(3 * b, b)]
+        )
         self.head = head(b, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:

@@ -14,15 +14,21 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gate = nn.Sequential(nn.Linear(channels, channels // 16), nn.ReLU(inplace=True),
-                                  nn.Linear(channels // 16, channels), nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Linear(channels, channels // 16),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels // 16, channels),
+            nn.Sigmoid(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x.mean((2, 3)))[:, :, None, None]
 
 
 class Encoding(nn.Module):
-    """A residual block of stride 2; returns what flows down (squeezed, but at the bottom) and the gate for the decoder."""
+    """A residual block of stride 2; returns what flows down (squeezed, but at the bottom) and the
+    gate for the decoder.
+    """
 
     def __init__(self, inputs: int, outputs: int, squeeze: bool = True) -> None:
         super().__init__()
@@ -36,12 +42,18 @@ class Encoding(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid: the global average and dilations 1, 6, 12, 18, each a fifth of the outputs wide."""
+    """Atrous spatial pyramid: the global average and dilations 1, 6, 12, 18, each a fifth of the
+    outputs wide.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         hidden = outputs // 5
-        self.average = nn.Sequential(nn.Conv2d(inputs, hidden, 1, bias=False), PatientBatchNorm(hidden), nn.ReLU(inplace=True))
+        self.average = nn.Sequential(
+            nn.Conv2d(inputs, hidden, 1, bias=False),
+            PatientBatchNorm(hidden),
+            nn.ReLU(inplace=True),
+        )
         self.branches = nn.ModuleList(CBA(inputs, hidden, dilation=rate) for rate in (1, 6, 12, 18))
         self.merge = CBA(5 * hidden, outputs)
 
@@ -57,7 +69,9 @@ class Decoding(nn.Module):
         super().__init__()
         self.from_below = CBA(inputs, 128)
         self.from_gate = CBA(gate, 128)
-        self.attention = nn.Sequential(nn.Conv2d(128, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.Sigmoid())
+        self.attention = nn.Sequential(
+            nn.Conv2d(128, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1), nn.Sigmoid()
+        )
         self.main = nn.Sequential(CBA(inputs + gate, outputs), CBA(outputs, outputs))
         self.skip = CBA(inputs + gate, outputs, 1)
 
@@ -70,8 +84,9 @@ class Decoding(nn.Module):
 class ResUNetPP(SegmentationNetwork):
     """Squeeze-excite residual encoder, ASPP bridge, attention decoder, ASPP before the head.
 
-    All four stages have stride 2 (the paper has a stem at full resolution), so the logits come at half the resolution and
-    are upsampled; the order is convolution, batch norm, ReLU. Squeezing divides by 16: `base_channels` of at least 16.
+    All four stages have stride 2 (the paper has a stem at full resolution), so the logits come at
+    half the resolution and are upsampled; the order is convolution, batch norm, ReLU. Squeezing
+    divides by 16: `base_channels` of at least 16.
     """
 
     stride = 16
@@ -80,16 +95,28 @@ class ResUNetPP(SegmentationNetwork):
         super().__init__()
         b = base_channels
         if b < 16:
-            raise UserError(f"--base-channels {b}: resunetpp squeezes its channels 16 times; use at least 16")
-        self.down = nn.ModuleList([Encoding(in_channels, b), Encoding(b, 2 * b), Encoding(2 * b, 4 * b),
-                                   Encoding(4 * b, 8 * b, squeeze=False)])
+            raise UserError(
+                f"--base-channels {b}: resunetpp squeezes its channels 16 times; use at least 16"
+            )
+        self.down = nn.ModuleList(
+            [
+                Encoding(in_channels, b),
+                Encoding(b, 2 * b),
+                Encoding(2 * b, 4 * b),
+                Encoding(4 * b, 8 * b, squeeze=False),
+            ]
+        )
         self.bridge = ASPP(8 * b, 8 * b)
-        self.up = nn.ModuleList([Decoding(8 * b, 4 * b, 4 * b), Decoding(4 * b, 2 * b, 2 * b), Decoding(2 * b, b, b)])
+        self.up = nn.ModuleList(
+            [Decoding(8 * b, 4 * b, 4 * b), Decoding(4 * b, 2 * b, 2 * b), Decoding(2 * b, b, b)]
+        )
         self.pyramid = ASPP(b, b)
         self.head = head(b, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """encoder0 (1/2) to encoder3 (1/16), bridge, decoder2 (1/8) to decoder0 (1/2), pyramid (1/2)."""
+        """encoder0 (1/2) to encoder3 (1/16), bridge, decoder2 (1/8) to decoder0 (1/2), pyramid
+        (1/2).
+        """
         found: dict[str, Tensor] = {}
         for level, block in enumerate(self.down):
             x, found[f"encoder{level}"] = block(x)

@@ -1,4 +1,6 @@
-"""Any encoder and decoder of segmentation-models-pytorch, under the same contract as our own networks."""
+"""Any encoder and decoder of segmentation-models-pytorch, under the same contract as our own
+networks.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from torch import Tensor, nn
 
 from medseg.errors import UserError, choose
 from medseg.models.blocks import PatientBatchNorm, SegmentationNetwork, resize
-from medseg.models.encoders import asking_the_hub_once, check_encoder, imagenet_source, library, load_encoder
+from medseg.models.encoders import (
+    asking_the_hub_once,
+    check_encoder,
+    imagenet_source,
+    library,
+    load_encoder,
+)
 
 ALIASES = {"unetpp": "unetplusplus", "deeplabv3p": "deeplabv3plus"}
 
@@ -19,18 +27,27 @@ ALIASES = {"unetpp": "unetplusplus", "deeplabv3p": "deeplabv3plus"}
 class SMP(SegmentationNetwork):
     """An encoder and a decoder of the library, with its own names in the state dict.
 
-    Images are padded to a multiple of 32; a timm encoder that takes one size only gets them resized to it, and the logits
-    are resized back. Batch norms that see one value a channel in a training batch of one (pyramid pooling, split
-    attention) are patient there.
+    Images are padded to a multiple of 32; a timm encoder that takes one size only gets them resized
+    to it, and the logits are resized back. Batch norms that see one value a channel in a training
+    batch of one (pyramid pooling, split attention) are patient there.
     """
 
     stride = 32
     smallest = 64
 
-    def __init__(self, *, in_channels: int = 3, classes: int = 2, encoder: str = "resnet34", decoder: str = "unet",
-                 encoder_weights: str | None = "imagenet") -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        classes: int = 2,
+        encoder: str = "resnet34",
+        decoder: str = "unet",
+        encoder_weights: str | None = "imagenet",
+    ) -> None:
         super().__init__()
-        decoder = choose("decoder", ALIASES.get(decoder, decoder), library().MODEL_ARCHITECTURES_MAPPING)
+        decoder = choose(
+            "decoder", ALIASES.get(decoder, decoder), library().MODEL_ARCHITECTURES_MAPPING
+        )
         check_encoder(encoder)
         source = imagenet_source(encoder) if encoder_weights == "imagenet" else None
         network, way = _fitting(decoder, encoder, in_channels, classes)
@@ -42,15 +59,24 @@ class SMP(SegmentationNetwork):
             if type(module) is nn.BatchNorm2d:
                 module.__class__ = PatientBatchNorm  # adds nothing but its forward
         self.stride, self.smallest, self.only_size = _stride(network), way.smallest, way.only_size
-        self.encoder, self.decoder, self.segmentation_head = network.encoder, network.decoder, network.segmentation_head
+        self.encoder, self.decoder, self.segmentation_head = (
+            network.encoder,
+            network.decoder,
+            network.segmentation_head,
+        )
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """encoder0, encoder1, ... from the finest on (most encoders start at 1/2; dpt's are of one size), and decoder."""
+        """encoder0, encoder1, ... from the finest on (most encoders start at 1/2; dpt's are of one
+        size), and decoder.
+        """
         maps = self.encoder(x)
         if isinstance(maps, tuple):  # dpt: with the class tokens
             decoded, shown = self.decoder(*maps), maps[0]
         else:
-            decoded, shown = self.decoder(maps), [y for y in maps[1:] if y.shape[1]]  # not the image, no placeholder
+            decoded, shown = (
+                self.decoder(maps),
+                [y for y in maps[1:] if y.shape[1]],
+            )  # not the image, no placeholder
         return {f"encoder{level}": y for level, y in enumerate(shown)} | {"decoder": decoded}
 
     def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
@@ -78,15 +104,23 @@ class Way(NamedTuple):
 def _fitting(decoder: str, encoder: str, in_channels: int, classes: int) -> tuple[nn.Module, Way]:
     """The network with random weights, and the way that makes it work.
 
-    Many of timm's transformers take images of any size only when told so when built, each family by its own option, and
-    some never; a decoder may need more pixels than others. So each way is tried on small images. Raises `UserError` when
-    none works.
+    Many of timm's transformers take images of any size only when told so when built, each family by
+    its own option, and some never; a decoder may need more pixels than others. So each way is tried
+    on small images. Raises `UserError` when none works.
     """
     reason, fixed = None, None
-    for options in ({}, {"strict_img_size": False}, {"dynamic_img_size": True}) if encoder.startswith("tu-") else ({},):
+    for options in (
+        ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
+        if encoder.startswith("tu-")
+        else ({},)
+    ):
         try:
-            network = library().create_model(decoder, encoder, None, in_channels, classes, **options)
-        except Exception as error:  # of any kind: the option may not exist, the two may not go together
+            network = library().create_model(
+                decoder, encoder, None, in_channels, classes, **options
+            )
+        except (
+            Exception
+        ) as error:  # of any kind: the option may not exist, the two may not go together
             reason = reason or error
             continue
         for least in (2 * _stride(network), 4 * _stride(network)):
@@ -98,24 +132,39 @@ def _fitting(decoder: str, encoder: str, in_channels: int, classes: int) -> tupl
             fixed = network, Way(options, only_size=size)
     if fixed:
         return fixed
-    raise UserError(f"--encoder {encoder} does not fit --decoder {decoder} ({' '.join(str(reason).split())[:160]}); "
-                    "choose another of the two")
+    raise UserError(
+        f"--encoder {encoder} does not fit --decoder {decoder}"
+        f" ({' '.join(str(reason).split())[:160]}); choose another of the two"
+    )
 
 
-def _pretrained(source: str, decoder: str, encoder: str, in_channels: int, classes: int, options: dict[str, Any]) -> nn.Module:
-    """The network with the ImageNet weights at `source` in its encoder, adapted by the library to `in_channels`."""
+def _pretrained(
+    source: str, decoder: str, encoder: str, in_channels: int, classes: int, options: dict[str, Any]
+) -> nn.Module:
+    """The network with the ImageNet weights at `source` in its encoder, adapted by the library to
+    `in_channels`.
+    """
     weights = True if encoder.startswith("tu-") else "imagenet"
     try:
         with asking_the_hub_once():
-            return library().create_model(decoder, encoder, weights, in_channels, classes, **options)
-    except Exception as error:  # whatever the network, the hub's client or a damaged file in its cache raise
-        raise UserError(f"--encoder-weights imagenet: the weights of {encoder} could not be downloaded from {source} "
-                        f"({' '.join(str(error).split())[:120].strip()}); offline, fetch the file on a connected machine and give "
-                        "--encoder-weights PATH, or start from random weights with --encoder-weights none") from None
+            return library().create_model(
+                decoder, encoder, weights, in_channels, classes, **options
+            )
+    except (
+        Exception
+    ) as error:  # whatever the network, the hub's client or a damaged file in its cache raise
+        raise UserError(
+            f"--encoder-weights imagenet: the weights of {encoder} could not be downloaded from"
+            f" {source} ({' '.join(str(error).split())[:120].strip()}); offline, fetch the file on"
+            " a connected machine and give --encoder-weights PATH, or start from random weights"
+            " with --encoder-weights none"
+        ) from None
 
 
 def _stride(network: nn.Module) -> int:
-    """At least 32, even where the decoder reads fewer stages: encoders such as HRNet compute them all."""
+    """At least 32, even where the decoder reads fewer stages: encoders such as HRNet compute them
+    all.
+    """
     return max(32, network.encoder.output_stride)
 
 

@@ -1,8 +1,9 @@
 """A torchvision built for CUDA, imported beside a CPU-only PyTorch.
 
-Its compiled extension does not load there, and `import torchvision` stops with "operator torchvision::nms does not exist",
-which takes timm and segmentation-models-pytorch with it. Segmentation needs none of its operators, so declaring the
-schemas it looks for is enough. Nothing is declared where the extension loads or where PyTorch has CUDA or ROCm.
+Its compiled extension does not load there, and `import torchvision` stops with "operator
+torchvision::nms does not exist", which takes timm and segmentation-models-pytorch with it.
+Segmentation needs none of its operators, so declaring the schemas it looks for is enough. Nothing
+is declared where the extension loads or where PyTorch has CUDA or ROCm.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _LIBRARY: list[torch.library.Library] = []  # the declarations live as long as t
 
 
 def declare_missing() -> None:
-    """Make `import torchvision` work; call before the first import of timm or segmentation-models-pytorch."""
+    """Make `import torchvision` work; call before the first import of timm or
+    segmentation-models-pytorch.
+    """
     if _LIBRARY or torch.version.cuda or torch.version.hip or hasattr(torch.ops.torchvision, "nms"):
         return
     spec = importlib.util.find_spec("torchvision")
@@ -27,7 +30,9 @@ def declare_missing() -> None:
         except OSError:
             continue
     library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-                   "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"):
+    for schema in (
+        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    ):
         library.define(schema)
     _LIBRARY.append(library)

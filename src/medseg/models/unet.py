@@ -11,8 +11,9 @@ from medseg.models.blocks import SegmentationNetwork, deconv, double_conv, head
 class UNet(SegmentationNetwork):
     """Four levels down, a bottleneck, four levels up with skip connections.
 
-    Differs from the paper by padded convolutions, batch norm, 3x3 pooling with stride 2 for 2x2, a 3x3 transposed
-    convolution with batch norm and ReLU for the 2x2 up-convolution, no dropout, and 32 channels at the top for 64.
+    Differs from the paper by padded convolutions, batch norm, 3x3 pooling with stride 2 for 2x2, a
+    3x3 transposed convolution with batch norm and ReLU for the 2x2 up-convolution, no dropout, and
+    32 channels at the top for 64.
     """
 
     stride = 16
@@ -20,7 +21,9 @@ class UNet(SegmentationNetwork):
     def __init__(self, *, in_channels: int = 3, classes: int = 2, base_channels: int = 32) -> None:
         super().__init__()
         widths = [base_channels * 2**level for level in range(5)]
-        self.down = nn.ModuleList(double_conv(i, o) for i, o in zip([in_channels, *widths], widths[:4], strict=False))
+        self.down = nn.ModuleList(
+            double_conv(i, o) for i, o in zip([in_channels, *widths], widths[:4], strict=False)
+        )
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.middle = double_conv(widths[3], widths[4])
         self.up = nn.ModuleList(deconv(2 * width, width) for width in reversed(widths[:4]))
@@ -28,7 +31,9 @@ class UNet(SegmentationNetwork):
         self.head = head(base_channels, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """encoder0 (full resolution) to encoder3, middle (1/16), decoder3 to decoder0; widths b, 2b, 4b, 8b, 16b, 8b, ..."""
+        """encoder0 (full resolution) to encoder3, middle (1/16), decoder3 to decoder0; widths b,
+        2b, 4b, 8b, 16b, 8b, ...
+        """
         found: dict[str, Tensor] = {}
         for level, block in enumerate(self.down):
             found[f"encoder{level}"] = block(x)

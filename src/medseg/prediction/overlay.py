@@ -10,14 +10,25 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 # Okabe and Ito 2008: told apart by every kind of colour vision; class 1 first
-COLOURS: tuple[Colour, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66), (0, 114, 178),
-                               (213, 94, 0))
+COLOURS: tuple[Colour, ...] = (
+    (0, 158, 115),
+    (230, 159, 0),
+    (86, 180, 233),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+)
 TRUTH: Colour = (255, 255, 255)
 PREDICTION: Colour = (0, 200, 255)
 
 
-def blend(image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3, colours: Sequence[Colour] = COLOURS) -> np.ndarray:
-    """uint8 [H, W, 3] RGB with each foreground class of `mask` [H, W] as a film of opacity `alpha`; the rest untouched."""
+def blend(
+    image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3, colours: Sequence[Colour] = COLOURS
+) -> np.ndarray:
+    """uint8 [H, W, 3] RGB with each foreground class of `mask` [H, W] as a film of opacity `alpha`;
+    the rest untouched.
+    """
     out = image.copy()
     for k in np.unique(mask):
         if k in (0, 255):
@@ -28,12 +39,18 @@ def blend(image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3, colours: S
     return out
 
 
-def outlines(image: np.ndarray, truth: np.ndarray | None = None, prediction: np.ndarray | None = None, *,
-             thickness: int | None = None) -> np.ndarray:
-    """uint8 [H, W, 3] RGB with the outline of the truth (white, dark edges) and of the prediction (blue, dashed).
+def outlines(
+    image: np.ndarray,
+    truth: np.ndarray | None = None,
+    prediction: np.ndarray | None = None,
+    *,
+    thickness: int | None = None,
+) -> np.ndarray:
+    """uint8 [H, W, 3] RGB with the outline of the truth (white, dark edges) and of the prediction
+    (blue, dashed).
 
-    The two differ by more than hue. `thickness` in pixels grows with the image by default; pixels that the truth ignores
-    (255) are darkened.
+    The two differ by more than hue. `thickness` in pixels grows with the image by default; pixels
+    that the truth ignores (255) are darkened.
     """
     out = image.copy()
     width = thickness or max(1, round(max(image.shape[:2]) / 250))
@@ -52,7 +69,9 @@ def _contours(mask: np.ndarray) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     for k in np.unique(mask):
         if k not in (0, 255):
-            found += cv2.findContours((mask == k).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+            found += cv2.findContours(
+                (mask == k).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE
+            )[0]
     return found
 
 

@@ -28,40 +28,59 @@ OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities
 def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     """Predict every image and write the results as lossless PNG files at the size of their image.
 
-    Masks of two classes hold 0 and 255, of more the class indices. Probabilities are 16-bit: 65535 stands for 1; with
-    more than two classes one file a foreground class. A file that cannot be read is reported and left out. Returns
-    {"out", "written", "failed": {path: reason}}. `predictor` stands in for loading config.run.
+    Masks of two classes hold 0 and 255, of more the class indices. Probabilities are 16-bit: 65535
+    stands for 1; with more than two classes one file a foreground class. A file that cannot be read
+    is reported and left out. Returns {"out", "written", "failed": {path: reason}}. `predictor`
+    stands in for loading config.run.
     """
     kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
     files = collect(config.images)
     names = output_names(files)
-    predictor = predictor or Predictor.load(config.run, accelerator=config.accelerator, precision=config.precision)
-    wanted = (config.out / OUTPUTS[kind] / f"{name}.png" for kind in kinds for name in names.values())
+    predictor = predictor or Predictor.load(
+        config.run, accelerator=config.accelerator, precision=config.precision
+    )
+    wanted = (
+        config.out / OUTPUTS[kind] / f"{name}.png" for kind in kinds for name in names.values()
+    )
     taken = [path for path in wanted if path.exists()]
     if taken and not config.overwrite:
-        raise UserError(f"--out {config.out}: holds {len(taken)} of the results already, such as {taken[0].name}; "
-                        "choose another folder or give --overwrite")
+        raise UserError(
+            f"--out {config.out}: holds {len(taken)} of the results already, such as"
+            f" {taken[0].name}; choose another folder or give --overwrite"
+        )
     try:
         for kind in kinds:
             (config.out / OUTPUTS[kind]).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may write to") from None
+        raise UserError(
+            f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may"
+            " write to"
+        ) from None
     failed: dict[str, str] = {}
     workers = config.workers or cores()
     with ThreadPoolExecutor(workers) as pool, progress("predict", show=config.progress) as advance:
         writing: list[Future] = []
-        for done, (paths, images) in enumerate(_batches(predictor, files, config.batch_size, workers, pool, failed)):
+        for done, (paths, images) in enumerate(
+            _batches(predictor, files, config.batch_size, workers, pool, failed)
+        ):
             for path, image, margin in zip(paths, images, predictor.margins(images), strict=True):
-                writing.append(pool.submit(_write, config, kinds, names[path], image, margin, predictor))
+                writing.append(
+                    pool.submit(_write, config, kinds, names[path], image, margin, predictor)
+                )
             while len(writing) > 4 * config.batch_size:
-                writing.pop(0).result()  # bounded memory, and the first failure to write ends the run
+                writing.pop(
+                    0
+                ).result()  # bounded memory, and the first failure to write ends the run
             if advance:
                 advance(min(len(files), (done + 1) * config.batch_size), len(files))
         for future in writing:
             future.result()
     for path, reason in failed.items():
         logger.warning(f"left out {path}: {reason}")
-    logger.info(f"wrote {', '.join(kinds)} of {len(files) - len(failed)} of {len(files)} images to {config.out}")
+    logger.info(
+        f"wrote {', '.join(kinds)} of {len(files) - len(failed)} of {len(files)} images to"
+        f" {config.out}"
+    )
     return {"out": str(config.out), "written": len(files) - len(failed), "failed": failed}
 
 
@@ -70,10 +89,16 @@ def collect(sources: Sequence[str]) -> dict[Path, Path]:
     files: dict[Path, Path] = {}
     for source in map(Path, sources):
         if source.is_dir():
-            found = [path for folder in (source, *sorted(p for p in source.rglob("*") if p.is_dir()))
-                     for path in list_images(folder)]
+            found = [
+                path
+                for folder in (source, *sorted(p for p in source.rglob("*") if p.is_dir()))
+                for path in list_images(folder)
+            ]
             if not found:
-                raise UserError(f"{source}: no image in this folder; expected JPEG, PNG, TIFF, BMP, WebP or GIF files")
+                raise UserError(
+                    f"{source}: no image in this folder; expected JPEG, PNG, TIFF, BMP, WebP or GIF"
+                    " files"
+                )
             files |= {path: path.relative_to(source) for path in found}
         elif source.exists():
             files[source] = Path(source.name)
@@ -83,7 +108,9 @@ def collect(sources: Sequence[str]) -> dict[Path, Path]:
 
 
 def output_names(files: dict[Path, Path]) -> dict[Path, str]:
-    """A name for each image's results: its relative path without extension, or with it where two would be the same."""
+    """A name for each image's results: its relative path without extension, or with it where two
+    would be the same.
+    """
     stems = Counter(str(relative.with_suffix("")).lower() for relative in files.values())
     names: dict[Path, str] = {}
     used: set[str] = set()
@@ -100,8 +127,14 @@ def output_names(files: dict[Path, Path]) -> dict[Path, str]:
     return names
 
 
-def _batches(predictor: Predictor, files: dict[Path, Path], size: int, workers: int, pool: ThreadPoolExecutor,
-             failed: dict[str, str]) -> Iterator[tuple[list[Path], list[np.ndarray]]]:
+def _batches(
+    predictor: Predictor,
+    files: dict[Path, Path],
+    size: int,
+    workers: int,
+    pool: ThreadPoolExecutor,
+    failed: dict[str, str],
+) -> Iterator[tuple[list[Path], list[np.ndarray]]]:
     """Decoded images, read ahead by the pool; batches of one network input size."""
     ahead: list[tuple[Path, Future]] = []
     waiting = iter(files)
@@ -121,7 +154,9 @@ def _batches(predictor: Predictor, files: dict[Path, Path], size: int, workers: 
         except UserError as error:
             failed[str(path)] = str(error)
             continue
-        other_size = predictor.given.resize == "native-crop" and images and images[0].shape != image.shape
+        other_size = (
+            predictor.given.resize == "native-crop" and images and images[0].shape != image.shape
+        )
         if other_size or len(images) == size:
             yield paths, images
             paths, images = [], []
@@ -131,8 +166,14 @@ def _batches(predictor: Predictor, files: dict[Path, Path], size: int, workers: 
         yield paths, images
 
 
-def _write(config: PredictConfig, kinds: Sequence[str], name: str, image: np.ndarray, margin: Tensor,
-           predictor: Predictor) -> None:
+def _write(
+    config: PredictConfig,
+    kinds: Sequence[str],
+    name: str,
+    image: np.ndarray,
+    margin: Tensor,
+    predictor: Predictor,
+) -> None:
     classes = predictor.classes
     mask = classify(margin, config.threshold, predictor.temperature).cpu().numpy()
     for kind in kinds:

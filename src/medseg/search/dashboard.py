@@ -14,17 +14,24 @@ HOST, PORTS = "127.0.0.1", range(8080, 8100)
 
 
 def dashboard(url: str, study: str) -> dict[str, Any]:
-    """Serve until Ctrl-C or SIGTERM. Raises `UserError` where it is not installed, for an unknown study, and without a port."""
+    """Serve until Ctrl-C or SIGTERM. Raises `UserError` where it is not installed, for an unknown
+    study, and without a port.
+    """
     try:
         from optuna_dashboard import run_server
     except ImportError:
-        raise UserError("--dashboard: optuna-dashboard is not installed; pip install optuna-dashboard") from None
+        raise UserError(
+            "--dashboard: optuna-dashboard is not installed; pip install optuna-dashboard"
+        ) from None
     from medseg.search.study import open_storage
 
     storage = open_storage(url, 120)
     known = {each.study_name: each for each in storage.get_all_studies()}
     if study not in known:
-        raise UserError(f"--study {study}: not in this storage{nearest(study, known)}; it has {', '.join(known) or 'none'}")
+        raise UserError(
+            f"--study {study}: not in this storage{nearest(study, known)}; it has"
+            f" {', '.join(known) or 'none'}"
+        )
     port = free_port()
     logger.info(f"http://{HOST}:{port}/dashboard/studies/{known[study]._study_id} (Ctrl-C ends it)")
     with suppress(KeyboardInterrupt):  # the wish of the user
@@ -42,4 +49,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise UserError(f"--dashboard: no free port from {PORTS[0]} to {PORTS[-1]} on {HOST}; end one of the programs there")
+    raise UserError(
+        f"--dashboard: no free port from {PORTS[0]} to {PORTS[-1]} on {HOST}; end one of the"
+        " programs there"
+    )

@@ -1,4 +1,6 @@
-"""The processes of `--workers`: started, waited for, and stopped with the command that started them."""
+"""The processes of `--workers`: started, waited for, and stopped with the command that started
+them.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,29 @@ STORAGE = "MEDSEG_STORAGE"
 
 
 def run_workers(job: Any, *, quiet: bool) -> int:
-    """Start the workers and wait for them; a lost one is told of, and the others take over its trial.
+    """Start the workers and wait for them; a lost one is told of, and the others take over its
+    trial.
 
-    What they say goes to worker-N.log in the study's folder where `quiet`, for the sake of a live table.
+    What they say goes to worker-N.log in the study's folder where `quiet`, for the sake of a live
+    table.
     """
     before = tally(job.study).finished
     codes = _run(job, quiet)
     if 130 in codes:
         raise engine.Interrupted(str(job.folder))
-    finished, wanted, said = tally(job.study).finished, job.config.search.trials, ", ".join(map(str, codes))
+    finished, wanted, said = (
+        tally(job.study).finished,
+        job.config.search.trials,
+        ", ".join(map(str, codes)),
+    )
     if any(codes):
         logger.warning(f"workers ended with exit codes {said}")
     if finished < wanted:
         where = job.folder / "worker-1.log" if quiet else "above"
-        raise UserError(f"all workers have ended after {finished} of {wanted} trials (exit codes {said}); see {where}, then give "
-                        "the same command again")
+        raise UserError(
+            f"all workers have ended after {finished} of {wanted} trials (exit codes {said}); see"
+            f" {where}, then give the same command again"
+        )
     return finished - before
 
 
@@ -50,11 +60,24 @@ def _run(job: Any, quiet: bool) -> list[int]:
     with ExitStack() as files:
         try:
             for number in range(job.config.data.workers):
-                environment = os.environ | {WORKER: job.me, STORAGE: job.url} | _device(number, job.base)
-                log = files.enter_context(open(job.folder / f"worker-{number + 1}.log", "ab")) if quiet else None
-                processes.append(subprocess.Popen([sys.executable, "-m", "medseg", "search", "--config", str(file)],
-                                                  env=environment, stderr=log))
-            write_text(job.folder / "workers.pid", "".join(f"{process.pid}\n" for process in processes))
+                environment = (
+                    os.environ | {WORKER: job.me, STORAGE: job.url} | _device(number, job.base)
+                )
+                log = (
+                    files.enter_context(open(job.folder / f"worker-{number + 1}.log", "ab"))
+                    if quiet
+                    else None
+                )
+                processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "medseg", "search", "--config", str(file)],
+                        env=environment,
+                        stderr=log,
+                    )
+                )
+            write_text(
+                job.folder / "workers.pid", "".join(f"{process.pid}\n" for process in processes)
+            )
             return [process.wait() for process in processes]
         except KeyboardInterrupt:
             _stop(processes)
@@ -64,14 +87,28 @@ def _run(job: Any, quiet: bool) -> list[int]:
 def _config(job: Any) -> SearchConfig:
     """What each worker is told: the command's own options, with a share of the cores."""
     config = job.config
-    share = config.hardware.threads or max(1, cores() // config.data.workers // config.hardware.devices)
+    share = config.hardware.threads or max(
+        1, cores() // config.data.workers // config.hardware.devices
+    )
     secret = {"storage": None}  # may hold a password: handed on in the environment
-    return make(SearchConfig, flatten(config) | secret | {"workers": 1, "threads": share, "progress": False, "json": False,
-                                                          "out": str(job.folder)})
+    return make(
+        SearchConfig,
+        flatten(config)
+        | secret
+        | {
+            "workers": 1,
+            "threads": share,
+            "progress": False,
+            "json": False,
+            "out": str(job.folder),
+        },
+    )
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
-    """Have all workers save and end; a terminal has told them already, a plain signal to this process has not."""
+    """Have all workers save and end; a terminal has told them already, a plain signal to this
+    process has not.
+    """
     for process in processes:
         if process.poll() is None:
             time.sleep(0.5)

@@ -1,4 +1,6 @@
-"""What a study leaves behind: search.json, the recipe of the winner, search.html, and the gain over the default."""
+"""What a study leaves behind: search.json, the recipe of the winner, search.html, and the gain over
+the default.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +26,58 @@ from medseg.training.run import train
 
 
 def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write search.json, best.yaml and search.html into the study's folder; returns the content of search.json."""
+    """Write search.json, best.yaml and search.html into the study's folder; returns the content of
+    search.json.
+    """
     study, found = job.study, tally(job.study)
     best = best_trial(job)
     trials = study.get_trials(deepcopy=False)
-    rows = [{"number": trial.number, "state": state, "value": trial.value if state == "completed" else None,
-             "steps": len(trial.intermediate_values), "seconds": trial.user_attrs.get("seconds"),
-             "steps_took": trial.user_attrs.get("steps_took"), "run": trial.user_attrs.get("run"),
-             "params": named_values(job.space, trial.params),
-             **({"error": trial.user_attrs["error"]} if "error" in trial.user_attrs else {})}
-            for trial, state in zip(trials, outcomes(trials), strict=True)]
+    rows = [
+        {
+            "number": trial.number,
+            "state": state,
+            "value": trial.value if state == "completed" else None,
+            "steps": len(trial.intermediate_values),
+            "seconds": trial.user_attrs.get("seconds"),
+            "steps_took": trial.user_attrs.get("steps_took"),
+            "run": trial.user_attrs.get("run"),
+            "params": named_values(job.space, trial.params),
+            **({"error": trial.user_attrs["error"]} if "error" in trial.user_attrs else {}),
+        }
+        for trial, state in zip(trials, outcomes(trials), strict=True)
+    ]
     result = {
-        "study": study.study_name, "storage": hidden(job.url), "metric": job.base.training.metric,
-        "best": {"trial": best.number, "value": best.value, "params": named_values(job.space, best.params),
-                 "run": best.user_attrs.get("run")} if best else None,
-        "wanted": job.config.search.trials, "finished": found.finished, "completed": found.completed, "pruned": found.pruned,
-        "failed": found.failed, "tried_again_or_surplus": found.freed, "pruning_saved": saved_by_pruning(rows, job.steps),
-        "retrained": retrained, "space": plain(job.space), "trials": rows}
+        "study": study.study_name,
+        "storage": hidden(job.url),
+        "metric": job.base.training.metric,
+        "best": (
+            {
+                "trial": best.number,
+                "value": best.value,
+                "params": named_values(job.space, best.params),
+                "run": best.user_attrs.get("run"),
+            }
+            if best
+            else None
+        ),
+        "wanted": job.config.search.trials,
+        "finished": found.finished,
+        "completed": found.completed,
+        "pruned": found.pruned,
+        "failed": found.failed,
+        "tried_again_or_surplus": found.freed,
+        "pruning_saved": saved_by_pruning(rows, job.steps),
+        "retrained": retrained,
+        "space": plain(job.space),
+        "trials": rows,
+    }
     write_text(job.folder / "search.json", to_json(result))
     if best:
-        text = (f"# The best of {found.finished} trials of the study {study.study_name}: validation "
-                f"{job.base.training.metric} {best.value:.4f}\n# medseg train --config "
-                f"{job.folder / 'best.yaml'} --out runs/best\n")
+        text = (
+            f"# The best of {found.finished} trials of the study {study.study_name}: validation "
+            f"{job.base.training.metric} {best.value:.4f}\n# medseg train --config "
+            f"{job.folder / 'best.yaml'} --out runs/best\n"
+        )
         write_text(job.folder / "best.yaml", text + dump(best_config(job)))
     write_page(job.folder / "search.html", result, study if found.completed > 1 else None)
     return result
@@ -63,10 +95,11 @@ def best_config(job: Work) -> TrainConfig:
 
 
 def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
-    """The share of the time of all trials that pruning saved: a pruned one is taken to go on at the pace of its own steps.
+    """The share of the time of all trials that pruning saved: a pruned one is taken to go on at the
+    pace of its own steps.
 
-    What a trial costs beside its steps (start, report) is counted once, and the report that a pruned one would have ended with
-    is not: the share is rather too low than too high.
+    What a trial costs beside its steps (start, report) is counted once, and the report that a
+    pruned one would have ended with is not: the share is rather too low than too high.
     """
     spent = saved = 0.0
     for row in rows:
@@ -80,9 +113,10 @@ def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
 def retrain(job: Work) -> dict[str, Any]:
     """Train the winner and the default in full on the data as they are divided, and test each once.
 
-    Returns {"trial", "best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}: the mean over images of the
-    difference of the metric, with its 95 % interval over groups of images. It is kept in the study, and what is there for the
-    winner is not repeated, wherever it was done; nor are finished trainings.
+    Returns {"trial", "best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}:
+    the mean over images of the difference of the metric, with its 95 % interval over groups of
+    images. It is kept in the study, and what is there for the winner is not repeated, wherever it
+    was done; nor are finished trainings.
     """
     best = best_trial(job).number
     kept = json.loads(job.study.user_attrs.get("retrained", "{}"))
@@ -102,23 +136,44 @@ def _compare(job: Work) -> dict[str, Any]:
         _put_aside(job.folder / name, config, job.space)
         made[name] = _train(name, config, job.folder / name, metric)
     part = "test" if made["best"]["test"] is not None else "validation"
-    rows = {name: {row["name"]: row for row in read_rows(job.folder / name / "report" / part / "per_image.csv")} for name in made}
+    rows = {
+        name: {
+            row["name"]: row
+            for row in read_rows(job.folder / name / "report" / part / "per_image.csv")
+        }
+        for name in made
+    }
     names = [name for name in rows["best"] if name in rows["default"]]
     differences = [rows["best"][name][metric] - rows["default"][name][metric] for name in names]
     defined = [value for value in differences if not math.isnan(value)]
-    low, high = mean_interval(differences, [rows["best"][name].get("group") for name in names], bounds=(-1.0, 1.0))
-    return made | {"part": part, "gain": sum(defined) / max(1, len(defined)), "interval": [low, high], "n_images": len(defined)}
+    low, high = mean_interval(
+        differences, [rows["best"][name].get("group") for name in names], bounds=(-1.0, 1.0)
+    )
+    return made | {
+        "part": part,
+        "gain": sum(defined) / max(1, len(defined)),
+        "interval": [low, high],
+        "n_images": len(defined),
+    }
 
 
 def _put_aside(folder: Path, config: TrainConfig, space: Space) -> None:
-    """Rename a run with other options: that of the winner before more trials were made, or of another study in this folder."""
+    """Rename a run with other options: that of the winner before more trials were made, or of
+    another study in this folder.
+    """
     if not (folder / "config.yaml").exists():
         return
     before, now = flatten(make(TrainConfig, read_yaml(folder / "config.yaml"))), flatten(config)
-    for key, unset in (("classes", 0), ("mask_kind", "auto"), ("batch_size", 0)):  # the data decided
+    for key, unset in (
+        ("classes", 0),
+        ("mask_kind", "auto"),
+        ("batch_size", 0),
+    ):  # the data decided
         if now[key] == unset:
             now[key] = before[key]
-    if now["batch_size"] > before["batch_size"] and not any(each.name == "batch_size" for each in space):  # cut to the images
+    if now["batch_size"] > before["batch_size"] and not any(
+        each.name == "batch_size" for each in space
+    ):  # cut to the images
         now["batch_size"] = before["batch_size"]
     if any(before[key] != now[key] for key in now if key not in FREE):
         aside = folder
@@ -134,22 +189,38 @@ def _train(name: str, config: TrainConfig, folder: Path, metric: str) -> dict[st
         logger.info(f"training the {name} options in full")
         resume = folder if (folder / "last.pt").exists() else None
         if folder.exists() and resume is None and any(folder.iterdir()):
-            raise UserError(f"{folder}: was stopped before its first checkpoint; remove this folder and give the command again")
+            raise UserError(
+                f"{folder}: was stopped before its first checkpoint; remove this folder and give"
+                " the command again"
+            )
         train(replace(config, output=replace(config.output, out=folder, resume=resume)))
     found: dict[str, Any] = {"run": str(folder)}
     for part in ("validation", "test"):
         file = report / part / "summary.json"
-        found[part] = json.loads(file.read_text())["protocols"]["per-image-foreground"][metric] if file.exists() else None
+        found[part] = (
+            json.loads(file.read_text())["protocols"]["per-image-foreground"][metric]
+            if file.exists()
+            else None
+        )
     return found
 
 
 def report_gain(retrained: dict[str, Any], metric: str) -> str:
     """The gain in a line."""
     part, (low, high) = retrained["part"], retrained["interval"]
-    ends = f"95 % {low:+.4f} to {high:+.4f}" if not math.isnan(low) else "no interval: too few images"
-    note = "" if part == "test" else "; there is no test part, so the winner was chosen on these images: too good"
-    return (f"{part} {metric}: best {retrained['best'][part]:.4f}, default {retrained['default'][part]:.4f}, gain "
-            f"{retrained['gain']:+.4f} ({ends}, n={retrained['n_images']}{note})")
+    ends = (
+        f"95 % {low:+.4f} to {high:+.4f}" if not math.isnan(low) else "no interval: too few images"
+    )
+    note = (
+        ""
+        if part == "test"
+        else "; there is no test part, so the winner was chosen on these images: too good"
+    )
+    return (
+        f"{part} {metric}: best {retrained['best'][part]:.4f}, default"
+        f" {retrained['default'][part]:.4f}, gain {retrained['gain']:+.4f} ({ends},"
+        f" n={retrained['n_images']}{note})"
+    )
 
 
 def differing(job: Work) -> dict[str, Any]:

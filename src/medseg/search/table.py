@@ -31,7 +31,11 @@ def live_table(job: Work) -> Iterator[None]:
             return table(job)
 
     logger.remove()
-    handle = logger.add(lambda line: console.print(str(line), end="", markup=False), format="{message}", level="WARNING")
+    handle = logger.add(
+        lambda line: console.print(str(line), end="", markup=False),
+        format="{message}",
+        level="WARNING",
+    )
     try:
         with Live(Table(), console=console, refresh_per_second=1):
             yield
@@ -47,8 +51,11 @@ def table(job: Work) -> Any:
     trials = job.study.get_trials(deepcopy=False)
     states = dict(zip((trial.number for trial in trials), outcomes(trials), strict=True))
     found, best = tally(job.study), best_trial(job)
-    title = (f"{job.study.study_name}: {found.finished} of {job.config.search.trials} trials, {found.completed} completed, "
-             f"{found.pruned} pruned, {found.failed} failed, {found.running} running")
+    title = (
+        f"{job.study.study_name}: {found.finished} of {job.config.search.trials} trials,"
+        f" {found.completed} completed, {found.pruned} pruned, {found.failed} failed,"
+        f" {found.running} running"
+    )
     made = Table(title=title, title_justify="left", min_width=min(len(title), 78))
     for name in ("trial", "state", job.base.training.metric, "steps", "seconds"):
         made.add_column(name, justify="right")
@@ -58,12 +65,22 @@ def table(job: Work) -> Any:
         shown.insert(0, best)
     for trial in shown:
         reports = trial.intermediate_values
-        value = trial.value if trial.value is not None else reports[max(reports)] if reports else None
-        params = ", ".join(f"{key} {_short(each)}" for key, each in named_values(job.space, trial.params).items())
+        value = (
+            trial.value if trial.value is not None else reports[max(reports)] if reports else None
+        )
+        params = ", ".join(
+            f"{key} {_short(each)}" for key, each in named_values(job.space, trial.params).items()
+        )
         seconds = trial.user_attrs.get("seconds")
-        made.add_row(str(trial.number), states[trial.number], "–" if value is None else f"{value:.4f}", str(len(reports)),
-                     "–" if seconds is None else f"{seconds:.0f}", params,
-                     style="bold green" if best and trial.number == best.number else "")
+        made.add_row(
+            str(trial.number),
+            states[trial.number],
+            "–" if value is None else f"{value:.4f}",
+            str(len(reports)),
+            "–" if seconds is None else f"{seconds:.0f}",
+            params,
+            style="bold green" if best and trial.number == best.number else "",
+        )
     return made
 
 
@@ -72,10 +89,16 @@ def last_line(job: Work) -> str:
     ended = counted(job.study)
     if not ended:
         return "no trial has ended yet"
-    last, best = max(ended, key=lambda trial: (trial.datetime_complete, trial.number)), best_trial(job)
+    last, best = (
+        max(ended, key=lambda trial: (trial.datetime_complete, trial.number)),
+        best_trial(job),
+    )
     value = "" if last.value is None else f" {last.value:.4f}"
     so_far = f", best {best.value:.4f} in trial {best.number}" if best else ""
-    return f"trial {last.number} {outcomes([last])[0]}{value} ({len(ended)} of {job.config.search.trials}){so_far}"
+    return (
+        f"trial {last.number} {outcomes([last])[0]}{value} ({len(ended)} of"
+        f" {job.config.search.trials}){so_far}"
+    )
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,6 @@
-"""One trial: a training, or one for each fold, that reports to the study after each epoch, or fold, and stops when pruned."""
+"""One trial: a training, or one for each fold, that reports to the study after each epoch, or fold,
+and stops when pruned.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +30,37 @@ Report = Callable[[float, int, float], bool]
 
 
 def objective(config: TrainConfig, dataset: Dataset, folds: int, report: Report | None) -> float:
-    """The validation metric of a training, or its mean over folds. Raises `engine.Pruned` and `engine.Interrupted`.
+    """The validation metric of a training, or its mean over folds. Raises `engine.Pruned` and
+    `engine.Interrupted`.
 
-    `report(value, step, seconds)` keeps a value and says whether to give up: the metric after each epoch, or the mean after each
-    fold, with the seconds that these took. A trial that has come to its end is not given up. The test part of `dataset` is not
-    handed on, and reading it by any way raises `UserError`.
+    `report(value, step, seconds)` keeps a value and says whether to give up: the metric after each
+    epoch, or the mean after each fold, with the seconds that these took. A trial that has come to
+    its end is not given up. The test part of `dataset` is not handed on, and reading it by any way
+    raises `UserError`.
     """
     metric = config.training.metric
 
     def score(config: TrainConfig, dataset: Dataset, give_up: Callable | None) -> float:
         summaries = train(config, dataset=dataset, give_up=give_up)["summaries"]
-        return summaries["validation"]["protocols"]["per-image-foreground"][metric] if summaries else float("nan")
+        return (
+            summaries["validation"]["protocols"]["per-image-foreground"][metric]
+            if summaries
+            else float("nan")
+        )
 
     def after_epoch(row: dict[str, Any]) -> bool:
         value, epoch = row.get(f"val_{metric}"), int(row["epoch"])
         known = value is not None and value == value
-        return known and report is not None and report(value, epoch, row["seconds"]) and epoch < config.training.epochs
+        return (
+            known
+            and report is not None
+            and report(value, epoch, row["seconds"])
+            and epoch < config.training.epochs
+        )
 
-    without_test = replace(dataset, parts={part: dataset.parts[part] for part in ("train", "validation")})
+    without_test = replace(
+        dataset, parts={part: dataset.parts[part] for part in ("train", "validation")}
+    )
     with sealed(dataset.parts.get("test", ())):
         if not folds:
             return score(config, without_test, after_epoch)
@@ -54,29 +69,46 @@ def objective(config: TrainConfig, dataset: Dataset, folds: int, report: Report 
         for number, fold in enumerate(fold_datasets(without_test, folds), 1):
             output = replace(config.output, out=config.output.out / f"fold-{number}")
             scores.append(score(replace(config, output=output), fold, None))
-            if report and report(sum(scores) / len(scores), number, time.perf_counter() - started) and number < folds:
+            if (
+                report
+                and report(sum(scores) / len(scores), number, time.perf_counter() - started)
+                and number < folds
+            ):
                 raise engine.Pruned
         return sum(scores) / len(scores)
 
 
 def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[str, Any]) -> float:
-    """`objective` for several devices: a program of its own, that each rank of it can start anew; the first reports.
+    """`objective` for several devices: a program of its own, that each rank of it can start anew;
+    the first reports.
 
     `study` says where to report: storage, name, trial, pruner.
     """
     folder = config.output.out
     folder.parent.mkdir(parents=True, exist_ok=True)
     answer = folder.with_name(f"{folder.name}.json")
-    items = {part: [[item.name, str(item.image), str(item.mask), item.group] for item in each]
-             for part, each in dataset.parts.items()}
-    request = {"config": flatten(config), "folds": folds, "answer": str(answer), "study": study,
-               "dataset": {"name": dataset.name, "split": dataset.split, "parts": items}}
+    items = {
+        part: [[item.name, str(item.image), str(item.mask), item.group] for item in each]
+        for part, each in dataset.parts.items()
+    }
+    request = {
+        "config": flatten(config),
+        "folds": folds,
+        "answer": str(answer),
+        "study": study,
+        "dataset": {"name": dataset.name, "split": dataset.split, "parts": items},
+    }
     answer.unlink(missing_ok=True)
-    asked = folder.with_name(f".{folder.name}.request")  # too long for the environment, and its URL may hold a password
+    asked = folder.with_name(
+        f".{folder.name}.request"
+    )  # too long for the environment, and its URL may hold a password
     with open(os.open(asked, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(request, file)
     try:
-        process = subprocess.Popen([sys.executable, "-m", "medseg.search.trial"], env=os.environ | {ENVIRONMENT: str(asked)})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medseg.search.trial"],
+            env=os.environ | {ENVIRONMENT: str(asked)},
+        )
         try:
             process.wait()
         except KeyboardInterrupt:  # the ranks have heard it too, and save
@@ -85,8 +117,10 @@ def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[
     finally:
         asked.unlink(missing_ok=True)
     if not answer.exists():
-        raise UserError(f"the processes of {folder} ended with exit code {process.returncode} and no result; see "
-                        f"{folder / 'log.txt'}")
+        raise UserError(
+            f"the processes of {folder} ended with exit code {process.returncode} and no result;"
+            f" see {folder / 'log.txt'}"
+        )
     found = json.loads(answer.read_text())
     answer.unlink()
     if found["outcome"] == "failed":
@@ -105,15 +139,23 @@ def main() -> int:
     log_to_stderr()
     request = json.loads(Path(os.environ[ENVIRONMENT]).read_text())
     config, about = make(TrainConfig, request["config"]), request["dataset"]
-    parts = {part: tuple(Item(name, Path(image), Path(mask), group) for name, image, mask, group in items)
-             for part, items in about["parts"].items()}
+    parts = {
+        part: tuple(
+            Item(name, Path(image), Path(mask), group) for name, image, mask, group in items
+        )
+        for part, items in about["parts"].items()
+    }
     check(config)
     first = is_first_process()
     if not first:
         logger.remove()
     try:
-        value = objective(config, Dataset(about["name"], about["split"], parts), request["folds"],
-                          _reporter(**request["study"]) if first else None)
+        value = objective(
+            config,
+            Dataset(about["name"], about["split"], parts),
+            request["folds"],
+            _reporter(**request["study"]) if first else None,
+        )
         found = {"outcome": "completed", "value": value}
     except (engine.Pruned, engine.Interrupted) as ended:
         found = {"outcome": "pruned" if isinstance(ended, engine.Pruned) else "interrupted"}
@@ -144,6 +186,7 @@ def _reporter(storage: str, name: str, trial: int, pruner: dict[str, Any]) -> Re
 
 def reporter(trial: Any) -> Report:
     """Reports to an Optuna trial."""
+
     def report(value: float, step: int, seconds: float) -> bool:
         trial.report(value, step)
         if not trial.should_prune():

@@ -1,4 +1,6 @@
-"""A worker: takes trials until the study is full and none is running. Any number of them share a study."""
+"""A worker: takes trials until the study is full and none is running. Any number of them share a
+study.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,31 @@ from medseg.search.study import make_sampler, tally, too_many, try_again
 from medseg.search.trial import in_processes, objective, reporter
 from medseg.training import engine
 
-# what may differ between two workers of a study, or two calls: it changes no trial's result, but for the hardware's rounding
-FREE = frozenset({"data", "data_root", "cache_dir", "workers", "out", "resume", "tensorboard", "pictures", "log_every", "progress",
-                  "profile", "accelerator", "devices", "num_nodes", "precision", "threads", "compile", "deterministic",
-                  "val_batch_size"})
+# what may differ between two workers of a study, or two calls: it changes no trial's result, but
+# for the hardware's rounding
+FREE = frozenset(
+    {
+        "data",
+        "data_root",
+        "cache_dir",
+        "workers",
+        "out",
+        "resume",
+        "tensorboard",
+        "pictures",
+        "log_every",
+        "progress",
+        "profile",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "precision",
+        "threads",
+        "compile",
+        "deterministic",
+        "val_batch_size",
+    }
+)
 
 
 class Freed(Exception):  # noqa: N818  an outcome, not an error
@@ -33,7 +56,9 @@ class Freed(Exception):  # noqa: N818  an outcome, not an error
 
 @dataclass(frozen=True)
 class Work:
-    """All that a worker needs. `base` is the training without the values of a trial, `me` names the command that began it."""
+    """All that a worker needs. `base` is the training without the values of a trial, `me` names the
+    command that began it.
+    """
 
     config: SearchConfig
     base: TrainConfig
@@ -51,7 +76,9 @@ class Work:
 
 
 def work(job: Work, after_trial: Callable[[], None] = lambda: None) -> int:
-    """Take trials until all are done; returns how many were done here. `engine.Interrupted` when stopped."""
+    """Take trials until all are done; returns how many were done here. `engine.Interrupted` when
+    stopped.
+    """
     wanted, done = job.config.search.trials, 0
     pause = min(5.0, job.config.search.grace / 4)
     with sealed(job.dataset.parts.get("test", ())), searching(job.folder):
@@ -77,14 +104,20 @@ def _one(job: Work) -> None:
 
     try:
         job.study.optimize(run, n_trials=1, catch=(UserError, Freed))
-    except (engine.Interrupted, KeyboardInterrupt):  # the latter outside of a training, as while images are decoded
+    except (
+        engine.Interrupted,
+        KeyboardInterrupt,
+    ):  # the latter outside of a training, as while images are decoded
         if running:
             try_again(job.study, _frozen(job.study, running[0].number))
         raise
     except (UpdateFinishedTrialError, ValueError):
         if not running or not _frozen(job.study, running[0].number).state.is_finished():
             raise
-        logger.warning(f"trial {running[0].number} was given to another worker, since this one was silent too long")
+        logger.warning(
+            f"trial {running[0].number} was given to another worker, since this one was silent too"
+            " long"
+        )
 
 
 def _frozen(study: optuna.Study, number: int) -> Any:
@@ -97,8 +130,11 @@ def _run(job: Work, trial: optuna.Trial) -> float:
     if too_many(job.study, number, search.trials):
         trial.set_user_attr("freed", "one too many")
         raise Freed
-    # a function of the trial's number: equal workers must not propose equal values, nor a study that goes on repeat itself
-    job.study.sampler = make_sampler(search.sampler, (job.base.training.seed * 1_000_003 + number) % 2**31)
+    # a function of the trial's number: equal workers must not propose equal values, nor a study
+    # that goes on repeat itself
+    job.study.sampler = make_sampler(
+        search.sampler, (job.base.training.seed * 1_000_003 + number) % 2**31
+    )
     trial.set_user_attr("worker", job.me)
     values = suggest(job.space, job.base, trial)
     config = configure(job.base, job.space, values)
@@ -109,8 +145,17 @@ def _run(job: Work, trial: optuna.Trial) -> float:
     try:
         if job.base.hardware.devices > 1:
             pruner = {"name": search.pruner, "steps": job.steps, "startup": search.startup}
-            value = in_processes(config, job.dataset, job.config.data.folds,
-                                 {"storage": job.url, "name": search.study, "trial": trial._trial_id, "pruner": pruner})
+            value = in_processes(
+                config,
+                job.dataset,
+                job.config.data.folds,
+                {
+                    "storage": job.url,
+                    "name": search.study,
+                    "trial": trial._trial_id,
+                    "pruner": pruner,
+                },
+            )
         else:
             value = objective(config, job.dataset, job.config.data.folds, reporter(trial))
     except engine.Pruned:
@@ -131,7 +176,9 @@ def _run(job: Work, trial: optuna.Trial) -> float:
 
 
 def _free_folder(parent: Path, number: int) -> Path:
-    """The folder of a trial; its number is its own in the study, but the folder may be left from a study that was removed."""
+    """The folder of a trial; its number is its own in the study, but the folder may be left from a
+    study that was removed.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     path = parent / f"{number:04}"
     while path.exists():

@@ -1,8 +1,10 @@
-"""Studentised bootstrap intervals of a mean of ratios of sums, which all overlap metrics of a test set are.
+"""Studentised bootstrap intervals of a mean of ratios of sums, which all overlap metrics of a test
+set are.
 
-A mean over images is the sum of its values over their number; a pooled Dice is twice the sum of true positives over a sum of
-pixels; a macro Dice is the mean of such ratios over classes. One function serves them all, and a whole group (a video
-sequence, a patient) is drawn at a time, because its images are not independent.
+A mean over images is the sum of its values over their number; a pooled Dice is twice the sum of
+true positives over a sum of pixels; a macro Dice is the mean of such ratios over classes. One
+function serves them all, and a whole group (a video sequence, a patient) is drawn at a time,
+because its images are not independent.
 """
 
 from __future__ import annotations
@@ -19,27 +21,43 @@ Sums = tuple[np.ndarray, np.ndarray]
 Bounds = tuple[float, float]
 
 
-def intervals(quantities: Mapping[Hashable, Sums], groups: Sequence[Hashable] | None = None, *, level: float = LEVEL,
-              seed: int = 0, bounds: Bounds | Mapping[Hashable, Bounds] = (0.0, 1.0)) -> dict[Hashable, tuple[float, float]]:
-    """Low and high end for each quantity, from the same draws of groups (of images where `groups` is None).
+def intervals(
+    quantities: Mapping[Hashable, Sums],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    level: float = LEVEL,
+    seed: int = 0,
+    bounds: Bounds | Mapping[Hashable, Bounds] = (0.0, 1.0),
+) -> dict[Hashable, tuple[float, float]]:
+    """Low and high end for each quantity, from the same draws of groups (of images where `groups`
+    is None).
 
-    A quantity is numerators and denominators, float [N] or [N, K], one row an image: its value is the mean over K of
-    sum(numerators) / sum(denominators), over those with a denominator. `groups` holds the group of each image; None in it is
-    a group of its own. Ends are cut to `bounds`, which may differ by quantity (0 and 1 where it names none). NaN where the
-    value is undefined or fewer than two groups have a part in its denominator.
+    A quantity is numerators and denominators, float [N] or [N, K], one row an image: its value is
+    the mean over K of sum(numerators) / sum(denominators), over those with a denominator. `groups`
+    holds the group of each image; None in it is a group of its own. Ends are cut to `bounds`, which
+    may differ by quantity (0 and 1 where it names none). NaN where the value is undefined or fewer
+    than two groups have a part in its denominator.
 
-    The method is the bootstrap-t of Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12.5, with the
-    linearised standard error of a ratio; draws without spread count as infinitely far, so that few groups give wide intervals
-    instead of none. Percentile and BCa intervals, which are more common, cover less with left-skewed Dice (docs/log.md).
+    The method is the bootstrap-t of Efron & Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapter 12.5, with the linearised standard error of a ratio; draws without spread count as
+    infinitely far, so that few groups give wide intervals instead of none. Percentile and BCa
+    intervals, which are more common, cover less with left-skewed Dice (docs/log.md).
     """
     index = group_index(groups, len(next(iter(quantities.values()))[0]))
-    sums = {name: tuple(_by_group(np.asarray(each, np.float64), index) for each in pair) for name, pair in quantities.items()}
+    sums = {
+        name: tuple(_by_group(np.asarray(each, np.float64), index) for each in pair)
+        for name, pair in quantities.items()
+    }
     units = int(index.max()) + 1 if len(index) else 0
-    alone = {name for name, (_, below) in sums.items() if (below > 0).any(axis=1).sum() < 2}  # one value says nothing of spread
+    alone = {
+        name for name, (_, below) in sums.items() if (below > 0).any(axis=1).sum() < 2
+    }  # one value says nothing of spread
     limits = bounds if isinstance(bounds, Mapping) else dict.fromkeys(quantities, bounds)
     sums = {name: pair for name, pair in sums.items() if name not in alone}
     whole = np.ones((1, units))
-    fixed = {name: tuple(float(each[0]) for each in _ratio(whole, *pair)) for name, pair in sums.items()}
+    fixed = {
+        name: tuple(float(each[0]) for each in _ratio(whole, *pair)) for name, pair in sums.items()
+    }
     found: dict[str, list[np.ndarray]] = {name: [] for name in sums}
     for weights in _weights(units, _draws(units), seed):
         for name, pair in sums.items():
@@ -48,15 +66,31 @@ def intervals(quantities: Mapping[Hashable, Sums], groups: Sequence[Hashable] | 
             error = error[~np.isnan(value)]
             far = np.where(np.abs(distance) > 1e-12, np.copysign(np.inf, distance), 0.0)
             found[name].append(np.divide(distance, error, out=far, where=error > 1e-12))
-    return {name: (math.nan, math.nan) if name in alone else
-            _ends(*fixed[name], np.concatenate(found[name]), level, limits.get(name, (0.0, 1.0))) for name in quantities}
+    return {
+        name: (
+            (math.nan, math.nan)
+            if name in alone
+            else _ends(
+                *fixed[name], np.concatenate(found[name]), level, limits.get(name, (0.0, 1.0))
+            )
+        )
+        for name in quantities
+    }
 
 
-def mean_interval(values: Sequence[float], groups: Sequence[Hashable] | None = None, *, level: float = LEVEL, seed: int = 0,
-                  bounds: Bounds = (0.0, 1.0)) -> tuple[float, float]:
+def mean_interval(
+    values: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    *,
+    level: float = LEVEL,
+    seed: int = 0,
+    bounds: Bounds = (0.0, 1.0),
+) -> tuple[float, float]:
     """The interval of the mean of `values` [N], as in `intervals`; NaN values are left out."""
     values = np.asarray(values, np.float64)
-    return intervals({"mean": of_mean(values)}, groups, level=level, seed=seed, bounds=bounds)["mean"]
+    return intervals({"mean": of_mean(values)}, groups, level=level, seed=seed, bounds=bounds)[
+        "mean"
+    ]
 
 
 def of_mean(values: np.ndarray) -> Sums:
@@ -72,8 +106,13 @@ def group_index(groups: Sequence[Hashable] | None, count: int) -> np.ndarray:
     if len(groups) != count:
         raise ValueError(f"{len(groups)} groups for {count} values")
     known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(("alone", i) if group is None else ("group", group), len(known))
-                     for i, group in enumerate(groups)], int)
+    return np.array(
+        [
+            known.setdefault(("alone", i) if group is None else ("group", group), len(known))
+            for i, group in enumerate(groups)
+        ],
+        int,
+    )
 
 
 def _by_group(values: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -88,17 +127,27 @@ def _draws(units: int) -> int:
 
 
 def _weights(units: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each unit is drawn, float [b, units] in blocks that add up to `draws` rows; each row sums to `units`."""
+    """How often each unit is drawn, float [b, units] in blocks that add up to `draws` rows; each
+    row sums to `units`.
+    """
     rng = np.random.default_rng(seed)
     step = max(1, _BLOCK // units)
     for first in range(0, draws, step):
         rows = min(step, draws - first)
         picked = rng.integers(0, units, (rows, units)) + np.arange(rows)[:, None] * units
-        yield np.bincount(picked.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+        yield (
+            np.bincount(picked.ravel(), minlength=rows * units)
+            .reshape(rows, units)
+            .astype(np.float64)
+        )
 
 
-def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The value and its standard error in each draw, [b]: weights [b, G], numerators and denominators [G, K]."""
+def _ratio(
+    weights: np.ndarray, above: np.ndarray, below: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The value and its standard error in each draw, [b]: weights [b, G], numerators and
+    denominators [G, K].
+    """
     top, bottom = weights @ above, weights @ below
     defined = bottom > 0
     ratio = np.divide(top, bottom, out=np.zeros_like(top), where=defined)
@@ -107,10 +156,14 @@ def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> tuple[n
         value = ratio.sum(1) / classes  # NaN where no class has a denominator
         share = np.where(defined, 1 / (classes[:, None] * bottom), 0.0)
     influence = share @ above.T - (share * ratio) @ below.T  # of each group on the value, [b, G]
-    return value, np.sqrt(np.einsum("bg,bg,bg->b", weights, influence, influence))  # G / (G - 1) cancels: it is in every draw
+    return value, np.sqrt(
+        np.einsum("bg,bg,bg->b", weights, influence, influence)
+    )  # G / (G - 1) cancels: it is in every draw
 
 
-def _ends(value: float, error: float, distances: np.ndarray, level: float, bounds: Bounds) -> tuple[float, float]:
+def _ends(
+    value: float, error: float, distances: np.ndarray, level: float, bounds: Bounds
+) -> tuple[float, float]:
     if math.isnan(value) or not len(distances):
         return math.nan, math.nan
     if error < 1e-12:

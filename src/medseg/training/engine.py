@@ -1,5 +1,6 @@
-"""The training loop. Nothing in a step waits for the device: losses are read every few steps, and on the CPU, where
-reading is free, in each."""
+"""The training loop. Nothing in a step waits for the device: losses are read every few steps, and
+on the CPU, where reading is free, in each.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +39,11 @@ class Pruned(Exception):  # noqa: N818  an outcome, not an error
 class Loop:
     """What the loop works on, and the four places where it calls out.
 
-    after_step(state, report) is for progress; validate(epoch) returns metrics; after_epoch(state, row, improved) keeps
-    files; save(state) keeps where the training stands. `stop` says whether somebody asked to end. `stage(name)` is entered
-    around each stage of a step: for profilers. `recall`, where there is one, gives the objective its fourth argument: what is
-    known of a batch's images, moved as they are.
+    after_step(state, report) is for progress; validate(epoch) returns metrics; after_epoch(state,
+    row, improved) keeps files; save(state) keeps where the training stands. `stop` says whether
+    somebody asked to end. `stage(name)` is entered around each stage of a step: for profilers.
+    `recall`, where there is one, gives the objective its fourth argument: what is known of a
+    batch's images, moved as they are.
     """
 
     config: TrainConfig
@@ -66,9 +68,11 @@ class Loop:
 
 
 def run(loop: Loop, state: State) -> State:
-    """Train from `state` to the end of the last epoch, of the time budget or of the user's patience.
+    """Train from `state` to the end of the last epoch, of the time budget or of the user's
+    patience.
 
-    Raises `Interrupted` after saving when asked to stop, and `UserError` when the loss is no longer a number.
+    Raises `Interrupted` after saving when asked to stop, and `UserError` when the loss is no longer
+    a number.
     """
     training = loop.config.training
     while not _done(training, state):
@@ -77,7 +81,11 @@ def run(loop: Loop, state: State) -> State:
         out_of_time = run_epoch(loop, state)
         row: dict[str, Any] = {"epoch": state.epoch + 1, "lr": loop.optimizer.param_groups[0]["lr"]}
         row |= {name: value / max(1, state.step) for name, value in state.sums.items()}
-        row |= {"images_per_second": (state.step - first) * training.batch_size / max(1e-9, state.elapsed - earlier)}
+        row |= {
+            "images_per_second": (
+                (state.step - first) * training.batch_size / max(1e-9, state.elapsed - earlier)
+            )
+        }
         improved = _judge(loop, state, row, last=state.epoch + 1 == training.epochs or out_of_time)
         state.elapsed = earlier + agree(loop.fabric, False, time.perf_counter() - started)[1]
         row["seconds"] = state.elapsed
@@ -92,7 +100,9 @@ def _done(training: Training, state: State) -> bool:
 
 
 def _judge(loop: Loop, state: State, row: dict[str, Any], *, last: bool) -> bool:
-    """Validate when it is due, add the metrics to `row`, and say whether the score is the best so far."""
+    """Validate when it is due, add the metrics to `row`, and say whether the score is the best so
+    far.
+    """
     training = loop.config.training
     due = state.epoch + 1 > training.val_start and (state.epoch + 1) % training.val_interval == 0
     if loop.validate is None or not (due or last):
@@ -120,7 +130,9 @@ def run_epoch(loop: Loop, state: State) -> bool:
             batch = next(waiting, None)
         if batch is None:
             break
-        done = (state.epoch * loop.batches.steps + state.step) / (training.epochs * loop.batches.steps)
+        done = (state.epoch * loop.batches.steps + state.step) / (
+            training.epochs * loop.batches.steps
+        )
         if training.time_budget:
             done = max(done, state.elapsed / training.time_budget)
         set_lr(loop.optimizer, optim.lr * lr_factor(optim, done, training.epochs))
@@ -128,7 +140,11 @@ def run_epoch(loop: Loop, state: State) -> bool:
         sums.add(step(loop, state, batch, steps))
         state.step += 1
         state.updates += steps
-        if on_cpu or state.step % loop.config.output.log_every == 0 or state.step == loop.batches.steps:
+        if (
+            on_cpu
+            or state.step % loop.config.output.log_every == 0
+            or state.step == loop.batches.steps
+        ):
             latest = sums.last()
             _check(latest, state, batch)
             loop.after_step(state, latest | {"lr": loop.optimizer.param_groups[0]["lr"]})
@@ -148,15 +164,29 @@ def run_epoch(loop: Loop, state: State) -> bool:
 
 
 def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tensor]:
-    """Forward and backward on one batch, and the optimiser's step where `update`; the loss terms, on the device."""
+    """Forward and backward on one batch, and the optimiser's step where `update`; the loss terms,
+    on the device.
+    """
     config = loop.config
     # dropout too is a function of (seed, step, process), so that a resumed run repeats it
-    torch.manual_seed(hash((config.training.seed, state.epoch, state.step, loop.fabric.global_rank)) & 0x7FFFFFFF)
+    torch.manual_seed(
+        hash((config.training.seed, state.epoch, state.step, loop.fabric.global_rank)) & 0x7FFFFFFF
+    )
     with loop.stage("augmentation"):
-        parameters = sample(config.augment, config.training.seed, state.epoch, batch.keys) if config.augment.augment \
+        parameters = (
+            sample(config.augment, config.training.seed, state.epoch, batch.keys)
+            if config.augment.augment
             else neutral(len(batch.names))
-        image, mask = augment(batch.image, batch.mask, parameters, config.augment, size=loop.given.size,
-                              mean=loop.constants[0], std=loop.constants[1])
+        )
+        image, mask = augment(
+            batch.image,
+            batch.mask,
+            parameters,
+            config.augment,
+            size=loop.given.size,
+            mean=loop.constants[0],
+            std=loop.constants[1],
+        )
         image = image.contiguous(memory_format=torch.channels_last)
         known = (loop.recall(batch, parameters),) if loop.recall else ()
     with loop.fabric.no_backward_sync(loop.model, enabled=not update):
@@ -167,7 +197,9 @@ def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tens
     if update:
         with loop.stage("optimiser"):
             if config.optim.clip:
-                loop.fabric.clip_gradients(loop.model, loop.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False)
+                loop.fabric.clip_gradients(
+                    loop.model, loop.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
+                )
             loop.optimizer.step()
             loop.optimizer.zero_grad(set_to_none=True)
             if loop.average:
@@ -178,13 +210,17 @@ def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tens
 def _check(terms: dict[str, float], state: State, batch: Batch) -> None:
     wrong = [name for name, value in terms.items() if not math.isfinite(value)]
     if wrong:
-        raise UserError(f"{' and '.join(wrong)} became {terms[wrong[0]]} in epoch {state.epoch + 1}, step {state.step} "
-                        f"(images {', '.join(batch.names[:4])}{', ...' if len(batch.names) > 4 else ''}); the last good state "
-                        "is in last.pt: lower --lr, set --clip 1, or use --precision fp32")
+        raise UserError(
+            f"{' and '.join(wrong)} became {terms[wrong[0]]} in epoch {state.epoch + 1}, step"
+            f" {state.step} (images"
+            f" {', '.join(batch.names[:4])}{', ...' if len(batch.names) > 4 else ''}); the last"
+            " good state is in last.pt: lower --lr, set --clip 1, or use --precision fp32"
+        )
 
 
 class Sums:
-    """Sums of the loss terms, kept on the device until somebody reads them: their means over the processes.
+    """Sums of the loss terms, kept on the device until somebody reads them: their means over the
+    processes.
 
     Every process has to read when one does.
     """
@@ -200,7 +236,11 @@ class Sums:
         self._last = torch.stack([value.float() for value in terms.values()])
         wide = self._last if self.device.type == "mps" else self._last.double()
         if self._total is None:
-            self._total = torch.tensor([self.start.get(name, 0.0) for name in self.names], dtype=wide.dtype, device=self.device)
+            self._total = torch.tensor(
+                [self.start.get(name, 0.0) for name in self.names],
+                dtype=wide.dtype,
+                device=self.device,
+            )
         self._total += wide
 
     def last(self) -> dict[str, float]:

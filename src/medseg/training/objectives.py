@@ -22,6 +22,7 @@ Objective = Callable[..., tuple[Tensor, Terms]]
 
 def supervised(loss: LossFunction) -> Objective:
     """The loss of the network's logits against the mask."""
+
     def objective(model: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Terms]:
         return loss(model(image), mask)
 
@@ -29,14 +30,18 @@ def supervised(loss: LossFunction) -> Objective:
 
 
 def deep_supervised(loss: LossFunction, weights: Sequence[float] | None = None) -> Objective:
-    """The loss of the main output plus that of each auxiliary head times its weight (1 each by default).
+    """The loss of the main output plus that of each auxiliary head times its weight (1 each by
+    default).
 
     All heads of our networks are at full resolution, so the mask needs no resizing.
     """
+
     def objective(model: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Terms]:
         outputs = ask(model, "multiscale", image)
         total, terms = loss(outputs.pop("main"), mask)
-        for weight, (name, logits) in zip(weights or [1.0] * len(outputs), outputs.items(), strict=True):
+        for weight, (name, logits) in zip(
+            weights or [1.0] * len(outputs), outputs.items(), strict=True
+        ):
             extra, _ = loss(logits, mask)
             total = total + weight * extra
             terms = terms | {name: extra.detach()}
@@ -58,14 +63,21 @@ class Seen:
         return dict(self.heads)
 
 
-def distilled(task: Objective, lessons: Lessons, weight: float, *, auxiliary: bool = False) -> Objective:
-    """The loss of another objective plus `weight` times what teachers add, from one pass of the student.
+def distilled(
+    task: Objective, lessons: Lessons, weight: float, *, auxiliary: bool = False
+) -> Objective:
+    """The loss of another objective plus `weight` times what teachers add, from one pass of the
+    student.
 
-    Any objective will do for `task`: it is asked about logits that are there already. The main logits alone are distilled,
-    also of a student with `auxiliary` heads. At weight 0 this is the task's loss, with the terms for looking at. The objective
-    takes the teachers' logits as a fourth argument where they are known.
+    Any objective will do for `task`: it is asked about logits that are there already. The main
+    logits alone are distilled, also of a student with `auxiliary` heads. At weight 0 this is the
+    task's loss, with the terms for looking at. The objective takes the teachers' logits as a fourth
+    argument where they are known.
     """
-    def objective(model: nn.Module, image: Tensor, mask: Tensor, recalled: Tensor | None = None) -> tuple[Tensor, Terms]:
+
+    def objective(
+        model: nn.Module, image: Tensor, mask: Tensor, recalled: Tensor | None = None
+    ) -> tuple[Tensor, Terms]:
         features: dict[str, Tensor] = {}
         if lessons.names:
             heads, features = ask(model, "observe", image, lessons.names)
@@ -79,7 +91,8 @@ def distilled(task: Objective, lessons: Lessons, weight: float, *, auxiliary: bo
 
 
 def ask(model: nn.Module, method: str, *arguments: Any) -> Any:
-    """The answer of a method of the network by way of its forward: what wraps that (precision, processes, compiled code) applies.
+    """The answer of a method of the network by way of its forward: what wraps that (precision,
+    processes, compiled code) applies.
 
     Fabric's `mark_forward_method` does so only where several processes share the network.
     """
@@ -96,7 +109,18 @@ def ask(model: nn.Module, method: str, *arguments: Any) -> Any:
 def make_objective(config: TrainConfig) -> Objective:
     """The objective that a config asks for. Raises `UserError` for loss options that no term uses."""
     given = config.loss
-    loss = hybrid_loss(given.loss, class_weights=given.class_weights, ignore_index=given.ignore_index,
-                       label_smoothing=given.label_smoothing, ohem_threshold=given.ohem_threshold,
-                       focal_gamma=given.focal_gamma, tversky_alpha=given.tversky_alpha, tversky_beta=given.tversky_beta)
-    return deep_supervised(loss, config.model.auxiliary_weights) if config.model.auxiliary else supervised(loss)
+    loss = hybrid_loss(
+        given.loss,
+        class_weights=given.class_weights,
+        ignore_index=given.ignore_index,
+        label_smoothing=given.label_smoothing,
+        ohem_threshold=given.ohem_threshold,
+        focal_gamma=given.focal_gamma,
+        tversky_alpha=given.tversky_alpha,
+        tversky_beta=given.tversky_beta,
+    )
+    return (
+        deep_supervised(loss, config.model.auxiliary_weights)
+        if config.model.auxiliary
+        else supervised(loss)
+    )

@@ -1,4 +1,6 @@
-"""Optimisers, learning-rate schedules as functions of progress, and the moving average of the weights."""
+"""Optimisers, learning-rate schedules as functions of progress, and the moving average of the
+weights.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +14,42 @@ from medseg.config.schema import Optim
 
 
 def make_optimizer(model: nn.Module, config: Optim, *, fused: bool) -> torch.optim.Optimizer:
-    """The optimiser over the trainable parameters; biases and norm weights (one dimension) get no weight decay.
+    """The optimiser over the trainable parameters; biases and norm weights (one dimension) get no
+    weight decay.
 
-    Parameters below `encoder.` take the learning rate times `encoder_lr`. Each group keeps its factor under "factor".
+    Parameters below `encoder.` take the learning rate times `encoder_lr`. Each group keeps its
+    factor under "factor".
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             encoder = ".encoder." in f".{name}"
             groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
-    described = [{"params": parameters, "weight_decay": config.weight_decay if decays else 0.0,
-                  "factor": config.encoder_lr if encoder else 1.0}
-                 for (encoder, decays), parameters in groups.items()]
+    described = [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "factor": config.encoder_lr if encoder else 1.0,
+        }
+        for (encoder, decays), parameters in groups.items()
+    ]
     match config.optimizer:
         case "sgd":
-            return torch.optim.SGD(described, config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused)
+            return torch.optim.SGD(
+                described,
+                config.lr,
+                momentum=config.momentum,
+                nesterov=config.momentum > 0,
+                fused=fused,
+            )
         case "adam":
-            return torch.optim.Adam(described, config.lr, betas=(config.momentum, 0.999), fused=fused)
+            return torch.optim.Adam(
+                described, config.lr, betas=(config.momentum, 0.999), fused=fused
+            )
         case "adamw":
-            return torch.optim.AdamW(described, config.lr, betas=(config.momentum, 0.999), fused=fused)
+            return torch.optim.AdamW(
+                described, config.lr, betas=(config.momentum, 0.999), fused=fused
+            )
         case _:
             return torch.optim.RMSprop(described, config.lr, momentum=config.momentum, foreach=True)
 
@@ -38,9 +57,10 @@ def make_optimizer(model: nn.Module, config: Optim, *, fused: bool) -> torch.opt
 def lr_factor(config: Optim, progress: float, epochs: float) -> float:
     """Learning rate over its peak, at `progress` (0 to 1) of a training of `epochs`.
 
-    onecycle: cosine up from 1/25, cosine down to 1/10,000 (Smith and Topin 2017, arXiv 1708.07120; momentum stays as it
-    is). poly, cosine, step, constant: linear warm-up, then (1 - t) ** power, half a cosine, a factor every
-    `step_epochs`, 1. A warm-up longer than half of the training is cut to half.
+    onecycle: cosine up from 1/25, cosine down to 1/10,000 (Smith and Topin 2017, arXiv 1708.07120;
+    momentum stays as it is). poly, cosine, step, constant: linear warm-up, then (1 - t) ** power,
+    half a cosine, a factor every `step_epochs`, 1. A warm-up longer than half of the training is
+    cut to half.
     """
     warmup = min(config.warmup_epochs / epochs, 0.5)
     rising = progress < warmup
@@ -69,9 +89,11 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 class MovingAverage:
-    """An exponential moving average of weights and of batch-norm statistics, as a network of its own.
+    """An exponential moving average of weights and of batch-norm statistics, as a network of its
+    own.
 
-    The decay rises as (1 + n) / (10 + n) up to its value, so that the first steps count as much as they should.
+    The decay rises as (1 + n) / (10 + n) up to its value, so that the first steps count as much as
+    they should.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

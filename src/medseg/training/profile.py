@@ -16,7 +16,9 @@ SKIP, WARM, STEPS = 2, 1, 6  # steps: the first are slower, and the profiler nee
 
 
 class StageTimer:
-    """Seconds in each stage, the device waited for at the end of each: for measuring, not for training at full speed."""
+    """Seconds in each stage, the device waited for at the end of each: for measuring, not for
+    training at full speed.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -32,15 +34,20 @@ class StageTimer:
 
 
 class Profile:
-    """Records a few steps of a training into RUN/profile.json. Inside of it, `stage(name)` marks the stages of a step,
-    the first of them "data"."""
+    """Records a few steps of a training into RUN/profile.json. Inside of it, `stage(name)` marks
+    the stages of a step, the first of them "data".
+    """
 
     def __init__(self, run: Path, device: torch.device) -> None:
         self.run = run
         self._timer = StageTimer(device)
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
-        self._profiler = profile(activities=activities, schedule=schedule(wait=SKIP, warmup=WARM, active=STEPS, repeat=1),
-                                 on_trace_ready=self._write, acc_events=True)
+        self._profiler = profile(
+            activities=activities,
+            schedule=schedule(wait=SKIP, warmup=WARM, active=STEPS, repeat=1),
+            on_trace_ready=self._write,
+            acc_events=True,
+        )
         self._step, self._worked = 0, False
 
     def __enter__(self) -> Profile:
@@ -50,12 +57,17 @@ class Profile:
     def __exit__(self, *error: Any) -> None:
         self._profiler.__exit__(*error)
         if not (self.run / "profile.json").exists():
-            logger.warning(f"--profile: needs {SKIP + WARM + STEPS} steps, there were {self._step}; raise --epochs")
+            logger.warning(
+                f"--profile: needs {SKIP + WARM + STEPS} steps, there were {self._step}; raise"
+                " --epochs"
+            )
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Mark what runs inside as a stage of the step."""
-        if name == "data" and self._worked:  # at the end of an epoch there is a look for data and no step
+        if (
+            name == "data" and self._worked
+        ):  # at the end of an epoch there is a look for data and no step
             self._step += 1
             self._profiler.step()
         self._worked = name != "data"
@@ -70,20 +82,31 @@ class Profile:
             return  # the training ended before the recording did
         trace = self.run / "profile.json"
         profiler.export_chrome_trace(str(trace))
-        kind = "self_device_time_total" if self._timer.device.type == "cuda" else "self_cpu_time_total"
-        operations = {event.key: getattr(event, kind) / 1e6 for event in profiler.key_averages()
-                      if not event.key.startswith(("medseg: ", "ProfilerStep"))}
-        logger.info(f"{describe(self._timer.seconds, operations)}  {trace} (open it at ui.perfetto.dev)")
+        kind = (
+            "self_device_time_total" if self._timer.device.type == "cuda" else "self_cpu_time_total"
+        )
+        operations = {
+            event.key: getattr(event, kind) / 1e6
+            for event in profiler.key_averages()
+            if not event.key.startswith(("medseg: ", "ProfilerStep"))
+        }
+        logger.info(
+            f"{describe(self._timer.seconds, operations)}  {trace} (open it at ui.perfetto.dev)"
+        )
 
 
 def describe(stages: Mapping[str, float], operations: Mapping[str, float]) -> str:
-    """The seconds of all recorded steps in a sentence: share of each stage, slowest stage and slowest operation."""
+    """The seconds of all recorded steps in a sentence: share of each stage, slowest stage and
+    slowest operation.
+    """
     whole = sum(stages.values())
     ranked = sorted(stages.items(), key=lambda item: -item[1])
     slowest = max(operations, key=operations.__getitem__)
-    return (f"a step takes {1000 * whole / STEPS:.1f} ms; slowest part: {ranked[0][0]} ("
-            + ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in ranked)
-            + f"); slowest operation: {slowest} ({100 * operations[slowest] / whole:.0f} %)")
+    return (
+        f"a step takes {1000 * whole / STEPS:.1f} ms; slowest part: {ranked[0][0]} ("
+        + ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in ranked)
+        + f"); slowest operation: {slowest} ({100 * operations[slowest] / whole:.0f} %)"
+    )
 
 
 def wait_for(device: torch.device) -> None:

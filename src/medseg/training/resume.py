@@ -10,10 +10,32 @@ from medseg import checkpoint
 from medseg.config import TrainConfig, flatten, make, read_yaml
 from medseg.errors import UserError
 
-MAY_CHANGE = frozenset({
-    "resume", "out", "data", "data_root", "teacher", "cache_dir", "workers", "threads", "epochs", "time_budget", "patience",
-    "val_interval", "val_start", "val_batch_size", "accelerator", "devices", "num_nodes", "tensorboard", "pictures",
-    "log_every", "progress", "profile"})
+MAY_CHANGE = frozenset(
+    {
+        "resume",
+        "out",
+        "data",
+        "data_root",
+        "teacher",
+        "cache_dir",
+        "workers",
+        "threads",
+        "epochs",
+        "time_budget",
+        "patience",
+        "val_interval",
+        "val_start",
+        "val_batch_size",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "tensorboard",
+        "pictures",
+        "log_every",
+        "progress",
+        "profile",
+    }
+)
 
 
 def config_from(values: Mapping[str, Any]) -> TrainConfig:
@@ -27,14 +49,19 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
     run = Path(given["resume"])
     kept = read_yaml(run / "config.yaml") if (run / "config.yaml").exists() else {}
     if not (run / "last.pt").exists() and not (kept.get("seeds") or kept.get("folds")):
-        raise UserError(f"--resume {run}: holds no last.pt; give the folder of a run that has saved a checkpoint")
+        raise UserError(
+            f"--resume {run}: holds no last.pt; give the folder of a run that has saved a"
+            " checkpoint"
+        )
     config = make(TrainConfig, kept | given | {"out": str(run)})
     before, after = flatten(make(TrainConfig, kept)), flatten(config)
     changed = [name for name in after if after[name] != before[name] and name not in MAY_CHANGE]
     if changed:
         name = changed[0]
-        raise UserError(f"--{name.replace('_', '-')}: a resumed run keeps {before[name]!r}, it cannot become {after[name]!r}; "
-                        "start a new run with --init RUN to begin from its weights")
+        raise UserError(
+            f"--{name.replace('_', '-')}: a resumed run keeps {before[name]!r}, it cannot become"
+            f" {after[name]!r}; start a new run with --init RUN to begin from its weights"
+        )
     return config
 
 
@@ -51,5 +78,7 @@ def same_images(run: Path, part: str, names: list[str]) -> None:
     file = run / "splits" / f"{part}.txt"
     before = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else names
     if sorted(before) != sorted(names):
-        raise UserError(f"--resume {run}: was started with {len(before)} {part} images, now there are {len(names)} others; "
-                        "restore the data or start a new run with --init")
+        raise UserError(
+            f"--resume {run}: was started with {len(before)} {part} images, now there are"
+            f" {len(names)} others; restore the data or start a new run with --init"
+        )

@@ -42,21 +42,33 @@ from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.profile import Profile
 from medseg.training.resume import load_last, same_images
-from medseg.training.runtime import agree, explained, is_first_process, make_fabric, synchronise_batch_norm
+from medseg.training.runtime import (
+    agree,
+    explained,
+    is_first_process,
+    make_fabric,
+    synchronise_batch_norm,
+)
 from medseg.training.state import State
 from medseg.training.teaching import Teaching, find_teachers, make_teaching
 from medseg.training.watch import Watch, draw
 
 
-def train(config: TrainConfig, *, dataset: Dataset | None = None,
-          give_up: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig,
+    *,
+    dataset: Dataset | None = None,
+    give_up: Callable[[dict[str, Any]], bool] | None = None,
+) -> dict[str, Any]:
     """Train, then judge the chosen weights on validation and, once, on test.
 
-    `dataset` takes the place of what the config names: with its parts, and only these, it is trained and judged. `give_up` is
-    asked after each epoch, in the first process, with the row of metrics.csv; all processes stop where it says so.
+    `dataset` takes the place of what the config names: with its parts, and only these, it is
+    trained and judged. `give_up` is asked after each epoch, in the first process, with the row of
+    metrics.csv; all processes stop where it says so.
 
-    Returns {"run": folder, "summaries": {part: summary}}. Raises `UserError` for wrong use and for a loss that is no
-    longer a number, `engine.Interrupted` when stopped by the user, with everything saved, `engine.Pruned` when given up.
+    Returns {"run": folder, "summaries": {part: summary}}. Raises `UserError` for wrong use and for
+    a loss that is no longer a number, `engine.Interrupted` when stopped by the user, with
+    everything saved, `engine.Pruned` when given up.
     """
     stored = load_last(config.output.resume) if config.output.resume else None
     check(config)
@@ -70,7 +82,9 @@ def train(config: TrainConfig, *, dataset: Dataset | None = None,
     pretrained = config.model.encoder_weights if network["name"] == "smp" and not stored else None
     model = create_model(**network, encoder_weights=pretrained)
     if config.model.init is not None and not stored:
-        checkpoint.load_weights(model, checkpoint.load(config.model.init)["weights"], f"--init {config.model.init}")
+        checkpoint.load_weights(
+            model, checkpoint.load(config.model.init)["weights"], f"--init {config.model.init}"
+        )
     if fabric.device.type == "cpu":
         check_batch_size(config, model, precision)
     run = _run_folder(config, parts) if is_first_process() else None
@@ -101,8 +115,12 @@ class Session:
     run: Path | None  # None but in the first process
     give_up: Callable[[dict[str, Any]], bool] | None = None
 
-    def fit(self, model: nn.Module, stored: dict[str, Any] | None, teachers: Sequence[Teacher] = ()) -> None:
-        """Train `model`, or go on from `stored`, to the end; with `teachers` it learns from them too."""
+    def fit(
+        self, model: nn.Module, stored: dict[str, Any] | None, teachers: Sequence[Teacher] = ()
+    ) -> None:
+        """Train `model`, or go on from `stored`, to the end; with `teachers` it learns from them
+        too.
+        """
         config, fabric, parts = self.config, self.fabric, self.parts
         fabric.launch()
         state = State(**stored["training"]["state"]) if stored else State()
@@ -123,8 +141,15 @@ class Session:
             teaching.share(fabric)
         training = config.training
         batches = TrainBatches(
-            parts.train, batch_size=training.batch_size, seed=training.seed, device=fabric.device, rank=fabric.global_rank,
-            world=fabric.world_size, window=parts.window, ignore_index=config.loss.ignore_index)
+            parts.train,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            device=fabric.device,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            window=parts.window,
+            ignore_index=config.loss.ignore_index,
+        )
         watch = Watch(self.run, config, steps=batches.steps, state=state) if self.run else None
         judged_model = average.model if average else model
         last_judged: list[Judged] = []
@@ -138,8 +163,13 @@ class Session:
 
         def save(state: State) -> None:
             if self.run:
-                checkpoint.save(self.run / "last.pt", self._checkpoint(judged_model, state) | {
-                    "training": self._training_state(state, model, optimizer, average, teaching)})
+                checkpoint.save(
+                    self.run / "last.pt",
+                    self._checkpoint(judged_model, state)
+                    | {
+                        "training": self._training_state(state, model, optimizer, average, teaching)
+                    },
+                )
 
         def after_epoch(state: State, row: dict[str, Any], improved: bool) -> None:
             if self.run:
@@ -153,11 +183,26 @@ class Session:
         profile = Profile(self.run, fabric.device) if self.run and config.hardware.profile else None
         with _stop_on_signals() as stop, profile or nullcontext():
             try:
-                engine.run(engine.Loop(
-                    config, fabric, wrapped, optimizer, teaching.around(self.objective) if teaching else self.objective, batches,
-                    parts.given, average, validate, recall=teaching.recall if teaching else None,
-                    after_step=watch.step if watch else lambda state, terms: None, after_epoch=after_epoch, save=save,
-                    stop=stop, stage=profile.stage if profile else lambda name: nullcontext()), state)
+                engine.run(
+                    engine.Loop(
+                        config,
+                        fabric,
+                        wrapped,
+                        optimizer,
+                        teaching.around(self.objective) if teaching else self.objective,
+                        batches,
+                        parts.given,
+                        average,
+                        validate,
+                        recall=teaching.recall if teaching else None,
+                        after_step=watch.step if watch else lambda state, terms: None,
+                        after_epoch=after_epoch,
+                        save=save,
+                        stop=stop,
+                        stage=profile.stage if profile else lambda name: nullcontext(),
+                    ),
+                    state,
+                )
             finally:
                 if watch:
                     watch.close()
@@ -174,27 +219,54 @@ class Session:
             if items:
                 try:
                     summaries[part] = judge_part(
-                        model, items, parts.coding, parts.given, folder=self.run / "report" / part, device=self.fabric.device,
-                        precision=self.precision, batch_size=self._val_batch_size(), config=flatten(config), history=history,
+                        model,
+                        items,
+                        parts.coding,
+                        parts.given,
+                        folder=self.run / "report" / part,
+                        device=self.fabric.device,
+                        precision=self.precision,
+                        batch_size=self._val_batch_size(),
+                        config=flatten(config),
+                        history=history,
                         about=describe(stored, checkpoint.find(self.run), parts.dataset, part),
-                        show=config.output.progress)
+                        show=config.output.progress,
+                    )
                 except UserError as error:  # the test part is first opened here
-                    raise UserError(f"{error}. The training is complete: then run medseg evaluate {self.run} --split-part {part}"
-                                    ) from None
-                logger.info(f"{part}: {headline(summaries[part])}  {self.run / 'report' / part / 'report.html'}")
+                    raise UserError(
+                        f"{error}. The training is complete: then run medseg evaluate {self.run}"
+                        f" --split-part {part}"
+                    ) from None
+                logger.info(
+                    f"{part}: {headline(summaries[part])} "
+                    f" {self.run / 'report' / part / 'report.html'}"
+                )
         return summaries
 
     def _val_batch_size(self) -> int:
-        return self.config.training.val_batch_size or self.config.training.batch_size // self.fabric.world_size
+        return (
+            self.config.training.val_batch_size
+            or self.config.training.batch_size // self.fabric.world_size
+        )
 
     def _validate(self, model: nn.Module) -> Judged:
         config = self.config
-        network = fold_batch_norm(model, self.parts.given.channels).to(memory_format=torch.channels_last)
+        network = fold_batch_norm(model, self.parts.given.channels).to(
+            memory_format=torch.channels_last
+        )
         judged = judge(
-            network, self.parts.validation, self.parts.given, classes=self.parts.coding.classes, device=self.fabric.device,
-            precision=self.precision, batch_size=self._val_batch_size(), ignore_index=config.loss.ignore_index,
-            rank=self.fabric.global_rank, world=self.fabric.world_size,
-            keep=range(config.output.pictures) if self.run and config.output.tensorboard else ())
+            network,
+            self.parts.validation,
+            self.parts.given,
+            classes=self.parts.coding.classes,
+            device=self.fabric.device,
+            precision=self.precision,
+            batch_size=self._val_batch_size(),
+            ignore_index=config.loss.ignore_index,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+            keep=range(config.output.pictures) if self.run and config.output.tensorboard else (),
+        )
         if self.fabric.world_size > 1:
             counts = torch.from_numpy(judged.counts).to(self.fabric.device)
             judged.counts = self.fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
@@ -203,27 +275,56 @@ class Session:
     def _draw(self, judged: Judged) -> list[tuple[str, Any]]:
         store, given = self.parts.validation, self.parts.given
         index = sorted(judged.masks)
-        return draw([store.names[i] for i in index], [store.image(i) for i in index],
-                    [fit_mask(store.mask(i), given.size, given.resize) for i in index],
-                    [fit_mask(judged.masks[i], given.size, given.resize) for i in index])
+        return draw(
+            [store.names[i] for i in index],
+            [store.image(i) for i in index],
+            [fit_mask(store.mask(i), given.size, given.resize) for i in index],
+            [fit_mask(judged.masks[i], given.size, given.resize) for i in index],
+        )
 
     def _checkpoint(self, model: nn.Module, state: State) -> dict[str, Any]:
         given = self.parts.given
-        return {"network": self.network, "weights": model.state_dict(), "classes": self.parts.coding.classes,
-                "mask_kind": self.parts.coding.kind, "input": {key: list(value) if isinstance(value, tuple) else value
-                                                              for key, value in vars(given).items()},
-                "epoch": state.epoch, "score": state.best, "metric": self.config.training.metric,
-                "medseg": medseg.__version__, "config": flatten(self.config)}
+        return {
+            "network": self.network,
+            "weights": model.state_dict(),
+            "classes": self.parts.coding.classes,
+            "mask_kind": self.parts.coding.kind,
+            "input": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in vars(given).items()
+            },
+            "epoch": state.epoch,
+            "score": state.best,
+            "metric": self.config.training.metric,
+            "medseg": medseg.__version__,
+            "config": flatten(self.config),
+        }
 
-    def _training_state(self, state: State, model: nn.Module, optimizer: Any, average: MovingAverage | None,
-                        teaching: Teaching | None) -> dict[str, Any]:
-        return {"state": state.plain(), "optimizer": optimizer.state_dict(),
-                "scaler": self.fabric.strategy.precision.state_dict(),
-                "raw": model.state_dict() if average else None, "average_updates": average.updates if average else 0,
-                **({"distill": teaching.state()} if teaching else {})}
+    def _training_state(
+        self,
+        state: State,
+        model: nn.Module,
+        optimizer: Any,
+        average: MovingAverage | None,
+        teaching: Teaching | None,
+    ) -> dict[str, Any]:
+        return {
+            "state": state.plain(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "raw": model.state_dict() if average else None,
+            "average_updates": average.updates if average else 0,
+            **({"distill": teaching.state()} if teaching else {}),
+        }
 
-    def _restore(self, stored: dict[str, Any], model: nn.Module, optimizer: Any, average: MovingAverage | None,
-                 teaching: Teaching | None) -> None:
+    def _restore(
+        self,
+        stored: dict[str, Any],
+        model: nn.Module,
+        optimizer: Any,
+        average: MovingAverage | None,
+        teaching: Teaching | None,
+    ) -> None:
         kept = stored["training"]
         checkpoint.load_weights(model, kept["raw"] or stored["weights"], "last.pt")
         optimizer.load_state_dict(kept["optimizer"])
@@ -242,10 +343,19 @@ def _run_folder(config: TrainConfig, parts: Parts) -> Path:
         for part, items in parts.dataset.parts.items():
             same_images(run, part, [item.name for item in items])
     else:
-        run = new_folder(config.output.out or free_name(parts.dataset.name, config.model.model), "--out",
-                         "choose another, or go on with it by --resume")
-        write_split(run / "splits", {part: [item.name for item in items] for part, items in parts.dataset.parts.items()})
-    write_text(run / "config.yaml", dump(replace(config, output=replace(config.output, resume=None, out=run))))
+        run = new_folder(
+            config.output.out or free_name(parts.dataset.name, config.model.model),
+            "--out",
+            "choose another, or go on with it by --resume",
+        )
+        write_split(
+            run / "splits",
+            {part: [item.name for item in items] for part, items in parts.dataset.parts.items()},
+        )
+    write_text(
+        run / "config.yaml",
+        dump(replace(config, output=replace(config.output, resume=None, out=run))),
+    )
     write_text(run / "environment.json", to_json(environment()))
     return run
 
@@ -267,7 +377,9 @@ def _kept(run: Path | None) -> Iterator[None]:
     if run is None:
         yield
         return
-    with lock(run / ".lock", f"{run} is in use by another process; wait for it or choose another --out"):
+    with lock(
+        run / ".lock", f"{run} is in use by another process; wait for it or choose another --out"
+    ):
         handle = log_to_file(run / "log.txt")
         logger.info(f"run {run}")
         try:

@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclass
 class State:
-    """Counters of a training. `epoch` and `step` are those to run next; `best` is the best validation score so far."""
+    """Counters of a training. `epoch` and `step` are those to run next; `best` is the best
+    validation score so far.
+    """
 
     epoch: int = 0
     step: int = 0  # in the epoch

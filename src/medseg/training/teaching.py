@@ -1,4 +1,6 @@
-"""Distillation as a part of one training: the teachers, their cached answers, and layers that are trained beside the student."""
+"""Distillation as a part of one training: the teachers, their cached answers, and layers that are
+trained beside the student.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ Recall = Callable[[Batch, Parameters], Tensor]
 
 @dataclass
 class Teaching:
-    """What a training with teachers has beside one without. `recall` gives their cached logits of a batch, moved as it is."""
+    """What a training with teachers has beside one without. `recall` gives their cached logits of a
+    batch, moved as it is.
+    """
 
     lessons: Lessons
     weight: float
@@ -47,18 +51,28 @@ class Teaching:
     def join(self, optimizer: torch.optim.Optimizer, config: Optim) -> None:
         """Have the projection layers trained by the student's optimiser."""
         if self.lessons.projections is not None:
-            optimizer.add_param_group({"params": list(self.lessons.projections.parameters()), "weight_decay": config.weight_decay,
-                                       "factor": 1.0})
+            optimizer.add_param_group(
+                {
+                    "params": list(self.lessons.projections.parameters()),
+                    "weight_decay": config.weight_decay,
+                    "factor": 1.0,
+                }
+            )
 
     def share(self, fabric: Fabric) -> None:
-        """Have the projection layers' gradients be those of all processes; `--clip` leaves them alone."""
+        """Have the projection layers' gradients be those of all processes; `--clip` leaves them
+        alone.
+        """
         if self.lessons.projections is not None:
             self.lessons.projections = fabric.setup_module(self.lessons.projections)
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, for last.pt."""
         layers = self.lessons.projections
-        return {"teachers": digests(self.lessons.teachers), "projections": None if layers is None else layers.state_dict()}
+        return {
+            "teachers": digests(self.lessons.teachers),
+            "projections": None if layers is None else layers.state_dict(),
+        }
 
     def restore(self, kept: dict[str, Any]) -> None:
         """The projection layers as `state` has given them."""
@@ -66,15 +80,23 @@ class Teaching:
             self.lessons.projections.load_state_dict(kept["projections"])
 
 
-def find_teachers(config: TrainConfig, parts: Parts, accelerator: str, stored: dict[str, Any] | None) -> list[Teacher]:
+def find_teachers(
+    config: TrainConfig, parts: Parts, accelerator: str, stored: dict[str, Any] | None
+) -> list[Teacher]:
     """The teachers that a config names, none where it names none.
 
-    Raises `UserError` for one that is missing, damaged or of other classes, and where a resumed run was started with others.
+    Raises `UserError` for one that is missing, damaged or of other classes, and where a resumed run
+    was started with others.
     """
-    teachers = load_teachers(config.distill.teacher or (), classes=parts.coding.classes, accelerator=accelerator)
+    teachers = load_teachers(
+        config.distill.teacher or (), classes=parts.coding.classes, accelerator=accelerator
+    )
     if stored and digests(teachers) != stored["training"].get("distill", {}).get("teachers", []):
-        raise UserError(f"--teacher {' '.join(map(str, config.distill.teacher or ()))}: a resumed run keeps the teachers it was "
-                        "started with, these have other weights; give those, or start a new run with --init")
+        raise UserError(
+            f"--teacher {' '.join(map(str, config.distill.teacher or ()))}: a resumed run keeps the"
+            " teachers it was started with, these have other weights; give those, or start a new"
+            " run with --init"
+        )
     for teacher in teachers:
         warn_of_seen(teacher.path, parts.dataset)
     return teachers
@@ -86,39 +108,75 @@ def digests(teachers: Sequence[Teacher]) -> list[str]:
 
 
 def warn_of_seen(path: Path, dataset: Dataset) -> None:
-    """Say so where a teacher was trained on images that the student is judged on: what it knows of them reaches the student."""
+    """Say so where a teacher was trained on images that the student is judged on: what it knows of
+    them reaches the student.
+    """
     file = checkpoint.find(path).parent / "splits" / "train.txt"
     seen = set(file.read_text(encoding="utf-8").split("\n")) if file.exists() else set()
     for part in ("validation", "test"):
         names = [item.name for item in dataset.parts.get(part, ()) if item.name in seen]
         if names:
-            logger.warning(f"--teacher {path}: was trained on {len(names)} images with names of the {part} part, such as "
-                           f"{names[0]}; if they are the same images, the student's numbers on them are too good")
+            logger.warning(
+                f"--teacher {path}: was trained on {len(names)} images with names of the {part}"
+                f" part, such as {names[0]}; if they are the same images, the student's numbers on"
+                " them are too good"
+            )
 
 
-def make_teaching(config: TrainConfig, parts: Parts, teachers: Sequence[Teacher], model: nn.Module,
-                  device: torch.device) -> Teaching | None:
-    """Lessons of these teachers for the student `model`; None without teachers. The layers are a function of the seed."""
+def make_teaching(
+    config: TrainConfig,
+    parts: Parts,
+    teachers: Sequence[Teacher],
+    model: nn.Module,
+    device: torch.device,
+) -> Teaching | None:
+    """Lessons of these teachers for the student `model`; None without teachers. The layers are a
+    function of the seed.
+    """
     if not teachers:
         return None
     given = config.distill
     torch.manual_seed(config.training.seed)
-    lessons = Lessons(teachers, model, parts.given, kd=given.kd, temperature=given.kd_temperature).to(device)
-    recall = _recall(config, parts, open_answers(config, parts, teachers, device)) if given.kd_cache else None
+    lessons = Lessons(
+        teachers, model, parts.given, kd=given.kd, temperature=given.kd_temperature
+    ).to(device)
+    recall = (
+        _recall(config, parts, open_answers(config, parts, teachers, device))
+        if given.kd_cache
+        else None
+    )
     return Teaching(lessons, given.kd_weight, config.model.auxiliary, recall)
 
 
-def open_answers(config: TrainConfig, parts: Parts, teachers: Sequence[Teacher], device: torch.device) -> np.ndarray:
+def open_answers(
+    config: TrainConfig, parts: Parts, teachers: Sequence[Teacher], device: torch.device
+) -> np.ndarray:
     """The cached logits of the training images, float16 [N, K, H, W]."""
     data = config.data
     with progress("ask the teacher", show=config.output.progress) as advance:
-        return open_cache(teachers, parts.dataset.parts["train"], parts.given, classes=parts.coding.classes, device=device,
-                          folder=data.cache_dir, workers=data.workers or cores(), progress=advance)
+        return open_cache(
+            teachers,
+            parts.dataset.parts["train"],
+            parts.given,
+            classes=parts.coding.classes,
+            device=device,
+            folder=data.cache_dir,
+            workers=data.workers or cores(),
+            progress=advance,
+        )
 
 
 def _recall(config: TrainConfig, parts: Parts, answers: np.ndarray) -> Recall:
     def recall(batch: Batch, parameters: Parameters) -> Tensor:
-        maps = torch.from_numpy(answers[batch.index]).to(batch.image.device, non_blocking=True).float()
-        return follow(maps, parameters, config.augment, source=tuple(batch.image.shape[1:3]), size=parts.given.size)
+        maps = (
+            torch.from_numpy(answers[batch.index]).to(batch.image.device, non_blocking=True).float()
+        )
+        return follow(
+            maps,
+            parameters,
+            config.augment,
+            source=tuple(batch.image.shape[1:3]),
+            size=parts.given.size,
+        )
 
     return recall

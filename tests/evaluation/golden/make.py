@@ -13,7 +13,9 @@ import numpy as np
 
 
 def cases() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Name to a map uint8 [H, W] and a mask of 0 and 255; plain arithmetic, the same on every machine."""
+    """Name to a map uint8 [H, W] and a mask of 0 and 255; plain arithmetic, the same on every
+    machine.
+    """
     found = {}
     for i, (height, width) in enumerate([(40, 56), (61, 47), (96, 120), (33, 33)]):
         y, x = np.mgrid[:height, :width]
@@ -34,22 +36,42 @@ def golden(values: np.ndarray, mask: np.ndarray, stretch: bool) -> dict[str, flo
     """The measures of one pair, with pysodmetrics' stretching of the map or without."""
     import py_sod_metrics as sod
 
-    curves = sod.FmeasureV2({name: handler(with_dynamic=True, with_adaptive=False, with_binary=False)
-                             for name, handler in (("dice", sod.DICEHandler), ("iou", sod.IOUHandler))})
-    measures = {"mae": sod.MAE(), "s": sod.Smeasure(), "e": sod.Emeasure(), "wf": sod.WeightedFmeasure(), "curves": curves}
+    curves = sod.FmeasureV2(
+        {
+            name: handler(with_dynamic=True, with_adaptive=False, with_binary=False)
+            for name, handler in (("dice", sod.DICEHandler), ("iou", sod.IOUHandler))
+        }
+    )
+    measures = {
+        "mae": sod.MAE(),
+        "s": sod.Smeasure(),
+        "e": sod.Emeasure(),
+        "wf": sod.WeightedFmeasure(),
+        "curves": curves,
+    }
     given = (values, mask) if stretch else (values / 255, mask > 128)
     for measure in measures.values():
         measure.step(*given, normalize=stretch)
     found = curves.get_results()
-    return {"dice": float(found["dice"]["dynamic"].mean()), "iou": float(found["iou"]["dynamic"].mean()),
-            "max_dice": float(found["dice"]["dynamic"].max()), "max_iou": float(found["iou"]["dynamic"].max()),
-            "weighted_f": float(measures["wf"].get_results()["wfm"]), "s_measure": float(measures["s"].get_results()["sm"]),
-            "e_measure": float(measures["e"].get_results()["em"]["curve"].mean()),
-            "max_e_measure": float(measures["e"].get_results()["em"]["curve"].max()),
-            "mae": float(measures["mae"].get_results()["mae"])}
+    return {
+        "dice": float(found["dice"]["dynamic"].mean()),
+        "iou": float(found["iou"]["dynamic"].mean()),
+        "max_dice": float(found["dice"]["dynamic"].max()),
+        "max_iou": float(found["iou"]["dynamic"].max()),
+        "weighted_f": float(measures["wf"].get_results()["wfm"]),
+        "s_measure": float(measures["s"].get_results()["sm"]),
+        "e_measure": float(measures["e"].get_results()["em"]["curve"].mean()),
+        "max_e_measure": float(measures["e"].get_results()["em"]["curve"].max()),
+        "mae": float(measures["mae"].get_results()["mae"]),
+    }
 
 
 if __name__ == "__main__":
-    facts = {"pysodmetrics": version("pysodmetrics"), "values": {
-        name: {"pranet": golden(*pair, stretch=True), "uacanet": golden(*pair, stretch=False)} for name, pair in cases().items()}}
+    facts = {
+        "pysodmetrics": version("pysodmetrics"),
+        "values": {
+            name: {"pranet": golden(*pair, stretch=True), "uacanet": golden(*pair, stretch=False)}
+            for name, pair in cases().items()
+        },
+    }
     Path(__file__).with_name("pysodmetrics.json").write_text(json.dumps(facts, indent=1) + "\n")
