@@ -27,8 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bench.run import machine
-from medseg.data.folder import child, list_images, match
+from medseg.bench.bench import machine
+from medseg.data.sources.folder import child, list_images, match
 
 MEDSEG = (sys.executable, "-m", "medseg")
 

@@ -30,21 +30,21 @@ from typing import Any
 
 import torch
 
-from medseg.bench.run import machine
+from medseg.bench.bench import machine
+from medseg.comparison.compare import judge_pairs
 from medseg.comparison.results import read_results
-from medseg.comparison.run import judge_pairs
 from medseg.config import TrainConfig, make
 from medseg.console import to_json
 from medseg.data.batches import TrainBatches
 from medseg.distill import FEATURE_TERMS, parse_kd
 from medseg.files import read_csv, write_text
 from medseg.models import create_model, network_arguments
-from medseg.training import engine
-from medseg.training.objectives import make_objective
+from medseg.training import loop as engine
 from medseg.training.optim import make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
+from medseg.training.tasks import make_objective
 from medseg.training.teaching import find_teachers, make_teaching, open_answers
 
 BLOCK = 4  # steps timed at a time
@@ -119,7 +119,7 @@ def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
         optimizer,
         objective,
         batches,
-        parts.given,
+        parts.preprocessing,
         None,
         None,
         after_step=lambda state, terms: None,

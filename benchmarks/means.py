@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medseg.bench.run import machine
+from medseg.bench.bench import machine
 from medseg.config import make
 from medseg.config.schema import Optim
 from medseg.hardware import autocast, keep_freed_memory, pick_accelerator

@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
-from medseg import checkpoint
-from medseg.bench.run import machine
+from medseg.bench.bench import machine
 from medseg.config import TrainConfig, make, read_yaml
-from medseg.evaluation.judge import judge
+from medseg.evaluation.counting import Decision, count
 from medseg.evaluation.protocols import PROTOCOLS
 from medseg.files import read_csv
 from medseg.hardware import pick_accelerator, pick_precision
+from medseg.inference.backends import TorchBackend
 from medseg.metrics.overlap import dice
-from medseg.prediction.inference import load_network
+from medseg.runs import Run
 from medseg.training.parts import load_parts
 
 
@@ -77,27 +77,19 @@ def predicted(run: Path) -> dict[str, float]:
     """Mean Dice of the validation images by both ways of prediction, and how much single images
     differ.
     """
-    stored = checkpoint.load(run)
+    opened = Run.open(run)
     config = make(TrainConfig, read_yaml(run / "config.yaml"))
     parts = load_parts(config)
     accelerator = pick_accelerator()
-    ways = {
-        "fast": (load_network(stored, accelerator), pick_precision("auto", accelerator)),
-        "plain": (checkpoint.network(stored).to(accelerator), "fp32"),
-    }
+    device = torch.device(accelerator)
+    fast = TorchBackend(
+        opened.network(device), parts.preprocessing, device, pick_precision("auto", accelerator)
+    )
+    plain = TorchBackend(opened.checkpoint.build().to(device), parts.preprocessing, device)
+    decision = Decision(parts.coding.classes)
     counts = {
-        name: (
-            judge(
-                network,
-                parts.validation,
-                parts.given,
-                classes=parts.coding.classes,
-                device=torch.device(accelerator),
-                precision=precision,
-                batch_size=1 if name == "plain" else 16,
-            ).counts
-        )
-        for name, (network, precision) in ways.items()
+        "fast": count(fast, parts.validation, decision, batch_size=16).counts,
+        "plain": count(plain, parts.validation, decision, batch_size=1).counts,
     }
     found = {name: PROTOCOLS["per-image-foreground"](each)["dice"] for name, each in counts.items()}
     apart = abs(dice(counts["fast"]) - dice(counts["plain"]))[:, 1]

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.evaluation.charts import line_chart
+from medseg.reports.charts import line_chart
 
 STYLE = (
     "<style>svg{background:#fff;font-family:sans-serif}text{fill:#444;font-size:11px}.grid{stroke:#ddd}.axis{stroke:#444}"
@@ -54,15 +54,16 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
     from medseg.bench.turns import peak_memory
     from medseg.config.schema import Augment
     from medseg.data.batches import TrainBatches
-    from medseg.data.cache import Form, open_store
-    from medseg.data.folder import open_dataset
+    from medseg.data.cache import open_store
     from medseg.data.masks import survey
+    from medseg.data.sources.folder import open_dataset
+    from medseg.preprocessing import Preprocessing
 
     dataset = open_dataset(folder, data_root=folder.parent)
     items = [item for part in dataset.parts.values() for item in part]
     coding, form, cache = (
         survey(items),
-        Form((size, size)),
+        Preprocessing((size, size)),
         folder.parent / f"cache-{folder.name}-{size}",
     )
     base, seconds = peak_memory(), []

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from medseg.bench.run import machine
+from medseg.bench.bench import machine
 from medseg.hardware import cores
 
 SPACE = """\

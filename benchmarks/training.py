@@ -18,24 +18,27 @@ import reference_loop
 import torch
 
 from medseg.augment.batch import augment, sample
-from medseg.bench.run import machine
+from medseg.bench.bench import machine
 from medseg.bench.turns import Reading, Work, in_turns
 from medseg.config import TrainConfig, make
 from medseg.data.batches import TrainBatches
-from medseg.data.cache import Form, open_store
-from medseg.data.folder import open_dataset
+from medseg.data.cache import open_store
 from medseg.data.masks import survey
-from medseg.evaluation.judge import judge
+from medseg.data.sources.folder import open_dataset
+from medseg.evaluation.counting import Decision
+from medseg.evaluation.counting import count as count_confusion
 from medseg.hardware import pick_accelerator, threads
+from medseg.inference.backends import TorchBackend
 from medseg.models import create_model, multiply_adds, network_arguments
 from medseg.models.fold import fold_batch_norm
-from medseg.training import engine
-from medseg.training.objectives import make_objective
+from medseg.preprocessing import Preprocessing
+from medseg.training import loop as engine
 from medseg.training.optim import make_optimizer
-from medseg.training.parts import make_input
+from medseg.training.parts import make_preprocessing
 from medseg.training.profile import wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
+from medseg.training.tasks import make_objective
 
 NETWORKS = {
     "unet-32": {"model": "unet"},
@@ -64,7 +67,7 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
     fabric.launch()
     items = items_of(config.data.data, images)
     store = open_store(
-        items, survey(items), Form(config.data.size, config.data.resize), folder=cache
+        items, survey(items), Preprocessing(config.data.size, config.data.resize), folder=cache
     )
     torch.manual_seed(0)
     network = create_model(**network_arguments(config, 2), encoder_weights=None)
@@ -84,7 +87,7 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
         optimizer,
         make_objective(config),
         batches,
-        make_input(config),
+        make_preprocessing(config),
         None,
         None,
         after_step=lambda state, terms: None,
@@ -104,11 +107,15 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
 
 
 def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
-    """All images at their own size through `judge`, the cache warm."""
+    """All images at their own size counted, the cache warm."""
     fabric, precision = make_fabric(config.hardware)
     items = items_of(config.data.data, images)
     store = open_store(
-        items, survey(items), Form(config.data.size, "native-crop", native_masks=True), folder=cache
+        items,
+        survey(items),
+        Preprocessing(config.data.size, "native-crop"),
+        native_masks=True,
+        folder=cache,
     )
     model = create_model(**network_arguments(config, 2), encoder_weights=None)
     model = model.to(fabric.device, memory_format=torch.channels_last)
@@ -116,15 +123,8 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
     def turn() -> Reading:
         started = time.perf_counter()
         network = fold_batch_norm(model, config.data.channels).to(memory_format=torch.channels_last)
-        judge(
-            network,
-            store,
-            make_input(config),
-            classes=2,
-            device=fabric.device,
-            precision=precision,
-            batch_size=4,
-        )
+        backend = TorchBackend(network, make_preprocessing(config), fabric.device, precision)
+        count_confusion(backend, store, Decision(2), batch_size=4)
         return Reading(len(store), time.perf_counter() - started)
 
     return turn
@@ -136,11 +136,11 @@ def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
     """
     fabric, _ = make_fabric(config.hardware)
     items = items_of(config.data.data, images)
-    store = open_store(items, survey(items), Form((352, 352)), folder=cache)
+    store = open_store(items, survey(items), Preprocessing((352, 352)), folder=cache)
     batches = TrainBatches(
         store, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
-    mean, std = make_input(config).constants(fabric.device)
+    mean, std = make_preprocessing(config).constants(fabric.device)
     epochs = count()
 
     def turn() -> Reading:

@@ -51,13 +51,20 @@ def test_a_full_disk_is_a_user_error_and_the_earlier_file_survives(tmp_path, sma
 def test_a_full_disk_while_saving_a_checkpoint_keeps_the_earlier_one(tmp_path, small_files_only):
     import torch
 
-    from medseg import checkpoint
+    from medseg.preprocessing import Preprocessing
+    from medseg.runs import Checkpoint
+
+    def save(size):
+        weights = {"a": torch.zeros(size)}
+        Checkpoint({}, weights, Preprocessing((64, 64)), 2, "binary-255", 1, 0.5, "dice", {}).save(
+            path
+        )
 
     path = tmp_path / "last.pt"
-    checkpoint.save(path, {"weights": {"a": torch.zeros(10)}})
+    save(10)
     before = path.read_bytes()
     with pytest.raises(UserError, match=r"last.pt.*cannot be written"):
-        checkpoint.save(path, {"weights": {"a": torch.zeros(100_000)}})
+        save(100_000)
     assert path.read_bytes() == before
 
 

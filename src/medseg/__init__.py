@@ -1,4 +1,4 @@
-"""medseg trains, judges and ships 2-D medical image segmentation networks.
+"""medseg trains, evaluates and ships 2-D medical image segmentation networks.
 
     summaries = medseg.train(data="data/Kvasir-SEG", model="unet", out="runs/mine")["summaries"]
     summary = medseg.evaluate("runs/mine")
@@ -11,16 +11,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medseg.version import __version__
+
 if TYPE_CHECKING:
     from medseg.config import TrainConfig
+    from medseg.inference.predictor import Predictor
     from medseg.models import create_model
-    from medseg.prediction.predictor import Predictor
 
-__version__ = "0.1.0"
-__all__ = ["Predictor", "TrainConfig", "create_model", "evaluate", "predict", "train"]
+__all__ = [
+    "Predictor",
+    "TrainConfig",
+    "__version__",
+    "create_model",
+    "evaluate",
+    "predict",
+    "train",
+]
 
 _WHERE = {
-    "Predictor": "medseg.prediction.predictor",
+    "Predictor": "medseg.inference.predictor",
     "TrainConfig": "medseg.config",
     "create_model": "medseg.models",
 }
@@ -39,11 +48,11 @@ def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
 
 
 def evaluate(run: Any, **options: Any) -> dict[str, Any]:
-    """Judge a run; the options are those of `medseg evaluate`. Returns the content of summary.json."""
+    """Evaluate a run; the options are those of `medseg evaluate`. Returns the content of summary.json."""
     from medseg.config import EvaluateConfig, make
-    from medseg.evaluation.run import evaluate as judge
+    from medseg.reports.evaluation import evaluate_with_report
 
-    return judge(make(EvaluateConfig, {"run": run, **options}))
+    return evaluate_with_report(make(EvaluateConfig, {"run": run, **options}))
 
 
 def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
@@ -51,7 +60,7 @@ def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
     and what failed.
     """
     from medseg.config import PredictConfig, make
-    from medseg.prediction.run import predict as write
+    from medseg.inference.predict import predict as write
 
     return write(make(PredictConfig, {"run": run, "images": images, "out": out, **options}))
 

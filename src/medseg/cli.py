@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from medseg import __version__
 from medseg.console import log_to_stderr, print_json
 from medseg.errors import UserError, nearest
+from medseg.version import __version__
 
 Arguments = Sequence[str]
 
@@ -20,7 +20,7 @@ def train(argv: Arguments) -> int:
     from medseg.config import TrainConfig, arguments
 
     values = arguments(TrainConfig, argv, prog="medseg train", about=_about(train))
-    from medseg.training.engine import Interrupted
+    from medseg.training.loop import Interrupted
     from medseg.training.repeat import train as run
     from medseg.training.resume import config_from
 
@@ -37,7 +37,7 @@ def evaluate(argv: Arguments) -> int:
     from medseg.config import EvaluateConfig, parse
 
     config = parse(EvaluateConfig, argv, prog="medseg evaluate", about=_about(evaluate))
-    from medseg.evaluation.run import evaluate as run
+    from medseg.reports.evaluation import evaluate_with_report as run
 
     summary = run(config)
     if config.json:
@@ -49,7 +49,7 @@ def evaluate(argv: Arguments) -> int:
 
 def _evaluation(summary: dict) -> None:
     """Print what summary.json holds."""
-    from medseg.evaluation.tables import lines, tables
+    from medseg.reports.tables import lines, tables
 
     for title, rows in tables(summary):
         if rows:
@@ -80,7 +80,7 @@ def compare(argv: Arguments) -> int:
     from medseg.config import CompareConfig, parse
 
     config = parse(CompareConfig, argv, prog="medseg compare", about=_about(compare))
-    from medseg.comparison.run import compare as run
+    from medseg.comparison.compare import compare as run
     from medseg.comparison.tables import pair_rows, run_rows
 
     document = run(config)
@@ -120,7 +120,7 @@ def predict(argv: Arguments) -> int:
     from medseg.config import PredictConfig, parse
 
     config = parse(PredictConfig, argv, prog="medseg predict", about=_about(predict))
-    from medseg.prediction.run import predict as run
+    from medseg.inference.predict import predict as run
 
     result = run(config)
     if config.json:
@@ -136,8 +136,8 @@ def search(argv: Arguments) -> int:
     if values.get("dashboard"):  # it needs no images
         values.setdefault("data", "none")
     config = make(SearchConfig, values)
-    from medseg.search.run import search as run
-    from medseg.training.engine import Interrupted
+    from medseg.search.search import search as run
+    from medseg.training.loop import Interrupted
 
     try:
         result = run(config)
@@ -184,7 +184,7 @@ def data_list(argv: Arguments) -> int:
     from medseg.config import ListConfig, parse
 
     config = parse(ListConfig, argv, prog="medseg data list", about=_about(data_list))
-    from medseg.data.catalog import describe
+    from medseg.data.sources.catalog import describe
 
     rows = describe()
     if config.json:
@@ -206,7 +206,7 @@ def data_prepare(argv: Arguments) -> int:
     from medseg.console import progress
 
     config = parse(PrepareConfig, argv, prog="medseg data prepare", about=_about(data_prepare))
-    from medseg.data.prepare import prepare
+    from medseg.data.sources.prepare import prepare
 
     with progress("prepare", show=config.progress) as advance:
         print(
@@ -225,7 +225,7 @@ def data_synthesize(argv: Arguments) -> int:
     config = parse(
         SynthesizeConfig, argv, prog="medseg data synthesize", about=_about(data_synthesize)
     )
-    from medseg.data.synthetic import synthesize
+    from medseg.data.synthetic.synthesize import synthesize
 
     with progress("synthesize", show=config.progress) as advance:
         synthesize(
@@ -241,7 +241,7 @@ def data_check(argv: Arguments) -> int:
     from medseg.console import progress
 
     config = parse(CheckConfig, argv, prog="medseg data check", about=_about(data_check))
-    from medseg.doctor.run import check
+    from medseg.doctor.check import check
     from medseg.doctor.text import lines, summary
 
     with progress("check", show=config.progress) as advance:
@@ -279,7 +279,7 @@ def data_leaks(argv: Arguments) -> int:
     from medseg.config import LeaksConfig, parse
 
     config = parse(LeaksConfig, argv, prog="medseg data leaks", about=_about(data_leaks))
-    from medseg.leaks.run import find_leaks, rows
+    from medseg.leaks.find import find_leaks, rows
 
     result = find_leaks(config)
     if config.json:
@@ -311,7 +311,7 @@ def bench(argv: Arguments) -> int:
     from medseg.config import BenchConfig, parse
 
     config = parse(BenchConfig, argv, prog="medseg bench", about=_about(bench))
-    from medseg.bench.run import bench as run
+    from medseg.bench.bench import bench as run
 
     result = run(config)
     if config.json:

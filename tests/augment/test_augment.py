@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.augment.batch import augment, blur, neutral, normalise, sample, warp, warp_matrices
+from medseg.augment.batch import augment, blur, neutral, sample, warp, warp_matrices
 from medseg.config.schema import Augment
 from medseg.data.randomness import name_keys, order, uniforms
+from medseg.preprocessing import Preprocessing
 
 OFF = Augment(
     scale=(1.0, 1.0),
@@ -52,7 +53,14 @@ def test_zero_strength_is_the_identity():
 def test_neutral_parameters_are_the_identity_under_any_strength():
     image, mask = pictures()
     out, moved = augment(image, mask, neutral(6), Augment(), size=(48, 48), mean=MEAN, std=STD)
-    torch.testing.assert_close(out, normalise(image, MEAN, STD), atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        out,
+        Preprocessing((64, 64), mean=tuple(MEAN.tolist()), std=tuple(STD.tolist())).normalise(
+            image
+        ),
+        atol=2e-5,
+        rtol=0,
+    )
     assert torch.equal(moved, mask)
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from medseg.bench.run import describe
+from medseg.bench.bench import describe
 from medseg.bench.turns import Reading, in_turns, peak_memory
 from medseg.cli import main
 from medseg.errors import UserError

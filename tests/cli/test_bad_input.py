@@ -244,7 +244,7 @@ def test_checkpoint_of_another_network(refused, dataset, trained):
 def test_checkpoint_truncated(refused, trained):
     path = Path(trained) / "best.pt"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "best.pt: is damaged or no checkpoint" in refused("evaluate", trained)
+    assert "best.pt: is damaged or not a checkpoint" in refused("evaluate", trained)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_checkpoint_that_is_a_malicious_pickle_does_not_run(refused, trained, tm
     import torch
 
     torch.save({"network": Evil()}, f"{trained}/best.pt")
-    assert "was not run" in refused("evaluate", trained)
+    assert "was not loaded" in refused("evaluate", trained)
     with open(f"{trained}/best.pt", "wb") as file:
         pickle.dump(Evil(), file)
     refused("predict", trained, trained, "--out", tmp_path / "p")

@@ -11,9 +11,9 @@ import pytest
 
 import medseg
 from medseg.cli import main
+from medseg.comparison.compare import judge_pairs
 from medseg.comparison.page import forest, p_text
 from medseg.comparison.results import read_results
-from medseg.comparison.run import judge_pairs
 from medseg.evaluation.rows import read_rows
 from medseg.files import write_csv, write_text
 from medseg.statistics.bootstrap import mean_interval
@@ -103,7 +103,7 @@ def test_many_pairs_need_smaller_p_values(three, monkeypatch):
     """p = .03 for each of three pairs is .09 after Holm: nothing differs; for one pair alone it
     would.
     """
-    monkeypatch.setattr("medseg.comparison.run.permutation_test", lambda sums: 0.03)
+    monkeypatch.setattr("medseg.comparison.compare.permutation_test", lambda sums: 0.03)
     found = judge_pairs(read_results(three, "test"), "dice")
     assert not any(pair["different"] for pair in found["pairs"]) and {
         run["letters"] for run in found["runs"]

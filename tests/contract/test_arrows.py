@@ -9,16 +9,15 @@ import medseg
 
 ROOT = Path(medseg.__file__).parent
 LAYERS = [
-    {"errors"},
-    {"config", "files", "console", "hardware"},
-    {"data", "models", "losses", "metrics"},
-    {"checkpoint", "augment", "doctor", "leaks", "statistics"},
-    {"prediction"},
-    {"evaluation"},
-    {"comparison", "distill"},
-    {"training"},
-    {"search"},
-    {"bench"},
+    {"errors", "version"},
+    {"config", "files", "console", "hardware", "preprocessing"},
+    {"environment", "data", "models", "losses", "metrics", "statistics"},
+    {"augment", "runs", "doctor"},
+    {"inference"},
+    {"evaluation", "distill"},
+    {"reports"},
+    {"comparison", "leaks", "training"},
+    {"search", "bench"},
     {"cli", "__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

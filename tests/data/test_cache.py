@@ -14,14 +14,14 @@ import torch
 from conftest import write_part
 from medseg.data import cache
 from medseg.data.batches import TrainBatches, evaluation_batches
-from medseg.data.cache import Form, open_store, read_pair
-from medseg.data.folder import open_dataset
-from medseg.data.geometry import fit_image, fit_mask
+from medseg.data.cache import open_store, read_pair
 from medseg.data.masks import survey
 from medseg.data.randomness import order
+from medseg.data.sources.folder import open_dataset
 from medseg.errors import UserError
+from medseg.preprocessing import Preprocessing
 
-FORM = Form((32, 40))
+FORM = Preprocessing((32, 40))
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def coding(items):
 
 def test_a_store_holds_what_decoding_gives(items, coding, tmp_path):
     store = open_store(items, coding, FORM, folder=tmp_path / "cache")
-    native = open_store(items, coding, replace(FORM, native_masks=True), folder=tmp_path / "cache")
+    native = open_store(items, coding, FORM, native_masks=True, folder=tmp_path / "cache")
     for i, item in enumerate(items):
-        image, mask = read_pair(item, coding, channels=3, bit_depth=16)
-        np.testing.assert_array_equal(store.image(i), fit_image(image, FORM.size, FORM.resize))
-        np.testing.assert_array_equal(store.mask(i), fit_mask(mask, FORM.size, FORM.resize))
+        image, mask = read_pair(item, coding, FORM)
+        np.testing.assert_array_equal(store.image(i), FORM.fit(image))
+        np.testing.assert_array_equal(store.mask(i), FORM.fit_mask(mask))
         np.testing.assert_array_equal(native.mask(i), mask)
         assert native.native[i] == image.shape[:2]
     part = native.subset([5, 2])
@@ -112,10 +112,10 @@ def test_processes_that_ask_at_once_share_one_entry(tmp_path):
     write_part(tmp_path / "set" / "train", 20)
     write_part(tmp_path / "set" / "validation", 2, 50)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom medseg.data.cache import *\nfrom"
-        " medseg.data.folder import open_dataset\nfrom medseg.data.masks import survey\nroot ="
+        "import sys\nfrom pathlib import Path\nfrom medseg.data.cache import *\nfrom medseg.preprocessing import Preprocessing\nfrom"
+        " medseg.data.sources.folder import open_dataset\nfrom medseg.data.masks import survey\nroot ="
         " Path(sys.argv[1])\nitems = open_dataset(root / 'set').parts['train']\nstore ="
-        " open_store(items, survey(items), Form((32, 32)), folder=root /"
+        " open_store(items, survey(items), Preprocessing((32, 32)), folder=root /"
         " 'cache')\nprint(int(store.arrays()[0].sum()))"
     )
     started = [
@@ -176,7 +176,7 @@ def test_evaluation_sees_each_image_once_for_any_number_of_processes(
     items, coding, tmp_path, resize
 ):
     store = open_store(
-        items, coding, Form((32, 40), resize, native_masks=True), folder=tmp_path / "cache"
+        items, coding, Preprocessing((32, 40), resize), native_masks=True, folder=tmp_path / "cache"
     )
     for world in (1, 2, 3, 5):
         seen = [
@@ -191,7 +191,9 @@ def test_evaluation_sees_each_image_once_for_any_number_of_processes(
 
 
 def test_native_crops_are_windows_of_the_image_padded_with_ignored_pixels(items, coding, tmp_path):
-    store = open_store(items, coding, Form((32, 32), "native-crop"), folder=tmp_path / "cache")
+    store = open_store(
+        items, coding, Preprocessing((32, 32), "native-crop"), folder=tmp_path / "cache"
+    )
     batches = TrainBatches(
         store, batch_size=7, seed=0, device=torch.device("cpu"), window=(60, 200)
     )

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from medseg.data.decode import DecodeError, read_image, read_mask
+from medseg.data.decode.raster import DecodeError, read_image, read_mask
 
 
 @pytest.fixture

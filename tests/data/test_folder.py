@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from conftest import write_part
-from medseg.data.catalog import CATALOG
-from medseg.data.folder import list_images, open_dataset, size_mismatch
-from medseg.data.parts import load_dataset
 from medseg.data.sample import Item
-from medseg.data.splits import shipped
+from medseg.data.sources.catalog import CATALOG
+from medseg.data.sources.dataset import load_dataset
+from medseg.data.sources.folder import list_images, open_dataset, size_mismatch
+from medseg.data.sources.splits import shipped
 from medseg.errors import UserError
 
 

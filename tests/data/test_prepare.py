@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from conftest import write_part
-from medseg.data import prepare as module
-from medseg.data.catalog import CATALOG, describe
-from medseg.data.folder import open_dataset
-from medseg.data.prepare import prepare
+from medseg.data.sources import prepare as module
+from medseg.data.sources.catalog import CATALOG, describe
+from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.prepare import prepare
 from medseg.errors import UserError
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from medseg.data.splits import hold_out, random_split, read_split, write_split
+from medseg.data.sources.splits import hold_out, random_split, read_split, write_split
 from medseg.errors import UserError
 
 NAMES = [f"n{i}" for i in range(100)]

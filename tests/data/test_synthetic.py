@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medseg.data.synthetic import FRAMES, parts_of, scene, synthesize
+from medseg.data.synthetic.synthesize import FRAMES, parts_of, scene, synthesize
 from medseg.errors import UserError
 
 SIZE = 64

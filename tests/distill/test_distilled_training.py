@@ -13,11 +13,11 @@ from medseg.cli import main
 from medseg.config import SearchConfig, TrainConfig, arguments, make, parse
 from medseg.errors import UserError
 from medseg.files import read_csv
-from medseg.search.run import training_of
-from medseg.training import engine
-from medseg.training.objectives import deep_supervised, distilled, make_objective, supervised
+from medseg.search.search import training_of
+from medseg.training import loop as engine
 from medseg.training.resume import config_from
-from medseg.training.run import train
+from medseg.training.session import train
+from medseg.training.tasks import deep_supervised, distilled, make_objective, supervised
 
 TEACHER = {"base_channels": 8, "size": 64, "seed": 9}
 
@@ -159,7 +159,7 @@ def test_the_students_checkpoint_is_a_plain_student(fast, teacher, tmp_path):
 def stop_after(monkeypatch, steps):
     from contextlib import nullcontext
 
-    from medseg.training import run as module
+    from medseg.training import session as module
 
     seen, step, stop = [], engine.step, module._stop_on_signals
     monkeypatch.setattr(engine, "step", lambda *given: seen.append(1) or step(*given))

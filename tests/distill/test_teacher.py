@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from medseg.augment.batch import augment, follow, neutral, normalise, sample
-from medseg.checkpoint import Input
+from medseg.augment.batch import augment, follow, neutral, sample
 from medseg.config.schema import Augment
-from medseg.data.geometry import fit_image
 from medseg.data.randomness import name_keys
 from medseg.data.sample import Item
 from medseg.distill.cache import moved, open_cache
 from medseg.distill.features import pair_features
 from medseg.distill.lessons import Lessons
 from medseg.distill.teacher import Teacher, together
+from medseg.inference.backends import TorchBackend
+from medseg.inference.predictor import Predictor
 from medseg.models import create_model
-from medseg.prediction.predictor import Predictor
+from medseg.preprocessing import Preprocessing
 
-STUDENT = Input((64, 64), "square", 3, 16, (0.5, 0.4, 0.3), (0.3, 0.2, 0.25))
-TEACHER = Input((64, 64), "square", 3, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+STUDENT = Preprocessing((64, 64), "square", 3, 16, (0.5, 0.4, 0.3), (0.3, 0.2, 0.25))
+TEACHER = Preprocessing((64, 64), "square", 3, 16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CPU = torch.device("cpu")
 
 
@@ -45,12 +45,12 @@ def picture(height, width, seed=0):
 
 
 def as_student(image, given=STUDENT):
-    return normalise(torch.from_numpy(image)[None], *given.constants(CPU))
+    return given.normalise(torch.from_numpy(image)[None])
 
 
 def test_another_normalisation_is_undone_exactly():
     one, image = teacher(), picture(64, 64)
-    expected = Predictor(one.network, TEACHER, classes=2).margins([image])[0]
+    expected = Predictor(TorchBackend(one.network, TEACHER, CPU), classes=2).margins([image])[0]
     logits, _ = one.look(as_student(image), STUDENT)
     torch.testing.assert_close(logits[0, 1:] - logits[0, :1], expected, atol=1e-4, rtol=1e-4)
     wrong = one.answer(as_student(image))[0]  # as if the student's normalisation were the teacher's
@@ -58,13 +58,11 @@ def test_another_normalisation_is_undone_exactly():
 
 
 def test_another_size_is_what_the_predictor_does_with_the_students_picture():
-    given = Input((96, 128), "square", 3, 16, TEACHER.mean, TEACHER.std)
+    given = Preprocessing((96, 128), "square", 3, 16, TEACHER.mean, TEACHER.std)
     one, image = teacher(given), picture(64, 64)
     seen = one.adapt(as_student(image), STUDENT)
     assert seen.shape == (1, 3, 96, 128)
-    rounded = normalise(
-        torch.from_numpy(fit_image(image, given.size, "square"))[None], *given.constants(CPU)
-    )  # to whole values
+    rounded = given.normalise(torch.from_numpy(given.fit(image))[None])  # to whole values
     assert (seen - rounded).abs().max() < 1 / 255 / min(TEACHER.std)
     logits, _ = one.look(as_student(image), STUDENT)
     assert logits.shape == (1, 2, 64, 64)
@@ -73,7 +71,9 @@ def test_another_size_is_what_the_predictor_does_with_the_students_picture():
 @pytest.mark.parametrize(("ours", "theirs"), [(3, 1), (1, 3), (1, 1)])
 def test_grey_and_colour(ours, theirs):
     def given(channels):
-        return STUDENT if channels == 3 else Input((64, 64), "square", 1, 16, (0.4,), (0.25,))
+        return (
+            STUDENT if channels == 3 else Preprocessing((64, 64), "square", 1, 16, (0.4,), (0.25,))
+        )
 
     image = picture(64, 64)[..., :ours]
     raw = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
@@ -190,7 +190,7 @@ def test_the_cache_is_kept_by_content(items, tmp_path, monkeypatch):
     first, computed = ask(teacher())
     assert computed and not ask(teacher())[1]
     assert ask(teacher(seed=1))[1]
-    assert ask(teacher(), Input((32, 32), "square", 3, 16, STUDENT.mean, STUDENT.std))[1]
+    assert ask(teacher(), Preprocessing((32, 32), "square", 3, 16, STUDENT.mean, STUDENT.std))[1]
     items[0].image.write_bytes(items[1].image.read_bytes())
     again, computed = ask(teacher())
     assert (
@@ -202,7 +202,7 @@ def test_cached_logits_land_where_the_students_image_is():
     """A letterboxed teacher and a stretched student, and the other way round: a mark in the image
     stays with its image.
     """
-    wide = Input((64, 64), "letterbox", 3, 16, TEACHER.mean, TEACHER.std)
+    wide = Preprocessing((64, 64), "letterbox", 3, 16, TEACHER.mean, TEACHER.std)
     inside = torch.zeros(1, 1, 64, 64)
     inside[:, :, 16:48] = 1  # where a picture of 50x100 lies in the letterbox
     assert moved(inside, (50, 100), wide, STUDENT).min() == 1

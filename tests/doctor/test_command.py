@@ -7,7 +7,7 @@ import pytest
 from plants import PLANTS, clean
 
 from medseg.cli import main
-from medseg.doctor.run import check
+from medseg.doctor.check import check
 
 
 def test_exit_codes_table_list_and_json(tmp_path, capsys):

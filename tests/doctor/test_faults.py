@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from plants import PLANTS, all_inverted, clean, image_of, mask_of, read, soft
 
+from medseg.doctor.check import check
 from medseg.doctor.faults import FAULTS
-from medseg.doctor.run import check
 
 
 def found(root, **options):

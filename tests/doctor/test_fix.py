@@ -8,12 +8,12 @@ import pytest
 from PIL import Image, ImageOps
 from plants import PLANTS, all_inverted, clean, image_of, mask_of, read
 
-from medseg.data.decode import read_image, read_mask
-from medseg.data.folder import open_dataset
-from medseg.data.splits import read_split
+from medseg.data.decode.raster import read_image, read_mask
+from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.splits import read_split
+from medseg.doctor.check import check
 from medseg.doctor.faults import FAULTS
 from medseg.doctor.fix import KEPT, TURNS
-from medseg.doctor.run import check
 from medseg.errors import UserError
 from medseg.files import read_csv
 

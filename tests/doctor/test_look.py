@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from plants import clean, empty, image_of, mask_of
 
-from medseg.data.decode import read_image, read_mask
+from medseg.data.decode.raster import read_image, read_mask
+from medseg.doctor.check import check
 from medseg.doctor.collect import Pair
 from medseg.doctor.look import SPECK_PIXELS, head, isolated, look, small_parts, specks
-from medseg.doctor.run import check
 
 MASKS = st.tuples(
     st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95)

@@ -18,7 +18,7 @@ from medseg.evaluation.calibration import (
     near_boundary,
     summarise,
 )
-from medseg.prediction.inference import classify, probabilities
+from medseg.inference.postprocess import classify, probabilities
 
 
 def test_bins_by_hand() -> None:

@@ -11,11 +11,12 @@ import pytest
 import tifffile
 import torch
 
-from medseg import Predictor, checkpoint
+from medseg import Predictor
 from medseg.cli import main
 from medseg.evaluation.measure import measure_image
 from medseg.evaluation.published import PUBLISHED
 from medseg.files import read_csv
+from medseg.runs import find_checkpoint
 
 NAMES = ["per-image-foreground", "pooled-foreground", "macro-with-background", *PUBLISHED]
 QUIET = ["--accelerator", "cpu", "--precision", "fp32", "--no-progress"]
@@ -277,7 +278,7 @@ def test_a_calibrated_run(run, dataset, tmp_path, capsys):
     assert before.temperature == 1
     assert main(["calibrate", run, "--json", *QUIET]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result == json.loads((checkpoint.find(run).parent / "calibration.json").read_text())
+    assert result == json.loads((find_checkpoint(run).parent / "calibration.json").read_text())
     assert (
         result["temperature"] != 1
         and result["after"]["nll"] < result["before"]["nll"]

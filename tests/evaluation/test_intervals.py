@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import medseg
-from medseg.data.folder import open_dataset
-from medseg.data.groups import groups_of
 from medseg.data.sample import Dataset, Item
+from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.groups import groups_of
 from medseg.evaluation.intervals import UNBOUNDED, ends_of, headline, left_tail, summary_intervals
 from medseg.evaluation.lesions import by_size
 from medseg.evaluation.measure import measure_image, quantities, summarise_measured

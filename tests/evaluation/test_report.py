@@ -7,9 +7,11 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from medseg.evaluation.charts import histogram, line_chart
-from medseg.evaluation.report import Picture, pick, write_report
-from medseg.prediction.overlay import blend, outlines
+from medseg.evaluation.pictures import Picture, pick
+from medseg.evaluation.results import Evaluation, Subject
+from medseg.inference.overlay import blend, outlines
+from medseg.reports.charts import histogram, line_chart
+from medseg.reports.evaluation import write_report
 
 PROTOCOL = {"dice": 0.9, "iou": 0.82, "precision": math.nan, "recall": None, "specificity": 0.99}
 
@@ -35,15 +37,12 @@ def picture(name="a"):
     )
 
 
-def page(tmp_path, **changes):
-    given = {
-        "title": "unet on set",
-        "summary": {"n_images": 3, "protocols": {"per-image-foreground": PROTOCOL}},
-        "rows": rows(3),
-        "history": [],
-        "pictures": {},
-    } | changes
-    write_report(tmp_path / "report.html", **given)
+def page(tmp_path, *, summary=None, of_rows=None, pictures=None, history=(), config=None):
+    summary = {"model": "unet", "data": "set", "part": "test", "n_images": 3} | (summary or {})
+    summary = {"protocols": {"per-image-foreground": PROTOCOL}} | summary
+    subject = Subject({}, config or {}, list(history))
+    found = Evaluation(subject, summary, rows(3) if of_rows is None else of_rows, pictures or {})
+    write_report(tmp_path / "report.html", found)
     return (tmp_path / "report.html").read_text()
 
 
@@ -64,11 +63,16 @@ def test_names_are_escaped(tmp_path):
     name = """<b>x&"'</b>.png"""
     text = page(
         tmp_path,
-        title=name,
-        rows=[{"name": name, "dice": 0.5}],
+        of_rows=[{"name": name, "dice": 0.5}],
         pictures={"best": [picture(name)]},
-        summary={"n_images": 1, "protocols": {name: PROTOCOL}, "data": name, "notes": [name]},
-        config={name: name},
+        summary={
+            "model": name,
+            "n_images": 1,
+            "protocols": {name: PROTOCOL},
+            "data": name,
+            "notes": [name],
+        },
+        config={name: name, "lr": 0.1},
     )
     assert "<b>x" not in text and 'x&"' not in text
 
@@ -88,7 +92,7 @@ def test_picked_images_differ_and_are_the_extremes(count):
 def test_rows_without_a_dice_do_not_break_the_page(tmp_path):
     undefined = [{"name": "a", "dice": math.nan}, {"name": "b"}]
     assert pick(undefined) == {"worst": [], "median": [], "best": []}
-    assert "No curves" in page(tmp_path, rows=undefined)
+    assert "No curves" in page(tmp_path, of_rows=undefined)
 
 
 @pytest.mark.parametrize(

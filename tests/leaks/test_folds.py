@@ -7,10 +7,10 @@ import pytest
 from textured import scenes
 
 from medseg.cli import main
-from medseg.data.folder import open_dataset
-from medseg.data.groups import leak_stamp, read_groups
 from medseg.data.sample import Item
-from medseg.data.splits import read_split
+from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.groups import leak_stamp, read_groups
+from medseg.data.sources.splits import read_split
 from medseg.errors import UserError
 from medseg.evaluation.stamp import split_stamp
 from medseg.leaks.folds import assign, foreground, strata

@@ -8,8 +8,8 @@ import pytest
 from textured import scenes
 
 from medseg.cli import main
-from medseg.data.folder import open_dataset
 from medseg.data.sample import Item
+from medseg.data.sources.folder import open_dataset
 from medseg.files import read_csv
 from medseg.leaks.evidence import Images, between, gather, pair_rows, within
 from medseg.leaks.fingerprints import fingerprints

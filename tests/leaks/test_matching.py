@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medseg.data.decode import read_image
+from medseg.data.decode.raster import read_image
 from medseg.leaks.fingerprints import fingerprint
 from medseg.leaks.matching import (
     MATCHES,

@@ -17,10 +17,10 @@ import pytest
 from conftest import FAST
 from medseg.config import SearchConfig, TrainConfig, arguments, dump, make, read_yaml
 from medseg.data.cache import content
-from medseg.data.decode import read_image
-from medseg.data.parts import load_dataset
+from medseg.data.decode.raster import read_image
 from medseg.data.sample import Dataset, Item
 from medseg.data.sealed import check_run, sealed
+from medseg.data.sources.dataset import load_dataset
 from medseg.errors import UserError
 from medseg.evaluation.rows import read_rows
 from medseg.files import read_csv, write_csv, write_text
@@ -31,7 +31,7 @@ from medseg.search import work as worker
 from medseg.search.folds import fold_datasets
 from medseg.search.page import importance, place
 from medseg.search.results import saved_by_pruning
-from medseg.search.run import prepare, search, training_of
+from medseg.search.search import prepare, search, training_of
 from medseg.search.study import (
     RETRIES,
     TrialState,
@@ -47,7 +47,7 @@ from medseg.search.study import (
     try_again,
 )
 from medseg.search.work import work
-from medseg.training import engine
+from medseg.training import loop as engine
 
 
 def options(dataset, tmp_path, **changes):

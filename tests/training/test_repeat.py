@@ -18,7 +18,8 @@ from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.rows import read_rows
 from medseg.statistics.bootstrap import mean_interval
-from medseg.training import engine, repeat
+from medseg.training import loop as engine
+from medseg.training import repeat
 
 
 @pytest.fixture

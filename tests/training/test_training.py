@@ -12,9 +12,9 @@ import torch
 import medseg
 from medseg.errors import UserError
 from medseg.files import read_csv
-from medseg.training import engine
+from medseg.training import loop as engine
 from medseg.training.resume import config_from
-from medseg.training.run import train
+from medseg.training.session import train
 
 
 def weights(run, file="last.pt"):
@@ -120,7 +120,7 @@ def stop_after(monkeypatch, steps):
         return original(*arguments)
 
     monkeypatch.setattr(engine, "step", counted)
-    from medseg.training import run as module
+    from medseg.training import session as module
 
     real = module._stop_on_signals
 

@@ -275,9 +275,3 @@ def follow(
         padding_mode="reflection",
         align_corners=False,
     )
-
-
-def normalise(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 [B, H, W, C] as float32 [B, C, H, W] with `mean` and `std` [C] of values in 0..1."""
-    pixels = image.permute(0, 3, 1, 2).to(torch.float32)
-    return (pixels - (255 * mean)[:, None, None]) / (255 * std)[:, None, None]

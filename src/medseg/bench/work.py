@@ -13,27 +13,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from medseg import checkpoint
-from medseg.augment.batch import augment, normalise, sample
+from medseg.augment.batch import augment, sample
 from medseg.bench.turns import Reading, Work
 from medseg.config import PredictConfig, TrainConfig, make
 from medseg.data.batches import TrainBatches
-from medseg.data.cache import Form, Store, decode, open_store
-from medseg.data.decode import read_image
-from medseg.data.folder import open_dataset
-from medseg.data.geometry import fit_image
+from medseg.data.cache import Store, open_store, read_pair
+from medseg.data.decode.raster import read_image
 from medseg.data.masks import survey
 from medseg.data.sample import Item
-from medseg.data.synthetic import synthesize
+from medseg.data.sources.folder import open_dataset
+from medseg.data.synthetic.synthesize import synthesize
 from medseg.hardware import threads
 from medseg.models import create_model, network_arguments
-from medseg.training import engine
-from medseg.training.objectives import make_objective
+from medseg.runs import Checkpoint
+from medseg.training import loop as engine
 from medseg.training.optim import make_optimizer
-from medseg.training.parts import make_input
+from medseg.training.parts import make_preprocessing
 from medseg.training.profile import StageTimer, wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
+from medseg.training.tasks import make_objective
 
 TURN = 2.0  # seconds that a turn should take
 
@@ -50,8 +49,8 @@ def _items(folder: Path) -> list[Item]:
 
 def _store(config: TrainConfig, folder: Path) -> Store:
     items = _items(folder)
-    form = Form(config.data.size, config.data.resize, config.data.channels)
-    return open_store(items, survey(items), form, folder=folder / "cache")
+    preprocessing = make_preprocessing(config)
+    return open_store(items, survey(items), preprocessing, folder=folder / "cache")
 
 
 def _batches(config: TrainConfig, folder: Path, device: torch.device) -> TrainBatches:
@@ -107,7 +106,7 @@ def train(config: TrainConfig, folder: Path) -> Work:
         optimizer,
         make_objective(config),
         batches,
-        make_input(config),
+        make_preprocessing(config),
         None,
         None,
         after_step=lambda state, terms: None,
@@ -166,12 +165,12 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
     device = _plain_device(config)
     model = create_model(**network_arguments(config, 2), encoder_weights=None).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr)
-    objective, batches, given = (
+    objective, batches, preprocessing = (
         make_objective(config),
         _batches(config, folder, device),
-        make_input(config),
+        make_preprocessing(config),
     )
-    mean, std = given.constants(device)
+    mean, std = preprocessing.constants(device)
     epoch = [0]
 
     def step() -> Reading:
@@ -179,7 +178,13 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
         batch = next(batches.epoch(epoch[0]))
         parameters = sample(config.augment, 0, epoch[0], batch.keys)
         image, mask = augment(
-            batch.image, batch.mask, parameters, config.augment, size=given.size, mean=mean, std=std
+            batch.image,
+            batch.mask,
+            parameters,
+            config.augment,
+            size=preprocessing.size,
+            mean=mean,
+            std=std,
         )
         loss, _ = objective(model, image.contiguous(), mask)
         optimizer.zero_grad()
@@ -198,32 +203,25 @@ def _network(config: TrainConfig, folder: Path) -> tuple[Path, nn.Module]:
     torch.manual_seed(0)
     network = network_arguments(config, 2)
     model = create_model(**network, encoder_weights=None).eval()
-    given = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in vars(make_input(config)).items()
-    }
-    checkpoint.save(
-        path,
-        {
-            "network": network,
-            "weights": model.state_dict(),
-            "classes": 2,
-            "mask_kind": "binary-255",
-            "input": given,
-            "epoch": 0,
-            "score": 0.0,
-            "metric": "dice",
-            "config": {},
-            "medseg": "",
-        },
+    checkpoint = Checkpoint(
+        network=network,
+        weights=model.state_dict(),
+        preprocessing=make_preprocessing(config),
+        classes=2,
+        mask_kind="binary-255",
+        epoch=0,
+        score=0.0,
+        metric="dice",
+        config={},
     )
+    checkpoint.save(path)
     return path, model
 
 
 def predict(config: TrainConfig, folder: Path) -> Work:
     """`medseg predict` over the folder, masks written."""
-    from medseg.prediction.predictor import Predictor
-    from medseg.prediction.run import predict as run
+    from medseg.inference.predict import predict as run
+    from medseg.inference.predictor import Predictor
 
     make_fabric(config.hardware)  # sets the number of threads
     path, _ = _network(config, folder)
@@ -261,7 +259,7 @@ def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> W
     model = model.to(device)
     files = [item.image for item in _items(folder)]
     (folder / "plain").mkdir(exist_ok=True)
-    mean, std = make_input(config).constants(device)
+    preprocessing = make_preprocessing(config)
 
     @torch.no_grad()
     def step() -> Reading:
@@ -270,11 +268,9 @@ def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> W
         for path in files:
             with stages.stage("decode and resize"):
                 image = read_image(path, channels=config.data.channels)
-                small = torch.from_numpy(fit_image(image, config.data.size, "square"))[None].to(
-                    device
-                )
+                small = torch.from_numpy(preprocessing.fit(image))[None].to(device)
             with stages.stage("network"):
-                logits = model(normalise(small, mean, std).contiguous())
+                logits = model(preprocessing.normalise(small).contiguous())
             with stages.stage("resize back"):
                 full = nn.functional.interpolate(
                     logits, size=image.shape[:2], mode="bilinear", align_corners=False
@@ -290,7 +286,7 @@ def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> W
 
 def latency(config: TrainConfig, folder: Path) -> Work:
     """`Predictor` on one file after another: decode, resize, network, resize back."""
-    from medseg.prediction.predictor import Predictor
+    from medseg.inference.predictor import Predictor
 
     make_fabric(config.hardware)
     path, _ = _network(config, folder)
@@ -316,8 +312,8 @@ def plain_latency(config: TrainConfig, folder: Path) -> Work:
 def feed(config: TrainConfig, folder: Path) -> Work:
     """Batches from the cache, augmented, as the network would get them."""
     fabric, _ = make_fabric(config.hardware)
-    batches, given = _batches(config, folder, fabric.device), make_input(config)
-    mean, std = given.constants(fabric.device)
+    batches, preprocessing = _batches(config, folder, fabric.device), make_preprocessing(config)
+    mean, std = preprocessing.constants(fabric.device)
     epoch = [0]
 
     def step() -> Reading:
@@ -331,7 +327,7 @@ def feed(config: TrainConfig, folder: Path) -> Work:
                 batch.mask,
                 parameters,
                 config.augment,
-                size=given.size,
+                size=preprocessing.size,
                 mean=mean,
                 std=std,
             )
@@ -344,9 +340,8 @@ def feed(config: TrainConfig, folder: Path) -> Work:
 def plain_feed(config: TrainConfig, folder: Path) -> Work:
     """The same batches with every file decoded anew."""
     device = _plain_device(config)
-    items, given = _items(folder), make_input(config)
-    mean, std = given.constants(device)
-    form = Form(given.size, given.resize, given.channels)
+    items, preprocessing = _items(folder), make_preprocessing(config)
+    mean, std = preprocessing.constants(device)
     coding = survey(items)
     keys = _batches(config, folder, device).keys
 
@@ -354,13 +349,18 @@ def plain_feed(config: TrainConfig, folder: Path) -> Work:
         timer, started = StageTimer(device), time.perf_counter()
         chosen = np.random.default_rng().permutation(len(items))[: config.training.batch_size]
         with timer.stage("decode"):
-            pairs = [decode(items[i], coding, form)[:2] for i in chosen]
+            decoded = [read_pair(items[i], coding, preprocessing) for i in chosen]
+            pairs = [
+                (preprocessing.fit(image), preprocessing.fit_mask(mask)) for image, mask in decoded
+            ]
             image, mask = (
                 torch.from_numpy(np.stack(arrays)).to(device) for arrays in zip(*pairs, strict=True)
             )
         with timer.stage("augmentation"):
             parameters = sample(config.augment, 0, 0, keys[chosen])
-            augment(image, mask, parameters, config.augment, size=given.size, mean=mean, std=std)
+            augment(
+                image, mask, parameters, config.augment, size=preprocessing.size, mean=mean, std=std
+            )
         return Reading(len(chosen), time.perf_counter() - started, timer.seconds)
 
     return _turns(step)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.evaluation.breakdown import table
-from medseg.evaluation.charts import ticks
-from medseg.evaluation.report import page
-from medseg.evaluation.sections import interval_text, stamp_lines
 from medseg.files import write_text
+from medseg.reports.breakdown import table
+from medseg.reports.charts import ticks
+from medseg.reports.evaluation import page
+from medseg.reports.sections import interval_text, stamp_lines
 
 WIDTH, LEFT, RIGHT, ROW, FOOT = 640, 210, 16, 26, 44
 Row = tuple[str, float, float, float]

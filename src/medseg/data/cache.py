@@ -16,34 +16,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from medseg.data.decode import read_image, read_mask
-from medseg.data.geometry import fit_image, fit_mask
+from medseg.data.decode.raster import read_image, read_mask
 from medseg.data.masks import MaskCoding, decode_mask
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
 from medseg.files import lock
+from medseg.preprocessing import Preprocessing
 
 VERSION = 1  # raise when the stored arrays change for the same settings
 Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Form:
-    """The settings that shape the stored arrays."""
-
-    size: Size
-    resize: str = "square"
-    channels: int = 3
-    bit_depth: int = 16
-    native_masks: bool = False  # for evaluation: masks at their own size
-    ignore_index: int = 255
+Progress = Callable[[int, int], None]
 
 
 class Store:
@@ -137,35 +125,38 @@ def content(items: Sequence[Item], workers: int = 4) -> list[str]:
 def open_store(
     items: Sequence[Item],
     coding: MaskCoding,
-    form: Form,
+    preprocessing: Preprocessing,
     *,
+    native_masks: bool = False,
+    ignore_index: int = 255,
     folder: Path | None = None,
     workers: int = 4,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Store:
-    """The decoded `items` as a `Store`, made on the first call for this content and form.
+    """The decoded `items` as a `Store`, made on the first call for this content and these settings.
 
-    Raises `UserError` for a file that cannot be decoded, an image and mask of different sizes, or a
-    folder that is full or not writable. Several processes may ask at once: one builds, the others
-    wait for it.
+    Images are fitted by `preprocessing`; masks too, or left at their own size (`native_masks`, for
+    evaluation). Raises `UserError` for a file that cannot be decoded, an image and mask of different
+    sizes, or a folder that is full or not writable. Several processes may ask at once: one builds,
+    the others wait for it.
     """
     folder = folder or default_folder()
-    key = hashlib.blake2b(
-        json.dumps(
-            [VERSION, vars(form), vars(coding), content(items, workers)], default=str
-        ).encode(),
-        digest_size=16,
-    ).hexdigest()
+    key = _key(items, coding, preprocessing, native_masks, ignore_index, workers)
     entry = folder / key
-    names = [item.name for item in items]
+
+    def decode_item(item: Item) -> tuple[np.ndarray, np.ndarray, Size]:
+        image, mask = read_pair(item, coding, preprocessing)
+        fitted = mask if native_masks else preprocessing.fit_mask(mask, ignore_index)
+        return preprocessing.fit(image), fitted, image.shape[:2]
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / f"{key}.lock", "", wait=True):
             if not (entry / "index.json").exists():
-                _check_room(folder, len(items), form)
+                _check_room(folder, len(items), preprocessing, native_masks)
                 half = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
                 try:
-                    _write(half, items, coding, form, workers, progress)
+                    _write(half, items, decode_item, workers, progress)
                     os.replace(half, entry)
                 finally:
                     shutil.rmtree(half, ignore_errors=True)
@@ -175,78 +166,99 @@ def open_store(
             " there or give another with --cache-dir"
         ) from None
     os.utime(entry)  # so that the oldest entry is the least used one
-    return Store(entry, names)
+    return Store(entry, [item.name for item in items])
 
 
-def _check_room(folder: Path, images: int, form: Form) -> None:
-    """`UserError` where the entry cannot fit, before hours of decoding; sizes that only the files
-    know are not counted.
+def _key(
+    items: Sequence[Item],
+    coding: MaskCoding,
+    preprocessing: Preprocessing,
+    native_masks: bool,
+    ignore_index: int,
+    workers: int,
+) -> str:
+    """A digest of the files and of all that shapes the stored arrays; mean and std do not."""
+    settings = {
+        "size": preprocessing.size,
+        "resize": preprocessing.resize,
+        "channels": preprocessing.channels,
+        "bit_depth": preprocessing.bit_depth,
+        "native_masks": native_masks,
+        "ignore_index": ignore_index,
+    }
+    about = json.dumps([VERSION, settings, vars(coding), content(items, workers)], default=str)
+    return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
+
+
+def _check_room(
+    folder: Path, images: int, preprocessing: Preprocessing, native_masks: bool
+) -> None:
+    """`UserError` where the entry cannot fit, before hours of decoding.
+
+    Sizes that only the files know are not counted.
     """
-    if form.resize == "native-crop":
+    if preprocessing.resize == "native-crop":
         return
-    height, width = form.size
-    needed = images * height * width * (form.channels + (not form.native_masks))
+    height, width = preprocessing.size
+    needed = images * height * width * (preprocessing.channels + (not native_masks))
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"cache folder {folder}: {images} images of {height}x{width} need {needed / 2**30:.1f}"
-            f" GiB, {free / 2**30:.1f} GiB are free; make room there, give another with --cache-dir"
-            " or lower --size"
+            f"cache folder {folder}: {images} images of {height}x{width} need"
+            f" {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; make room there, give another"
+            " with --cache-dir or lower --size"
         )
 
 
 def read_pair(
-    item: Item, coding: MaskCoding, *, channels: int, bit_depth: int
+    item: Item, coding: MaskCoding, preprocessing: Preprocessing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 [H, W, C] and mask uint8 [H, W] of one item; `UserError` when their sizes differ."""
-    from medseg.data.folder import size_mismatch
+    """Image uint8 [H, W, C] and mask uint8 [H, W] of one item, at their own size.
 
-    image = read_image(item.image, channels=channels, bit_depth=bit_depth)
+    Raises `UserError` when their sizes differ.
+    """
+    from medseg.data.sources.folder import size_mismatch
+
+    image = read_image(
+        item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
+    )
     mask = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
     if image.shape[:2] != mask.shape:
         raise size_mismatch(item, image.shape[:2], mask.shape)
     return image, mask
 
 
-def decode(item: Item, coding: MaskCoding, form: Form) -> tuple[np.ndarray, np.ndarray, Size]:
-    """Image and mask of one item as the cache keeps them, and the size of its files."""
-    image, mask = read_pair(item, coding, channels=form.channels, bit_depth=form.bit_depth)
-    small = mask if form.native_masks else fit_mask(mask, form.size, form.resize, form.ignore_index)
-    return fit_image(image, form.size, form.resize), small, image.shape[:2]
-
-
 def _write(
     folder: Path,
     items: Sequence[Item],
-    coding: MaskCoding,
-    form: Form,
+    decode_item: Callable[[Item], tuple[np.ndarray, np.ndarray, Size]],
     workers: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
+    """Write the arrays of all items and their index, a few items at a time."""
     shapes, mask_shapes, native = [], [], []
+    channels = 0
+    ahead = 4 * workers  # bounded: a set larger than memory streams through
     with (
         ThreadPoolExecutor(workers) as pool,
         open(folder / "images.u8", "wb") as images,
         open(folder / "masks.u8", "wb") as masks,
     ):
-        for start in range(
-            0, len(items), 4 * workers
-        ):  # bounded: a set larger than memory streams through
-            for image, mask, size in pool.map(
-                lambda item: decode(item, coding, form), items[start : start + 4 * workers]
-            ):
+        for start in range(0, len(items), ahead):
+            for image, mask, size in pool.map(decode_item, items[start : start + ahead]):
                 images.write(image.data)
                 masks.write(np.ascontiguousarray(mask).data)
                 shapes.append(image.shape[:2])
                 mask_shapes.append(mask.shape)
                 native.append(size)
+                channels = image.shape[2]
                 if progress:
                     progress(len(shapes), len(items))
     about = {
         "shapes": shapes,
         "mask_shapes": mask_shapes,
         "native": native,
-        "channels": form.channels,
+        "channels": channels,
     }
     (folder / "index.json").write_text(json.dumps(about))
 

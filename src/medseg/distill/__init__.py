@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from medseg import checkpoint
 from medseg.config.schema import Distill
 from medseg.distill.features import attention
 from medseg.distill.logits import boundary, cwd, dist, kl, mse
 from medseg.errors import UserError
 from medseg.losses.expression import parse_sum
+from medseg.runs import find_checkpoint
 
 LOGIT_TERMS: dict[str, Callable[..., Tensor]] = {
     "kl": kl,
@@ -77,6 +77,6 @@ def check(config: Distill, resize: str) -> None:
         )
     for path in config.teacher:
         try:
-            checkpoint.find(path)
+            find_checkpoint(path)
         except UserError as error:
             raise UserError(f"--teacher {error}") from None

@@ -21,16 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medseg.augment.batch import normalise
-from medseg.checkpoint import Input
 from medseg.data.cache import content, default_folder
-from medseg.data.decode import read_image
-from medseg.data.geometry import box, fit_image
+from medseg.data.decode.raster import read_image
 from medseg.data.sample import Item
 from medseg.distill.features import at_size
 from medseg.distill.teacher import Teacher, together
 from medseg.errors import UserError
 from medseg.files import lock, write_atomic
+from medseg.preprocessing import Preprocessing
 
 VERSION = 1  # raise when the stored logits change for the same settings
 LARGEST = 60000.0  # float16 ends at 65504
@@ -41,7 +39,7 @@ Size = tuple[int, int]
 def open_cache(
     teachers: Sequence[Teacher],
     items: Sequence[Item],
-    student: Input,
+    student: Preprocessing,
     *,
     classes: int,
     device: torch.device,
@@ -89,7 +87,7 @@ def open_cache(
 def _answers(
     teachers: Sequence[Teacher],
     items: Sequence[Item],
-    student: Input,
+    student: Preprocessing,
     device: torch.device,
     workers: int,
     progress: Callable[[int, int], None] | None,
@@ -101,7 +99,14 @@ def _answers(
             each = [
                 _ask(
                     teacher,
-                    list(pool.map(lambda item, given=teacher.given: _read(item, given), some)),
+                    list(
+                        pool.map(
+                            lambda item, preprocessing=teacher.preprocessing: _read(
+                                item, preprocessing
+                            ),
+                            some,
+                        )
+                    ),
                     student,
                     device,
                 )
@@ -115,39 +120,40 @@ def _answers(
                 progress(start + len(some), len(items))
 
 
-def _read(item: Item, given: Input) -> tuple[np.ndarray, Size]:
-    image = read_image(item.image, channels=given.channels, bit_depth=given.bit_depth)
-    return fit_image(image, given.size, given.resize), image.shape[:2]
+def _read(item: Item, preprocessing: Preprocessing) -> tuple[np.ndarray, Size]:
+    image = read_image(
+        item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
+    )
+    return preprocessing.fit(image), image.shape[:2]
 
 
 def _ask(
     teacher: Teacher,
     images: Sequence[tuple[np.ndarray, Size]],
-    student: Input,
+    student: Preprocessing,
     device: torch.device,
 ) -> list[Tensor]:
     """The logits [1, K, H, W] of each image, the images of one size together."""
     found: dict[int, Tensor] = {}
-    mean, std = teacher.given.constants(device)
     for shape in {image.shape for image, _ in images}:
         index = [i for i, (image, _) in enumerate(images) if image.shape == shape]
         batch = torch.from_numpy(np.stack([images[i][0] for i in index])).to(device)
-        logits, _ = teacher.answer(normalise(batch, mean, std))
+        logits, _ = teacher.answer(teacher.preprocessing.normalise(batch))
         found |= {
-            i: moved(logits[n : n + 1], images[i][1], teacher.given, student)
+            i: moved(logits[n : n + 1], images[i][1], teacher.preprocessing, student)
             for n, i in enumerate(index)
         }
     return [found[i] for i in range(len(images))]
 
 
-def moved(logits: Tensor, native: Size, teacher: Input, student: Input) -> Tensor:
+def moved(logits: Tensor, native: Size, teacher: Preprocessing, student: Preprocessing) -> Tensor:
     """Logits [1, K, h, w] of the teacher's input as logits [1, K, H, W] of the student's, for an
     image of `native` size.
 
     Where the student's input is padded, the border is repeated.
     """
-    top, left, height, width = box(native, teacher.size, teacher.resize)
+    top, left, height, width = teacher.box(native)
     logits = logits[..., top : top + height, left : left + width]
-    top, left, height, width = box(native, student.size, student.resize)
+    top, left, height, width = student.box(native)
     bottom, right = student.size[0] - top - height, student.size[1] - left - width
     return F.pad(at_size(logits, (height, width)), (left, right, top, bottom), mode="replicate")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medseg.checkpoint import Input
 from medseg.distill import FEATURE_TERMS, LOGIT_TERMS, TEMPERED, parse_kd
 from medseg.distill.features import Pair, Projections, at_size, pair_features
 from medseg.distill.teacher import Teacher, together
 from medseg.models.blocks import SegmentationNetwork
+from medseg.preprocessing import Preprocessing
 
 
 class Lessons:
@@ -29,12 +29,16 @@ class Lessons:
         self,
         teachers: Sequence[Teacher],
         student: nn.Module,
-        given: Input,
+        preprocessing: Preprocessing,
         *,
         kd: str,
         temperature: float,
     ) -> None:
-        self.teachers, self.given, self.temperature = list(teachers), given, temperature
+        self.teachers, self.preprocessing, self.temperature = (
+            list(teachers),
+            preprocessing,
+            temperature,
+        )
         self.terms = parse_kd(kd)
         of_features = [name for _, name in self.terms if name in FEATURE_TERMS]
         self.pairs = (
@@ -47,10 +51,10 @@ class Lessons:
             self.projections = Projections([pair.channels for pair in coarsest])
 
     def _pairs(self, teacher: Teacher, student: SegmentationNetwork) -> list[Pair]:
-        image = torch.zeros(1, self.given.channels, *self.given.size)
+        image = torch.zeros(1, self.preprocessing.channels, *self.preprocessing.size)
         inputs = (
             image.to(next(student.parameters()).device),
-            teacher.adapt(image, self.given).to(_device(teacher)),
+            teacher.adapt(image, self.preprocessing).to(_device(teacher)),
         )
         return pair_features(student, teacher.network, inputs)
 
@@ -75,7 +79,7 @@ class Lessons:
         """
         seen = (
             [
-                teacher.look(image, self.given, [pair.teacher for pair in pairs])
+                teacher.look(image, self.preprocessing, [pair.teacher for pair in pairs])
                 for teacher, pairs in zip(
                     self.teachers, self.pairs or [()] * len(self.teachers), strict=True
                 )

@@ -10,19 +10,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medseg import checkpoint
 from medseg.augment.batch import LUMA
-from medseg.checkpoint import Input
 from medseg.distill.features import at_size
 from medseg.errors import UserError
 from medseg.hardware import autocast, pick_precision
-from medseg.prediction.inference import load_network
+from medseg.preprocessing import Preprocessing
+from medseg.runs import Checkpoint, Run
 
 
 @dataclass
@@ -33,12 +31,12 @@ class Teacher:
 
     path: Path
     network: nn.Module
-    given: Input
+    preprocessing: Preprocessing
     digest: str
     precision: str
 
     def look(
-        self, image: Tensor, student: Input, names: Sequence[str] = ()
+        self, image: Tensor, student: Preprocessing, names: Sequence[str] = ()
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [B, K, H, W], float32, and the named feature maps, of images [B, C, H, W]
         normalised for the student.
@@ -61,7 +59,7 @@ class Teacher:
             heads, maps = self.network.observe(image, names)
         return heads["main"].float(), maps
 
-    def adapt(self, image: Tensor, student: Input) -> Tensor:
+    def adapt(self, image: Tensor, student: Preprocessing) -> Tensor:
         """Images normalised for the student as the teacher takes them: channels, normalisation,
         size.
 
@@ -70,21 +68,27 @@ class Teacher:
         own and sees the size there is.
         """
         if (student.channels, student.mean, student.std) != (
-            self.given.channels,
-            self.given.mean,
-            self.given.std,
+            self.preprocessing.channels,
+            self.preprocessing.mean,
+            self.preprocessing.std,
         ):
-            weight, bias = renormalisation(student, self.given, image.device)
+            weight, bias = renormalisation(student, self.preprocessing, image.device)
             image = (
                 F.conv2d(image, weight[:, :, None, None], bias)
-                if student.channels != self.given.channels
+                if student.channels != self.preprocessing.channels
                 else image * weight.diagonal()[:, None, None] + bias[:, None, None]
             )
-        return image if self.given.resize == "native-crop" else at_size(image, self.given.size)
+        return (
+            image
+            if self.preprocessing.resize == "native-crop"
+            else at_size(image, self.preprocessing.size)
+        )
 
 
 @functools.lru_cache  # the same every step: copied to the device once
-def renormalisation(student: Input, teacher: Input, device: torch.device) -> tuple[Tensor, Tensor]:
+def renormalisation(
+    student: Preprocessing, teacher: Preprocessing, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """float32 [T, S] and [T]: what turns the student's normalised channels into the teacher's, as
     weight @ x + bias.
     """
@@ -110,33 +114,37 @@ def load_teachers(paths: Sequence[Path], *, classes: int, accelerator: str) -> l
     teachers = []
     for path in paths:
         try:
-            stored = checkpoint.load(path)
+            run = Run.open(path)
         except UserError as error:
             raise UserError(f"--teacher {error}") from None
-        if stored["classes"] != classes:
+        checkpoint = run.checkpoint
+        if checkpoint.classes != classes:
             raise UserError(
-                f"--teacher {path}: knows {stored['classes']} classes, the data set has {classes};"
+                f"--teacher {path}: knows {checkpoint.classes} classes, the data set has {classes};"
                 f" give a teacher of {classes} classes"
             )
-        network = load_network(stored, "cpu").requires_grad_(False)
+        network = run.network("cpu").requires_grad_(False)
         teachers.append(
             Teacher(
                 path,
                 network,
-                checkpoint.input_of(stored),
-                digest(stored),
+                checkpoint.preprocessing,
+                digest(checkpoint),
                 pick_precision("auto", accelerator),
             )
         )
     return teachers
 
 
-def digest(stored: dict[str, Any]) -> str:
+def digest(checkpoint: Checkpoint) -> str:
     """A hash of the network, its weights and its input: what decides a teacher's answers."""
     total = hashlib.blake2b(
-        json.dumps([stored["network"], stored["input"]], sort_keys=True).encode(), digest_size=16
+        json.dumps(
+            [checkpoint.network, checkpoint.preprocessing.to_dict()], sort_keys=True
+        ).encode(),
+        digest_size=16,
     )
-    for name, value in sorted(stored["weights"].items()):
+    for name, value in sorted(checkpoint.weights.items()):
         total.update(name.encode())
         total.update(value.contiguous().view(-1).view(torch.uint8).numpy())
     return total.hexdigest()

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.catalog import Entry
-from medseg.data.folder import (
+from medseg.data.sources.catalog import Entry
+from medseg.data.sources.folder import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     child,
@@ -19,7 +19,7 @@ from medseg.data.folder import (
     mispaired,
     part_folders,
 )
-from medseg.data.splits import PARTS
+from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
 
 WHOLE = "all"  # the one part of a set that is not divided

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.data.decode import read_image, read_mask
-from medseg.data.folder import part_folders
-from medseg.data.splits import write_split
+from medseg.data.decode.raster import read_image, read_mask
+from medseg.data.sources.folder import part_folders
+from medseg.data.sources.splits import write_split
 from medseg.doctor.collect import WHOLE, Source
 from medseg.doctor.context import Context
 from medseg.doctor.faults import SUFFIXES, Finding, fits_threshold, mask_turn

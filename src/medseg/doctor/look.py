@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.data.decode import DecodeError, MaskValueError, read_image, read_mask
+from medseg.data.decode.raster import DecodeError, MaskValueError, read_image, read_mask
 from medseg.data.masks import THRESHOLD, recognise
 from medseg.doctor.collect import Pair
 

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from medseg.config import EvaluateConfig
 from medseg.evaluation import calibration, distances, lesions, published
 from medseg.statistics.bootstrap import Sums
+
+
+def measuring(config: EvaluateConfig) -> dict[str, Any] | None:
+    """The settings of `measure_image`; None where only the basic conventions are asked for."""
+    if config.protocols == "basic":
+        return None
+    return {"spacing": config.spacing, "tolerance": config.tolerance}
 
 
 def measure_image(

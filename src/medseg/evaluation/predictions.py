@@ -1,4 +1,4 @@
-"""`medseg evaluate FOLDER`: masks or probability maps of any tool, judged as a run is."""
+"""`medseg evaluate FOLDER`: masks or probability maps of any tool, evaluated as a run is."""
 
 from __future__ import annotations
 
@@ -16,201 +16,200 @@ from loguru import logger
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import read_pair
-from medseg.data.decode import is_zero_one, read_map, read_mask
-from medseg.data.folder import list_images, list_maps, open_dataset
-from medseg.data.groups import groups_beside
+from medseg.data.decode.raster import is_zero_one, read_map, read_mask
 from medseg.data.masks import MaskCoding, decode_mask, survey
 from medseg.data.sample import Dataset, Item
+from medseg.data.sources.folder import list_images, list_maps, open_dataset
+from medseg.data.sources.groups import groups_beside
 from medseg.errors import UserError
-from medseg.evaluation.judge import Judged
-from medseg.evaluation.measure import measure_image
-from medseg.evaluation.report import Picture, pick, worst_shown
-from medseg.evaluation.run import items_of, measuring, out_folder, write_results
+from medseg.evaluation.measure import measure_image, measuring
+from medseg.evaluation.pictures import Pixels
+from medseg.evaluation.results import Evaluation, Subject, collect
 from medseg.evaluation.stamp import BEFORE, split_stamp
+from medseg.evaluation.targets import Target, items_of, out_folder
 from medseg.hardware import cores
 from medseg.metrics.counts import confusion
+from medseg.preprocessing import Preprocessing
+
+IN_COLOUR = Preprocessing((1, 1), channels=3)
+MASK_ENDINGS = ("_mask", "_segmentation", "_pred", "_prediction")
 
 
-def evaluate_folder(config: EvaluateConfig) -> dict[str, Any]:
-    """Judge the images of a folder against `--references`, or a part of `--data`; write the three
-    files, return the summary.
+def is_predictions(path: Path) -> bool:
+    """Whether the path is a folder of images, or of `medseg predict`'s results, and not a run."""
+    marks_of_a_run = ("best.pt", "last.pt", "config.yaml")
+    if not path.is_dir() or any((path / name).exists() for name in marks_of_a_run):
+        return False
+    results = any((path / name).is_dir() for name in ("probabilities", "masks"))
+    return results or bool(list_maps(path))
+
+
+def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
+    """Evaluate the images of a folder against `--references`, or a part of `--data`.
 
     A prediction belongs to the reference of the same name without extension. 8 and 16 bits count
     over their full range, unless no file holds more than 1; floats, in TIFF or .npy, are
-    probabilities as they are. Another size than the reference's is resized bilinearly, and counted.
-    Raises `UserError` for a reference without prediction: leaving it out would hide a failure.
+    probabilities as they are. One of another size than its reference is resized bilinearly, and
+    counted. Returns what was found and the folder for it. Raises `UserError` for a reference without
+    a prediction: leaving it out would hide a failure.
     """
     started = time.perf_counter()
-    place = next(
-        (config.run / name for name in ("probabilities", "masks") if (config.run / name).is_dir()),
-        config.run,
-    )
-    dataset, items = _references(config)
+    target = _target(config)
     workers = config.workers or cores()
-    coding = survey(items, workers=workers)
+    coding = survey(target.items, workers=workers)
     if coding.classes > 2:
         raise UserError(
-            f"{config.run}: the references hold {coding.classes} classes; folders of predictions"
-            " are judged for two"
+            f"{config.run}: the references hold {coding.classes} classes; folders of predictions are"
+            " evaluated for two"
         )
-    files = matched(items, place)
+    folder_of_maps = _folder_of_maps(config.run)
+    files = matched(target.items, folder_of_maps)
     with ThreadPoolExecutor(workers) as pool:
         zero_one = all(pool.map(is_zero_one, files))
-    counts, measured, resized = [], [], 0
-    settings = measuring(config)
-    with progress("evaluate", show=config.progress) as advance:
-        for done, (item, file) in enumerate(zip(items, files, strict=True), 1):
-            truth = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
-            probability, changed = _fitted(read_map(file, zero_one=zero_one), truth.shape)
-            resized += changed
-            prediction = (probability > config.threshold).astype(np.uint8)
-            counts.append(
-                confusion(torch.from_numpy(prediction)[None], torch.from_numpy(truth)[None], 2)[
-                    0
-                ].numpy()
-            )
-            if settings:
-                measured.append(measure_image(probability, prediction, truth, **settings))
-            if advance:
-                advance(done, len(items))
-    notes = [*dataset.notes, f"predictions: {len(files)} files of {place}"]
+    counts, measured, resized = _count(config, target.items, files, coding, zero_one)
+    notes = [*target.dataset.notes, f"predictions: {len(files)} files of {folder_of_maps}"]
     if resized:
         notes.append(
-            f"{resized} predictions had another size than their reference and were resized"
-            " bilinearly"
+            f"{resized} predictions had another size than their reference and were resized bilinearly"
         )
         logger.warning(notes[-1])
-    about = {
-        "data": dataset.name,
-        "split": dataset.split,
-        "part": "references" if config.references else config.split_part,
+    about = target.about() | {
         "model": f"predictions {config.run.resolve().name}",
         "notes": notes,
         "threshold": config.threshold,
-        "stamp": _stamp(config, dataset),
     }
-    folder = out_folder(config, config.run, dataset)
-    summary = write_results(
-        folder,
-        items,
-        coding,
-        Judged(np.stack(counts)),
-        measured,
-        about=about,
-        started=started,
-        config={},
-        history=[],
-        draw=lambda rows: _pictures(rows, items, files, coding, zero_one, config.threshold),
-    )
-    logger.info(f"report: {folder / 'report.html'}")
-    return summary
+    folder = out_folder(config, config.run, target.dataset)
+
+    def draw(names: Sequence[str]) -> dict[str, Pixels]:
+        file_of = {item.name: (item, file) for item, file in zip(target.items, files, strict=True)}
+        return {name: _pixels(*file_of[name], coding, zero_one, config.threshold) for name in names}
+
+    return collect(Subject(about), target.items, coding, counts, measured, draw, started), folder
 
 
-def _stamp(config: EvaluateConfig, dataset: Dataset) -> dict[str, Any]:
-    """That of the split, if the predictions are of a part of one: what their network was trained on
-    is for its owner to say.
-    """
-    if config.references or config.split_part not in BEFORE:
-        return {
-            "verdict": "unknown",
-            "text": (
-                "a folder of predictions: whether their network saw these images, or others of"
-                " their groups, is not known"
-            ),
-        }
-    stamp = split_stamp(dataset, config.split_part)
-    return stamp | {
-        "text": f"{stamp['text']} (if the network was trained on the train part of this split)"
-    }
+def _folder_of_maps(folder: Path) -> Path:
+    """Where the maps lie: in what `medseg predict` wrote probabilities go before masks."""
+    for name in ("probabilities", "masks"):
+        if (folder / name).is_dir():
+            return folder / name
+    return folder
 
 
-def matched(items: Sequence[Item], folder: Path) -> list[Path]:
-    """The prediction of each item, by its name, or that name with _mask, _segmentation, _pred or
-    _prediction.
-    """
-    found: dict[str, Path] = {}  # by name without extension
-    for file in list_maps(folder):
-        if file.stem in found:
-            raise UserError(
-                f"{file}: {found[file.stem].name} has the same name; one prediction an image is"
-                " expected"
-            )
-        found[file.stem] = file
-    out, missing = [], []
-    for item in items:
-        stem = Path(item.name).name
-        names = [stem, *(stem + end for end in ("_mask", "_segmentation", "_pred", "_prediction"))]
-        file = next((found[name] for name in names if name in found), None)
-        (missing if file is None else out).append(file or item.name)
-    if missing:
-        raise UserError(
-            f"{folder}: {len(missing)} of {len(items)} references have no prediction, such as"
-            f" {missing[0]}; an image without one would hide a failure: predict it, or judge"
-            " another part"
-        )
-    return out
-
-
-def _references(config: EvaluateConfig) -> tuple[Dataset, list[Item]]:
+def _target(config: EvaluateConfig) -> Target:
+    """The references, from a folder or a part of a data set."""
     if config.references is None:
         if config.data is None:
             raise UserError(
-                f"{config.run}: is a folder of predictions; say what they are judged against with"
+                f"{config.run}: is a folder of predictions; say what they are evaluated against with"
                 " --references DIR or --data NAME|PATH"
             )
-        dataset = open_dataset(
-            config.data, data_root=config.data_root or Path("data"), split=config.split
-        )
-        return dataset, items_of(dataset, config.split_part)
-    if config.data or not config.references.is_dir():
-        raise UserError(
-            f"--references {config.references}: "
-            + ("give either this or --data" if config.data else "no such folder")
-        )
+        root = config.data_root or Path("data")
+        dataset = open_dataset(config.data, data_root=root, split=config.split)
+        items = tuple(items_of(dataset, config.split_part))
+        return Target(dataset, config.split_part, items, _stamp(config.split_part, dataset))
+    if config.data:
+        raise UserError(f"--references {config.references}: give either this or --data")
+    if not config.references.is_dir():
+        raise UserError(f"--references {config.references}: no such folder")
     masks = list_images(config.references)
     if not masks:
         raise UserError(
             f"--references {config.references}: no image in this folder; expected masks"
         )
     groups = groups_beside(config.references)
-    items = [Item(_plain(mask.stem), mask, mask, groups.get(_plain(mask.stem))) for mask in masks]
-    return Dataset(config.references.resolve().name, "as-is", {"references": tuple(items)}), items
+    names = [mask.stem.removesuffix("_mask").removesuffix("_segmentation") for mask in masks]
+    items = tuple(
+        Item(name, mask, mask, groups.get(name)) for name, mask in zip(names, masks, strict=True)
+    )
+    dataset = Dataset(config.references.resolve().name, "as-is", {"references": items})
+    return Target(dataset, "references", items, _stamp("references", dataset))
 
 
-def _plain(stem: str) -> str:
-    return stem.removesuffix("_mask").removesuffix("_segmentation")
+def _stamp(part: str, dataset: Dataset) -> dict[str, Any]:
+    """That of the split, if the predictions are of a part of one.
+
+    What their network was trained on is for its owner to say.
+    """
+    if part not in BEFORE:
+        return {
+            "verdict": "unknown",
+            "text": (
+                "a folder of predictions: whether their network saw these images, or others of their"
+                " groups, is not known"
+            ),
+        }
+    stamp = split_stamp(dataset, part)
+    text = f"{stamp['text']} (if the network was trained on the train part of this split)"
+    return stamp | {"text": text}
 
 
-def _fitted(probability: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bool]:
-    if probability.shape == shape:
-        return probability, False
-    return cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), True
+def matched(items: Sequence[Item], folder: Path) -> list[Path]:
+    """The prediction of each item, by its name, or that name with one of `MASK_ENDINGS`."""
+    by_stem: dict[str, Path] = {}
+    for file in list_maps(folder):
+        if file.stem in by_stem:
+            raise UserError(
+                f"{file}: {by_stem[file.stem].name} has the same name; one prediction per image is"
+                " expected"
+            )
+        by_stem[file.stem] = file
+    files, missing = [], []
+    for item in items:
+        stem = Path(item.name).name
+        names = [stem, *(stem + ending for ending in MASK_ENDINGS)]
+        file = next((by_stem[name] for name in names if name in by_stem), None)
+        if file is None:
+            missing.append(item.name)
+        else:
+            files.append(file)
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(items)} references have no prediction, such as"
+            f" {missing[0]}; an image without one would hide a failure: predict it, or evaluate"
+            " another part"
+        )
+    return files
 
 
-def _pictures(
-    rows: list[dict],
+def _count(
+    config: EvaluateConfig,
     items: Sequence[Item],
     files: Sequence[Path],
     coding: MaskCoding,
     zero_one: bool,
-    threshold: float,
-) -> dict[str, list[Picture]]:
-    """The best, median and worst images; on black where only the references are known."""
-    at = {item.name: i for i, item in enumerate(items)}
-
-    def picture(name: str) -> Picture:
-        item = items[at[name]]
-        if item.image == item.mask:
+) -> tuple[np.ndarray, list[dict[str, Any]], int]:
+    """Confusion counts int64 [N, 2, 2], measurements if asked for, and how many maps were resized."""
+    counts, measured, resized = [], [], 0
+    settings = measuring(config)
+    with progress("evaluate", show=config.progress) as advance:
+        for done, (item, file) in enumerate(zip(items, files, strict=True), 1):
             truth = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
-            image = np.zeros((*truth.shape, 3), np.uint8)
-        else:
-            image, truth = read_pair(item, coding, channels=3, bit_depth=16)
-        probability, _ = _fitted(read_map(files[at[name]], zero_one=zero_one), truth.shape)
-        return Picture(
-            name, image, truth, (probability > threshold).astype(np.uint8), rows[at[name]]
-        )
+            probability = read_map(file, zero_one=zero_one)
+            resized += probability.shape != truth.shape
+            probability = _fitted(probability, truth.shape)
+            prediction = (probability > config.threshold).astype(np.uint8)
+            pair = torch.from_numpy(prediction)[None], torch.from_numpy(truth)[None]
+            counts.append(confusion(*pair, 2)[0].numpy())
+            if settings:
+                measured.append(measure_image(probability, prediction, truth, **settings))
+            if advance:
+                advance(done, len(items))
+    return np.stack(counts), measured, resized
 
-    return {
-        group: [picture(name) for name in names]
-        for group, names in pick(rows, worst=worst_shown(rows)).items()
-    }
+
+def _pixels(item: Item, file: Path, coding: MaskCoding, zero_one: bool, threshold: float) -> Pixels:
+    """Image, truth and prediction; on black where only the references are known."""
+    if item.image == item.mask:
+        truth = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
+        image = np.zeros((*truth.shape, 3), np.uint8)
+    else:
+        image, truth = read_pair(item, coding, IN_COLOUR)
+    probability = _fitted(read_map(file, zero_one=zero_one), truth.shape)
+    return image, truth, (probability > threshold).astype(np.uint8)
+
+
+def _fitted(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The map at the size of its reference."""
+    if probability.shape == shape:
+        return probability
+    return cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

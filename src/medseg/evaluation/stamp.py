@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from medseg.data.groups import groups_of
 from medseg.data.sample import Dataset
+from medseg.data.sources.groups import groups_of
 
 BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 

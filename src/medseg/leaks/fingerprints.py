@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from medseg.data.decode import read_image
+from medseg.data.decode.raster import read_image
 from medseg.data.sample import Item
 
 LONG_SIDE = 384  # pixels at which features are sought

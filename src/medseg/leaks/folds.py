@@ -14,12 +14,12 @@ from loguru import logger
 import medseg
 from medseg.config import SplitConfig
 from medseg.console import progress, to_json
-from medseg.data.decode import read_mask
-from medseg.data.folder import open_dataset
-from medseg.data.groups import COLUMNS, choose_groups, leak_stamp
+from medseg.data.decode.raster import read_mask
 from medseg.data.masks import decode_mask, survey
 from medseg.data.sample import Dataset, Item
-from medseg.data.splits import write_split
+from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.groups import COLUMNS, choose_groups, leak_stamp
+from medseg.data.sources.splits import write_split
 from medseg.errors import UserError
 from medseg.files import new_folder, write_csv, write_text
 from medseg.hardware import cores

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from medseg.data.decode import read_image
+from medseg.data.decode.raster import read_image
 from medseg.files import write_text
 from medseg.leaks.evidence import Evidence, Images, strength
 from medseg.leaks.matching import Pair

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import medseg
-from medseg.evaluation.charts import line_chart
-from medseg.evaluation.report import page
 from medseg.files import write_text
+from medseg.reports.charts import line_chart
+from medseg.reports.evaluation import page
 
 WIDTH, HEIGHT = 320, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 34
@@ -153,8 +153,8 @@ def _slice(path: str, line: Any, rows: list[Row], metric: str) -> str:
     low, high = min(value for _, value, _ in dots), max(value for _, value, _ in dots)
     room = (high - low) * 0.08 or 0.01
     low, high = low - room, high + room
-    x = lambda value: LEFT + place(value, line) * (WIDTH - LEFT - RIGHT)  # noqa: E731
-    y = lambda value: HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)  # noqa: E731
+    x = lambda value: LEFT + place(value, line) * (WIDTH - LEFT - RIGHT)
+    y = lambda value: HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
     body = [
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}"'
         f' y2="{HEIGHT - BOTTOM}"/>'
@@ -195,7 +195,7 @@ def _parallel(rows: list[Row], result: dict[str, Any]) -> str:
         return ""
     values = [row["value"] for row in rows]
     low, high = min(values), max(values)
-    share = lambda value: (value - low) / ((high - low) or 1)  # noqa: E731
+    share = lambda value: (value - low) / ((high - low) or 1)
     gap, bottom = 92, 250
     across = {path: 50 + gap * i for i, path in enumerate([*paths, None])}
     body = []

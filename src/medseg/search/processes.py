@@ -19,7 +19,7 @@ from medseg.errors import UserError
 from medseg.files import write_text
 from medseg.hardware import cores
 from medseg.search.study import tally
-from medseg.training import engine
+from medseg.training import loop as engine
 
 WORKER = "MEDSEG_SEARCH_WORKER"  # set in these processes: the name of the command they belong to
 STORAGE = "MEDSEG_STORAGE"

@@ -22,7 +22,7 @@ from medseg.search.space import Space, configure, named_values, plain
 from medseg.search.study import TrialState, counted, hidden, outcomes, tally
 from medseg.search.work import FREE, Work
 from medseg.statistics.bootstrap import mean_interval
-from medseg.training.run import train
+from medseg.training.session import train
 
 
 def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from medseg.data.sample import Dataset, Item
 from medseg.data.sealed import sealed
 from medseg.errors import UserError
 from medseg.search.folds import fold_datasets
-from medseg.training import engine
+from medseg.training import loop as engine
 from medseg.training.parts import check
-from medseg.training.run import train
+from medseg.training.session import train
 
 ENVIRONMENT = "MEDSEG_TRIAL"
 Report = Callable[[float, int, float], bool]

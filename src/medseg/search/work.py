@@ -21,7 +21,7 @@ from medseg.errors import UserError
 from medseg.search.space import Space, configure, suggest
 from medseg.search.study import make_sampler, tally, too_many, try_again
 from medseg.search.trial import in_processes, objective, reporter
-from medseg.training import engine
+from medseg.training import loop as engine
 
 # what may differ between two workers of a study, or two calls: it changes no trial's result, but
 # for the hardware's rounding

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from medseg.checkpoint import Input
 from medseg.config import TrainConfig
 from medseg.console import progress
-from medseg.data.cache import Form, Store, open_store
+from medseg.data.cache import Store, open_store
 from medseg.data.masks import MaskCoding, survey
-from medseg.data.parts import load_dataset
 from medseg.data.sample import Dataset, Item
+from medseg.data.sources.dataset import load_dataset
 from medseg.distill import check as check_distillation
 from medseg.errors import UserError
 from medseg.hardware import cores
 from medseg.losses import parse_loss
 from medseg.models import MODELS, normalisation
+from medseg.preprocessing import Preprocessing
 from medseg.training.memory import fitting_batch_size
 
 
@@ -31,7 +31,7 @@ class Parts:
     config: TrainConfig
     dataset: Dataset
     coding: MaskCoding
-    given: Input
+    preprocessing: Preprocessing
     train: Store
     validation: Store
     window: tuple[int, int] | None
@@ -109,7 +109,7 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
             f"--class-weights: got {len(config.loss.class_weights)} numbers, expected"
             f" {coding.classes}, one for each class with the background first"
         )
-    given = make_input(config)
+    preprocessing = make_preprocessing(config)
     config = replace(config, data=replace(data, classes=coding.classes, mask_kind=coding.kind))
     if not config.training.batch_size:
         config = replace(
@@ -121,43 +121,45 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     config = replace(
         config, training=replace(config.training, batch_size=_batch_size(config, len(train), world))
     )
-    form = Form(
-        given.size,
-        given.resize,
-        given.channels,
-        given.bit_depth,
-        ignore_index=config.loss.ignore_index,
-    )
 
-    def store(items: list[Item], form: Form, text: str) -> Store:
+    def store(items: list[Item], text: str, native_masks: bool) -> Store:
         with progress(f"decode {text}", show=config.output.progress) as advance:
             return open_store(
-                items, coding, form, folder=data.cache_dir, workers=workers, progress=advance
+                items,
+                coding,
+                preprocessing,
+                native_masks=native_masks,
+                ignore_index=config.loss.ignore_index,
+                folder=data.cache_dir,
+                workers=workers,
+                progress=advance,
             )
 
     window = None
     if data.resize == "native-crop":  # wide enough to be zoomed out of
         low = config.augment.scale[0] if config.augment.augment else 1.0
-        window = tuple(math.ceil(side / min(low, 1.0)) for side in given.size)
+        window = tuple(math.ceil(side / min(low, 1.0)) for side in preprocessing.size)
     return Parts(
         config,
         dataset,
         coding,
-        given,
-        store(train, form, "train"),
-        store(validation, replace(form, native_masks=True), "validation"),
+        preprocessing,
+        store(train, "train", native_masks=False),
+        store(validation, "validation", native_masks=True),
         window,
     )
 
 
-def make_input(config: TrainConfig) -> Input:
-    """What the network is given: size, policy, and the normalisation its weights were made for."""
+def make_preprocessing(config: TrainConfig) -> Preprocessing:
+    """Size, resize policy and channels as asked for; the normalisation that the weights were made for."""
     model, data = config.model, config.data
     encoder = (model.encoder or "resnet34") if model.model == "smp" else None
     mean, std = normalisation(encoder, model.encoder_weights if encoder else None)
     if data.channels == 1:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
-    return Input(data.size, data.resize, data.channels, data.bit_depth, tuple(mean), tuple(std))
+    return Preprocessing(
+        data.size, data.resize, data.channels, data.bit_depth, tuple(mean), tuple(std)
+    )
 
 
 def _batch_size(config: TrainConfig, images: int, world: int) -> int:

@@ -13,17 +13,18 @@ from loguru import logger
 
 from medseg.config import TrainConfig, dump, flatten, read_yaml
 from medseg.console import to_json
-from medseg.data.folder import natural
+from medseg.data.sources.folder import natural
+from medseg.environment import environment
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline
 from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
-from medseg.evaluation.report import write_report
+from medseg.evaluation.results import Evaluation, Subject
 from medseg.evaluation.rows import read_rows
-from medseg.evaluation.run import environment
-from medseg.files import new_folder, write_csv, write_text
-from medseg.training import engine
-from medseg.training import run as single
+from medseg.files import new_folder, write_text
+from medseg.reports.evaluation import write_report
+from medseg.training import loop as engine
+from medseg.training import session as single
 from medseg.training.runtime import world_of
 
 FOLD = re.compile(r"fold-?(\d+)$")  # fold-1, or grouped-kfold-5-seed0-fold1
@@ -144,19 +145,10 @@ def _judge_together(
         if kind == "fold":
             summary["split"] = f"{Path(config.data.split).name}, {len(each)} folds"
         folder = run / "report" / part
-        folder.mkdir(parents=True, exist_ok=True)
-        write_csv(folder / "per_image.csv", merged)
-        write_text(folder / "summary.json", to_json(summary))
-        write_report(
-            folder / "report.html",
-            title=f"{summary['model']} on {summary['data']}, {summary['part']}",
-            summary=summary,
-            rows=merged,
-            history=[],
-            pictures=redraw(run, part, merged),
-            config=flatten(config),
-            environment=environment(),
-        )
+        subject = Subject({}, flatten(config))
+        evaluation = Evaluation(subject, summary, merged, redraw(run, part, merged))
+        evaluation.write(folder)
+        write_report(folder / "report.html", evaluation)
         dice = summary["repeats"]["protocols"]["per-image-foreground"]["dice"]
         logger.info(
             f"{summary['part']}: {headline(summary)}; {kind}s {dice['mean']:.4f} ± {dice['sd']:.4f}"

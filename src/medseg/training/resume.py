@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medseg import checkpoint
 from medseg.config import TrainConfig, flatten, make, read_yaml
 from medseg.errors import UserError
+from medseg.runs import Checkpoint, read_names
 
 MAY_CHANGE = frozenset(
     {
@@ -65,19 +65,18 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
-def load_last(run: Path) -> dict[str, Any]:
+def load_last(run: Path) -> Checkpoint:
     """The checkpoint that training goes on from."""
-    stored = checkpoint.load(run / "last.pt")
-    if "training" not in stored:
+    stored = Checkpoint.load(run / "last.pt")
+    if stored.training is None:
         raise UserError(f"{run / 'last.pt'}: holds weights only; start a new run with --init {run}")
     return stored
 
 
 def same_images(run: Path, part: str, names: list[str]) -> None:
     """`UserError` when the images of a part are not those the run was started with."""
-    file = run / "splits" / f"{part}.txt"
-    before = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else names
-    if sorted(before) != sorted(names):
+    before = read_names(run, part)
+    if before is not None and sorted(before) != sorted(names):
         raise UserError(
             f"--resume {run}: was started with {len(before)} {part} images, now there are"
             f" {len(names)} others; restore the data or start a new run with --init"

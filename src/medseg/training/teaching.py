@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from loguru import logger
 from torch import Tensor, nn
 
-from medseg import checkpoint
 from medseg.augment.batch import Parameters, follow
 from medseg.config import TrainConfig
 from medseg.config.schema import Optim
@@ -27,8 +26,9 @@ from medseg.distill.lessons import Lessons
 from medseg.distill.teacher import Teacher, load_teachers
 from medseg.errors import UserError
 from medseg.hardware import cores
-from medseg.training.objectives import Objective, distilled
+from medseg.runs import Checkpoint, find_checkpoint, read_names
 from medseg.training.parts import Parts
+from medseg.training.tasks import Objective, distilled
 
 Recall = Callable[[Batch, Parameters], Tensor]
 
@@ -81,7 +81,7 @@ class Teaching:
 
 
 def find_teachers(
-    config: TrainConfig, parts: Parts, accelerator: str, stored: dict[str, Any] | None
+    config: TrainConfig, parts: Parts, accelerator: str, stored: Checkpoint | None
 ) -> list[Teacher]:
     """The teachers that a config names, none where it names none.
 
@@ -91,7 +91,7 @@ def find_teachers(
     teachers = load_teachers(
         config.distill.teacher or (), classes=parts.coding.classes, accelerator=accelerator
     )
-    if stored and digests(teachers) != stored["training"].get("distill", {}).get("teachers", []):
+    if stored and digests(teachers) != stored.training.get("distill", {}).get("teachers", []):
         raise UserError(
             f"--teacher {' '.join(map(str, config.distill.teacher or ()))}: a resumed run keeps the"
             " teachers it was started with, these have other weights; give those, or start a new"
@@ -111,8 +111,7 @@ def warn_of_seen(path: Path, dataset: Dataset) -> None:
     """Say so where a teacher was trained on images that the student is judged on: what it knows of
     them reaches the student.
     """
-    file = checkpoint.find(path).parent / "splits" / "train.txt"
-    seen = set(file.read_text(encoding="utf-8").split("\n")) if file.exists() else set()
+    seen = set(read_names(find_checkpoint(path).parent, "train") or ())
     for part in ("validation", "test"):
         names = [item.name for item in dataset.parts.get(part, ()) if item.name in seen]
         if names:
@@ -135,17 +134,17 @@ def make_teaching(
     """
     if not teachers:
         return None
-    given = config.distill
+    options = config.distill
     torch.manual_seed(config.training.seed)
     lessons = Lessons(
-        teachers, model, parts.given, kd=given.kd, temperature=given.kd_temperature
+        teachers, model, parts.preprocessing, kd=options.kd, temperature=options.kd_temperature
     ).to(device)
     recall = (
         _recall(config, parts, open_answers(config, parts, teachers, device))
-        if given.kd_cache
+        if options.kd_cache
         else None
     )
-    return Teaching(lessons, given.kd_weight, config.model.auxiliary, recall)
+    return Teaching(lessons, options.kd_weight, config.model.auxiliary, recall)
 
 
 def open_answers(
@@ -157,7 +156,7 @@ def open_answers(
         return open_cache(
             teachers,
             parts.dataset.parts["train"],
-            parts.given,
+            parts.preprocessing,
             classes=parts.coding.classes,
             device=device,
             folder=data.cache_dir,
@@ -176,7 +175,7 @@ def _recall(config: TrainConfig, parts: Parts, answers: np.ndarray) -> Recall:
             parameters,
             config.augment,
             source=tuple(batch.image.shape[1:3]),
-            size=parts.given.size,
+            size=parts.preprocessing.size,
         )
 
     return recall

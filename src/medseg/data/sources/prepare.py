@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import medseg
-from medseg.data.catalog import CATALOG
-from medseg.data.folder import IMAGE_FOLDERS, MASK_FOLDERS, child, divide, list_images, pair
 from medseg.data.sample import Dataset
+from medseg.data.sources.catalog import CATALOG
+from medseg.data.sources.folder import IMAGE_FOLDERS, MASK_FOLDERS, child, divide, list_images, pair
 from medseg.errors import UserError, choose
 from medseg.files import new_folder
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from medseg.data.anatomy import (
+from medseg.data.synthetic.anatomy import (
     ANGLES,
     HALF_VIEW,
     STEPS,
@@ -28,7 +28,7 @@ from medseg.data.anatomy import (
     generator,
     place,
 )
-from medseg.data.endoscope import develop, draw_video
+from medseg.data.synthetic.endoscope import develop, draw_video
 
 FAR = 8.0
 # share of the room to the wall that a step may take: the relief is steep, so the room is no true

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from medseg.evaluation.sections import STAMPS, interval_text
+from medseg.reports.sections import STAMPS, interval_text
 
 Table = tuple[str, list[dict[str, Any]]]
 SHARES = ("precision", "recall", "specificity")

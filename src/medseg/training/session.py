@@ -17,30 +17,32 @@ from lightning_fabric import Fabric
 from loguru import logger
 from torch import nn
 
-import medseg
-from medseg import checkpoint
 from medseg.config import TrainConfig, dump, flatten
 from medseg.console import log_to_file, to_json
 from medseg.data.batches import TrainBatches
-from medseg.data.geometry import fit_mask
 from medseg.data.sample import Dataset
-from medseg.data.splits import write_split
+from medseg.data.sources.splits import write_split
 from medseg.distill.teacher import Teacher
+from medseg.environment import environment
 from medseg.errors import UserError
+from medseg.evaluation.counting import Counted, Decision, count
+from medseg.evaluation.evaluate import Options, evaluate_items, subject_of
 from medseg.evaluation.intervals import headline
-from medseg.evaluation.judge import Judged, judge
 from medseg.evaluation.protocols import PROTOCOLS
-from medseg.evaluation.run import describe, environment, judge_part
-from medseg.files import lock, new_folder, read_csv, write_text
+from medseg.evaluation.stamp import split_stamp
+from medseg.evaluation.targets import Target
+from medseg.files import lock, new_folder, write_text
+from medseg.inference.backends import TorchBackend
 from medseg.models import create_model, network_arguments
 from medseg.models.fold import fold_batch_norm
-from medseg.prediction.inference import load_network
-from medseg.training import engine
+from medseg.reports.evaluation import write_report
+from medseg.runs import Checkpoint, Run, load_weights
+from medseg.training import loop as engine
 from medseg.training.memory import check_batch_size
-from medseg.training.objectives import Objective, make_objective
 from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.profile import Profile
+from medseg.training.progress import Watch, draw
 from medseg.training.resume import load_last, same_images
 from medseg.training.runtime import (
     agree,
@@ -50,8 +52,8 @@ from medseg.training.runtime import (
     synchronise_batch_norm,
 )
 from medseg.training.state import State
+from medseg.training.tasks import Objective, make_objective
 from medseg.training.teaching import Teaching, find_teachers, make_teaching
-from medseg.training.watch import Watch, draw
 
 
 def train(
@@ -82,8 +84,8 @@ def train(
     pretrained = config.model.encoder_weights if network["name"] == "smp" and not stored else None
     model = create_model(**network, encoder_weights=pretrained)
     if config.model.init is not None and not stored:
-        checkpoint.load_weights(
-            model, checkpoint.load(config.model.init)["weights"], f"--init {config.model.init}"
+        load_weights(
+            model, Checkpoint.load(config.model.init).weights, f"--init {config.model.init}"
         )
     if fabric.device.type == "cpu":
         check_batch_size(config, model, precision)
@@ -92,7 +94,7 @@ def train(
         try:
             session = Session(config, fabric, precision, parts, network, objective, run, give_up)
             session.fit(model, stored, teachers)
-            summaries = session.judge_all() if run else {}
+            summaries = session.evaluate_all() if run else {}
         except engine.Interrupted:
             raise engine.Interrupted(str(run)) from None  # what to resume
         except RuntimeError as error:
@@ -116,14 +118,14 @@ class Session:
     give_up: Callable[[dict[str, Any]], bool] | None = None
 
     def fit(
-        self, model: nn.Module, stored: dict[str, Any] | None, teachers: Sequence[Teacher] = ()
+        self, model: nn.Module, stored: Checkpoint | None, teachers: Sequence[Teacher] = ()
     ) -> None:
         """Train `model`, or go on from `stored`, to the end; with `teachers` it learns from them
         too.
         """
         config, fabric, parts = self.config, self.fabric, self.parts
         fabric.launch()
-        state = State(**stored["training"]["state"]) if stored else State()
+        state = State(**stored.training["state"]) if stored else State()
         model = model.to(fabric.device, memory_format=torch.channels_last)
         if config.hardware.sync_bn and fabric.world_size > 1:
             model = synchronise_batch_norm(model, fabric.device.type)
@@ -151,31 +153,27 @@ class Session:
             ignore_index=config.loss.ignore_index,
         )
         watch = Watch(self.run, config, steps=batches.steps, state=state) if self.run else None
-        judged_model = average.model if average else model
-        last_judged: list[Judged] = []
+        evaluated_model = average.model if average else model
+        last_counted: list[Counted] = []
 
         def validate(epoch: int) -> dict[str, float]:
-            judged = self._validate(judged_model)
-            last_judged[:] = [judged]
-            numbers = PROTOCOLS["per-image-foreground"](judged.counts)
-            pooled = PROTOCOLS["pooled-foreground"](judged.counts)
+            counted = self._validate(evaluated_model)
+            last_counted[:] = [counted]
+            numbers = PROTOCOLS["per-image-foreground"](counted.counts)
+            pooled = PROTOCOLS["pooled-foreground"](counted.counts)
             return numbers | {"pooled_dice": pooled["dice"], "pooled_iou": pooled["iou"]}
 
         def save(state: State) -> None:
             if self.run:
-                checkpoint.save(
-                    self.run / "last.pt",
-                    self._checkpoint(judged_model, state)
-                    | {
-                        "training": self._training_state(state, model, optimizer, average, teaching)
-                    },
-                )
+                kept = self._training_state(state, model, optimizer, average, teaching)
+                checkpoint = replace(self._checkpoint(evaluated_model, state), training=kept)
+                checkpoint.save(self.run / "last.pt")
 
         def after_epoch(state: State, row: dict[str, Any], improved: bool) -> None:
             if self.run:
                 if improved and training.select == "best":
-                    checkpoint.save(self.run / "best.pt", self._checkpoint(judged_model, state))
-                watch.epoch(state, row, improved, lambda: self._draw(last_judged[0]))
+                    self._checkpoint(evaluated_model, state).save(self.run / "best.pt")
+                watch.epoch(state, row, improved, lambda: self._draw(last_counted[0]))
                 save(state)
             if self.give_up and agree(fabric, bool(self.run) and self.give_up(row), 0.0)[0]:
                 raise engine.Pruned
@@ -191,7 +189,7 @@ class Session:
                         optimizer,
                         teaching.around(self.objective) if teaching else self.objective,
                         batches,
-                        parts.given,
+                        parts.preprocessing,
                         average,
                         validate,
                         recall=teaching.recall if teaching else None,
@@ -207,98 +205,93 @@ class Session:
                 if watch:
                     watch.close()
 
-    def judge_all(self) -> dict[str, Any]:
+    def evaluate_all(self) -> dict[str, Any]:
         """Reports of the chosen weights on validation and, this once, on test."""
-        config, parts = self.config, self.parts
-        stored = checkpoint.load(self.run)
-        model = load_network(stored, self.fabric.device)
-        history = read_csv(self.run / "metrics.csv")
+        run = Run.open(self.run)
         summaries = {}
         for part in ("validation", "test"):
-            items = parts.dataset.parts.get(part, ())
-            if items:
+            if self.parts.dataset.parts.get(part):
                 try:
-                    summaries[part] = judge_part(
-                        model,
-                        items,
-                        parts.coding,
-                        parts.given,
-                        folder=self.run / "report" / part,
-                        device=self.fabric.device,
-                        precision=self.precision,
-                        batch_size=self._val_batch_size(),
-                        config=flatten(config),
-                        history=history,
-                        about=describe(stored, checkpoint.find(self.run), parts.dataset, part),
-                        show=config.output.progress,
-                    )
+                    summaries[part] = self._evaluate(run, part)
                 except UserError as error:  # the test part is first opened here
                     raise UserError(
                         f"{error}. The training is complete: then run medseg evaluate {self.run}"
                         f" --split-part {part}"
                     ) from None
-                logger.info(
-                    f"{part}: {headline(summaries[part])} "
-                    f" {self.run / 'report' / part / 'report.html'}"
-                )
         return summaries
 
-    def _val_batch_size(self) -> int:
-        return (
-            self.config.training.val_batch_size
-            or self.config.training.batch_size // self.fabric.world_size
+    def _evaluate(self, run: Run, part: str) -> dict[str, Any]:
+        """The summary of one part, its two files of numbers and its report written."""
+        config, parts = self.config, self.parts
+        items = parts.dataset.parts[part]
+        target = Target(parts.dataset, part, items, split_stamp(parts.dataset, part))
+        folder = self.run / "report" / part
+        evaluation = evaluate_items(
+            self._backend(run.network(self.fabric.device)),
+            items,
+            parts.coding,
+            self._decision(),
+            subject_of(run, target),
+            Options(
+                self._val_batch_size(),
+                config.data.workers,
+                config.data.cache_dir,
+                config.output.progress,
+            ),
         )
+        evaluation.write(folder)
+        write_report(folder / "report.html", evaluation)
+        logger.info(f"{part}: {headline(evaluation.summary)}  {folder / 'report.html'}")
+        return evaluation.summary
 
-    def _validate(self, model: nn.Module) -> Judged:
+    def _backend(self, network: nn.Module) -> TorchBackend:
+        return TorchBackend(network, self.parts.preprocessing, self.fabric.device, self.precision)
+
+    def _decision(self) -> Decision:
+        return Decision(self.parts.coding.classes, ignore_index=self.config.loss.ignore_index)
+
+    def _val_batch_size(self) -> int:
+        training = self.config.training
+        return training.val_batch_size or training.batch_size // self.fabric.world_size
+
+    def _validate(self, model: nn.Module) -> Counted:
         config = self.config
-        network = fold_batch_norm(model, self.parts.given.channels).to(
-            memory_format=torch.channels_last
-        )
-        judged = judge(
-            network,
+        network = fold_batch_norm(model, self.parts.preprocessing.channels)
+        counted = count(
+            self._backend(network.to(memory_format=torch.channels_last)),
             self.parts.validation,
-            self.parts.given,
-            classes=self.parts.coding.classes,
-            device=self.fabric.device,
-            precision=self.precision,
+            self._decision(),
             batch_size=self._val_batch_size(),
-            ignore_index=config.loss.ignore_index,
-            rank=self.fabric.global_rank,
-            world=self.fabric.world_size,
+            shard=(self.fabric.global_rank, self.fabric.world_size),
             keep=range(config.output.pictures) if self.run and config.output.tensorboard else (),
         )
         if self.fabric.world_size > 1:
-            counts = torch.from_numpy(judged.counts).to(self.fabric.device)
-            judged.counts = self.fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
-        return judged
+            counts = torch.from_numpy(counted.counts).to(self.fabric.device)
+            counted.counts = self.fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
+        return counted
 
-    def _draw(self, judged: Judged) -> list[tuple[str, Any]]:
-        store, given = self.parts.validation, self.parts.given
-        index = sorted(judged.masks)
+    def _draw(self, counted: Counted) -> list[tuple[str, Any]]:
+        store, fit_mask = self.parts.validation, self.parts.preprocessing.fit_mask
+        index = sorted(counted.masks)
         return draw(
             [store.names[i] for i in index],
             [store.image(i) for i in index],
-            [fit_mask(store.mask(i), given.size, given.resize) for i in index],
-            [fit_mask(judged.masks[i], given.size, given.resize) for i in index],
+            [fit_mask(store.mask(i)) for i in index],
+            [fit_mask(counted.masks[i]) for i in index],
         )
 
-    def _checkpoint(self, model: nn.Module, state: State) -> dict[str, Any]:
-        given = self.parts.given
-        return {
-            "network": self.network,
-            "weights": model.state_dict(),
-            "classes": self.parts.coding.classes,
-            "mask_kind": self.parts.coding.kind,
-            "input": {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in vars(given).items()
-            },
-            "epoch": state.epoch,
-            "score": state.best,
-            "metric": self.config.training.metric,
-            "medseg": medseg.__version__,
-            "config": flatten(self.config),
-        }
+    def _checkpoint(self, model: nn.Module, state: State) -> Checkpoint:
+        return Checkpoint(
+            network=self.network,
+            weights=model.state_dict(),
+            preprocessing=self.parts.preprocessing,
+            classes=self.parts.coding.classes,
+            mask_kind=self.parts.coding.kind,
+            epoch=state.epoch,
+            score=state.best,
+            metric=self.config.training.metric,
+            config=flatten(self.config),
+        )
 
     def _training_state(
         self,
@@ -319,20 +312,20 @@ class Session:
 
     def _restore(
         self,
-        stored: dict[str, Any],
+        stored: Checkpoint,
         model: nn.Module,
         optimizer: Any,
         average: MovingAverage | None,
         teaching: Teaching | None,
     ) -> None:
-        kept = stored["training"]
-        checkpoint.load_weights(model, kept["raw"] or stored["weights"], "last.pt")
+        kept = stored.training
+        load_weights(model, kept["raw"] or stored.weights, "last.pt")
         optimizer.load_state_dict(kept["optimizer"])
         self.fabric.strategy.precision.load_state_dict(kept["scaler"])
         if teaching:
             teaching.restore(kept["distill"])
         if average:
-            checkpoint.load_weights(average.model, stored["weights"], "last.pt")
+            load_weights(average.model, stored.weights, "last.pt")
             average.updates = kept["average_updates"]
 
 

@@ -20,7 +20,7 @@ from loguru import logger
 
 from medseg.config import SearchConfig, TrainConfig, flatten, make
 from medseg.config.fields import specs
-from medseg.data.parts import load_dataset
+from medseg.data.sources.dataset import load_dataset
 from medseg.errors import UserError
 from medseg.training.parts import check
 

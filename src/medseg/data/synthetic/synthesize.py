@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.data.scenes import scene
+from medseg.data.synthetic.scenes import scene
 from medseg.errors import UserError
 from medseg.files import new_folder, write_csv, write_text
 

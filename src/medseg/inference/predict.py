@@ -14,13 +14,13 @@ from torch import Tensor
 
 from medseg.config import PredictConfig
 from medseg.console import progress
-from medseg.data.folder import list_images
+from medseg.data.sources.folder import list_images
 from medseg.errors import UserError, choose
 from medseg.files import write_atomic
 from medseg.hardware import cores
-from medseg.prediction.inference import classify, probabilities
-from medseg.prediction.overlay import blend
-from medseg.prediction.predictor import Predictor
+from medseg.inference.overlay import blend
+from medseg.inference.postprocess import classify, probabilities
+from medseg.inference.predictor import Predictor
 
 OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities"}
 
@@ -155,7 +155,9 @@ def _batches(
             failed[str(path)] = str(error)
             continue
         other_size = (
-            predictor.given.resize == "native-crop" and images and images[0].shape != image.shape
+            predictor.preprocessing.resize == "native-crop"
+            and images
+            and images[0].shape != image.shape
         )
         if other_size or len(images) == size:
             yield paths, images

@@ -11,26 +11,32 @@ import base64
 import html
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from loguru import logger
 
-from medseg.evaluation.breakdown import sections
-from medseg.evaluation.charts import histogram, line_chart
-from medseg.evaluation.methods import methods
-from medseg.evaluation.sections import (
+from medseg.config import EvaluateConfig
+from medseg.environment import environment
+from medseg.evaluation.evaluate import evaluate
+from medseg.evaluation.intervals import headline
+from medseg.evaluation.pictures import Picture
+from medseg.evaluation.results import Evaluation
+from medseg.files import write_text
+from medseg.inference.overlay import outlines
+from medseg.reports.breakdown import sections
+from medseg.reports.charts import histogram, line_chart
+from medseg.reports.methods import methods
+from medseg.reports.sections import (
     interval_note,
     interval_notes,
     interval_text,
     repeats_section,
     stamp_lines,
 )
-from medseg.files import write_text
-from medseg.prediction.overlay import outlines
 
 THUMBNAIL = 440  # pixels, the longer side
 MEANING = {
@@ -53,57 +59,20 @@ PUBLISHED_POLICY = (
 GROUPS = {"worst": "Worst images", "median": "Median images", "best": "Best images"}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An image uint8 [H, W, 3], its truth and prediction uint8 [H, W], and its row of
-    per_image.csv.
-    """
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray
-    prediction: np.ndarray
-    row: dict[str, Any]
+def evaluate_with_report(config: EvaluateConfig) -> dict[str, Any]:
+    """Evaluate, write the two files of numbers and report.html; returns the summary."""
+    evaluation, folder = evaluate(config)
+    write_report(folder / "report.html", evaluation)
+    logger.info(headline(evaluation.summary))
+    logger.info(f"report: {folder / 'report.html'}")
+    return evaluation.summary
 
 
-def pick(
-    rows: Sequence[dict[str, Any]], best: int = 4, median: int = 4, worst: int = 8
-) -> dict[str, list[str]]:
-    """Names of the worst, median and best images by Dice, none of them twice; rows without a Dice
-    are left out.
-    """
-    ranked = [
-        row["name"]
-        for row in sorted(
-            (row for row in rows if _finite(row.get("dice"))), key=lambda row: row["dice"]
-        )
-    ]
-    low = ranked[:worst]
-    high = ranked[len(low) :][-best:][::-1] if best else []
-    rest = ranked[len(low) : len(ranked) - len(high)]
-    start = min(max(0, len(ranked) // 2 - len(low) - median // 2), max(0, len(rest) - median))
-    return {"worst": low, "median": rest[start : start + median], "best": high}
-
-
-def worst_shown(rows: Sequence[dict[str, Any]]) -> int:
-    """How many of the worst images to draw: all below .5 Dice, but at least 8 and at most 24."""
-    return min(24, max(8, sum(_finite(row.get("dice")) and row["dice"] < 0.5 for row in rows)))
-
-
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    summary: dict[str, Any],
-    rows: list[dict[str, Any]],
-    history: list[dict[str, Any]],
-    pictures: dict[str, list[Picture]],
-    config: dict | None = None,
-    environment: dict | None = None,
-) -> None:
-    """Write the page. `summary` is summary.json, `rows` per_image.csv, `history` metrics.csv; keys
-    that miss are left out.
-    """
+def write_report(path: Path, evaluation: Evaluation) -> None:
+    """Write the page; what is not known of the evaluation is left out."""
+    title, summary, rows = evaluation.title, evaluation.summary, evaluation.rows
+    config, history = evaluation.subject.config, evaluation.subject.history
+    pictures, versions = evaluation.pictures, environment()
     scores = [row["dice"] for row in rows if _finite(row.get("dice"))]
     body = [
         _head(title, summary),
@@ -116,11 +85,11 @@ def write_report(
         *(_gallery(GROUPS[group], pictures.get(group, [])) for group in GROUPS),
         (
             "<section><h2>Methods, ready for a"
-            f" paper</h2><p>{_text(methods(summary, config, environment))}</p></section>"
+            f" paper</h2><p>{_text(methods(summary, config, versions))}</p></section>"
         ),
         _details(f"All {len(rows)} images", _table(rows)),
         _details("Settings", _pairs(config)) if config else "",
-        _details("Environment", _pairs(environment)) if environment else "",
+        _details("Environment", _pairs(versions)),
     ]
     write_text(path, page(title, body, str(summary.get("medseg", ""))))
 

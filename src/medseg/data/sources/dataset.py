@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.folder import open_dataset
 from medseg.data.sample import Dataset
-from medseg.data.splits import hold_out as hold_out_of
+from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.splits import hold_out as hold_out_of
 from medseg.errors import UserError
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from medseg.evaluation.charts import line_chart
-from medseg.evaluation.sections import interval_text
+from medseg.reports.charts import line_chart
+from medseg.reports.sections import interval_text
 
 SALIENCY = {
     "max_dice": "highest Dice of a threshold",

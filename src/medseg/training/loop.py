@@ -16,15 +16,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from medseg.augment.batch import Parameters, augment, neutral, sample
-from medseg.checkpoint import Input
 from medseg.config import TrainConfig
 from medseg.config.schema import Training
 from medseg.data.batches import Batch, TrainBatches
 from medseg.errors import UserError
-from medseg.training.objectives import Objective
+from medseg.preprocessing import Preprocessing
 from medseg.training.optim import MovingAverage, lr_factor, set_lr
 from medseg.training.runtime import agree
 from medseg.training.state import State
+from medseg.training.tasks import Objective
 
 
 class Interrupted(Exception):  # noqa: N818  an outcome, not an error
@@ -52,7 +52,7 @@ class Loop:
     optimizer: Any
     objective: Objective
     batches: TrainBatches
-    given: Input
+    preprocessing: Preprocessing
     average: MovingAverage | None
     validate: Callable[[int], dict[str, float]] | None
     after_step: Callable[[State, dict[str, float]], None]
@@ -64,7 +64,7 @@ class Loop:
     constants: tuple[Tensor, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.constants = self.given.constants(self.batches.device)
+        self.constants = self.preprocessing.constants(self.batches.device)
 
 
 def run(loop: Loop, state: State) -> State:
@@ -183,7 +183,7 @@ def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tens
             batch.mask,
             parameters,
             config.augment,
-            size=loop.given.size,
+            size=loop.preprocessing.size,
             mean=loop.constants[0],
             std=loop.constants[1],
         )

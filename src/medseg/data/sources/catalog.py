@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from medseg.data.splits import shipped
+from medseg.data.sources.splits import shipped
 
 
 @dataclass(frozen=True)

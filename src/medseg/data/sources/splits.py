@@ -17,7 +17,7 @@ Element = TypeVar("Element")
 
 def shipped_folder() -> Path:
     """The split lists that come with medseg: beside the sources, or inside the installed package."""
-    package = Path(__file__).parents[1]
+    package = Path(__file__).parents[2]
     installed = package / "splits"
     return installed if installed.is_dir() else package.parents[1] / "splits"
 

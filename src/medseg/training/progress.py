@@ -15,7 +15,7 @@ from loguru import logger
 
 from medseg.config import TrainConfig
 from medseg.files import read_csv, write_csv
-from medseg.prediction.overlay import outlines
+from medseg.inference.overlay import outlines
 from medseg.training.state import State
 
 Draw = Callable[[], list[tuple[str, np.ndarray]]]

@@ -14,10 +14,10 @@ from loguru import logger
 import medseg
 from medseg.config import LeaksConfig
 from medseg.console import progress, to_json
-from medseg.data.folder import DEFAULT_SPLIT, open_dataset
-from medseg.data.groups import choose_groups
 from medseg.data.sample import Dataset, Item
-from medseg.data.splits import PARTS
+from medseg.data.sources.folder import DEFAULT_SPLIT, open_dataset
+from medseg.data.sources.groups import choose_groups
+from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
 from medseg.files import write_csv, write_text
 from medseg.hardware import cores

@@ -1,0 +1,145 @@
+"""How an image of any size becomes the network's input, and how the answer finds its way back.
+
+Three resize policies:
+
+- `square` stretches the image to the size (aspect ratio not kept), as most of the polyp literature
+  does;
+- `letterbox` keeps the aspect ratio and pads the rest: black in the image, ignored in the mask;
+- `native-crop` leaves every pixel as it is: training sees random crops, inference the whole image.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Size = tuple[int, int]
+Box = tuple[int, int, int, int]
+RESIZE_POLICIES = ("square", "letterbox", "native-crop")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Size, resize policy, channels and normalisation of a network's input; travels with its weights.
+
+    `size` is height and width in pixels; `bit_depth` the significant bits of 16-bit files; `mean` and
+    `std`, one value per channel, are of pixel values in 0..1.
+    """
+
+    size: Size
+    resize: str = "square"
+    channels: int = 3
+    bit_depth: int = 16
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for a checkpoint or the metadata of an exported file."""
+        plain = asdict(self)
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Preprocessing:
+        """What `to_dict` wrote."""
+        values = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()
+        }
+        return cls(**values)
+
+    def box(self, native: Size) -> Box:
+        """Where an image of `native` height and width lies in the input: top, left, height, width."""
+        if self.resize == "native-crop":
+            return 0, 0, *native
+        if self.resize == "square":
+            return 0, 0, *self.size
+        scale = min(self.size[0] / native[0], self.size[1] / native[1])
+        height, width = (max(1, round(side * scale)) for side in native)
+        return (self.size[0] - height) // 2, (self.size[1] - width) // 2, height, width
+
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, C] at the input's size, contiguous; averaged when shrinking, else bilinear."""
+        if self.resize == "native-crop":
+            return np.ascontiguousarray(image)
+        height, width = self.box(image.shape[:2])[2:]
+        resized = _resize(image, height, width).reshape(height, width, image.shape[2])
+        return self._padded(resized, image.shape[:2], fill=0)
+
+    def fit_mask(self, mask: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+        """uint8 [H, W] class indices at the input's size; padding is `ignore_index`.
+
+        In a binary mask each new pixel takes the class that covers most of it; with several classes,
+        or ignored pixels, the nearest.
+        """
+        if self.resize == "native-crop":
+            return np.ascontiguousarray(mask)
+        height, width = self.box(mask.shape)[2:]
+        if mask.max(initial=0) <= 1:
+            resized = (_resize(mask * 255, height, width) > 127).astype(np.uint8)
+        else:
+            resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return self._padded(resized, mask.shape, fill=ignore_index)
+
+    def constants(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
+        """Mean and std as float32 tensors [C] on the device, copied there once."""
+        return _constants(self.mean, self.std, str(device))
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """uint8 [B, H, W, C] as float32 [B, C, H, W] with mean 0 and std 1 where `mean` and `std` fit."""
+        import torch
+
+        mean, std = self.constants(batch.device)
+        pixels = batch.permute(0, 3, 1, 2).to(torch.float32)
+        return (pixels - (255 * mean)[:, None, None]) / (255 * std)[:, None, None]
+
+    def restore(self, logits: Tensor, native: Size) -> Tensor:
+        """Logits [B, K, h, w] of the input as float32 [B, K, H, W] of the native image, bilinear.
+
+        The exact inverse of the geometry of `fit`.
+        """
+        import torch.nn.functional as F
+
+        top, left, height, width = self.box(native)
+        logits = logits[..., top : top + height, left : left + width].float()
+        if (height, width) == tuple(native):
+            return logits
+        return F.interpolate(logits, size=tuple(native), mode="bilinear", align_corners=False)
+
+    def _padded(self, resized: np.ndarray, native: Size, fill: int) -> np.ndarray:
+        """The resized image or mask at its place in an input filled with `fill`."""
+        top, left, height, width = self.box(native)
+        if (height, width) == tuple(self.size):
+            return resized
+        canvas = np.full((*self.size, *resized.shape[2:]), fill, np.uint8)
+        canvas[top : top + height, left : left + width] = resized
+        return canvas
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    shrinking = height * width < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+@functools.lru_cache
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], device: str
+) -> tuple[Tensor, Tensor]:
+    import torch
+
+    with torch.inference_mode(
+        False
+    ):  # first asked for in a prediction, they may be used in training
+        return torch.tensor(mean, device=device), torch.tensor(std, device=device)

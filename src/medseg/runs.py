@@ -1,0 +1,203 @@
+"""A trained run: its folder, and its checkpoint, written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medseg.data.sample import Dataset
+from medseg.data.sources.dataset import load_dataset
+from medseg.errors import UserError
+from medseg.files import read_csv, write_atomic
+from medseg.models import create_model
+from medseg.models.fold import fold_batch_norm
+from medseg.preprocessing import Preprocessing
+from medseg.version import __version__
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to use a network again, and in last.pt what resuming its training needs."""
+
+    network: dict[str, Any]  # the arguments of `create_model`
+    weights: dict[str, Tensor]  # its state dict
+    preprocessing: Preprocessing
+    classes: int  # with the background
+    mask_kind: str  # how the masks of its training data were coded
+    epoch: int  # epochs trained
+    score: float  # best validation score so far
+    metric: str  # of `score`
+    config: dict[str, Any]  # flat, as in config.yaml
+    medseg: str = __version__
+    temperature: float = 1.0  # what logits are divided by; other than 1 after `medseg calibrate`
+    training: dict[str, Any] | None = None  # only in last.pt
+
+    def save(self, path: Path) -> None:
+        """Write the file; when the disk is full the earlier one survives and a `UserError` says so."""
+        memory = (
+            io.BytesIO()
+        )  # torch's writer hides the operating system's error; a buffer does not
+        torch.save(self._to_dict(), memory)
+        write_atomic(path, lambda file: file.write(memory.getbuffer()))
+
+    @classmethod
+    def load(cls, path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+        """Read a checkpoint file, or the best (else the last) one of a run folder.
+
+        Only tensors and plain values are accepted: a file that asks to run code is refused unread.
+        """
+        path = find_checkpoint(path)
+        stored = _read(path, device)
+        wanted = {"network", "weights", "input", "classes"}
+        if not isinstance(stored, dict) or not wanted <= stored.keys():
+            raise UserError(
+                f"{path}: is not a medseg checkpoint (no network, weights, input); give a run folder or"
+                " its best.pt"
+            )
+        if stored["format"] > FORMAT:
+            raise UserError(
+                f"{path}: was written by a newer medseg ({stored.get('medseg')}); update medseg to read it"
+            )
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in stored.items() if key in known}
+        return cls(preprocessing=Preprocessing.from_dict(stored["input"]), **values)
+
+    def build(self) -> nn.Module:
+        """The network with its weights, in eval mode, as it was trained."""
+        model = create_model(**self.network, encoder_weights=None)
+        load_weights(model, self.weights, "the checkpoint")
+        return model.eval()
+
+    def _to_dict(self) -> dict[str, Any]:
+        """The stored form. `temperature` and `training` are left out where they say nothing."""
+        stored = {field.name: getattr(self, field.name) for field in fields(self)}
+        stored["input"] = stored.pop("preprocessing").to_dict()
+        if self.temperature == 1.0:
+            del stored["temperature"]
+        if self.training is None:
+            del stored["training"]
+        return {"format": FORMAT, **stored}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, or one checkpoint file, opened: `folder` holds it, `file` is the checkpoint."""
+
+    folder: Path
+    file: Path
+    checkpoint: Checkpoint
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """Raises `UserError` for a missing, damaged, foreign or malicious file."""
+        path = Path(path)
+        file = find_checkpoint(path)
+        return cls(path if path.is_dir() else path.parent, file, Checkpoint.load(file))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options of the training, flat, as in config.yaml."""
+        return self.checkpoint.config
+
+    def network(self, device: torch.device | str = "cpu") -> nn.Module:
+        """The network ready to predict: in eval mode, channels-last, its batch norms folded."""
+        channels = self.checkpoint.network.get("in_channels", 3)
+        network = fold_batch_norm(self.checkpoint.build(), channels)
+        return network.to(device, memory_format=torch.channels_last)
+
+    def dataset(self, data_root: Path | None = None) -> Dataset:
+        """The data set that the run was trained on, divided as it was."""
+        config = self.config
+        return load_dataset(
+            config["data"],
+            data_root=data_root or Path(config["data_root"]),
+            split=config["split"],
+            hold_out=config["hold_out"],
+        )
+
+    def names(self, part: str) -> list[str] | None:
+        """The names of a part as training saw it; None where the run does not say."""
+        return read_names(self.folder, part)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of metrics.csv, one per epoch; none where there is no such file."""
+        return read_csv(self.folder / "metrics.csv")
+
+    def with_temperature(self, temperature: float) -> Run:
+        """This run with its checkpoint file rewritten to hold `temperature`."""
+        checkpoint = replace(self.checkpoint, temperature=temperature)
+        checkpoint.save(self.file)
+        return replace(self, checkpoint=checkpoint)
+
+
+def read_names(folder: Path, part: str) -> list[str] | None:
+    """The names in splits/PART.txt of a run folder; None where there is no such list."""
+    file = folder / "splits" / f"{part}.txt"
+    if not file.exists():
+        return None
+    return [name for name in file.read_text(encoding="utf-8").split("\n") if name]
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a run folder or a file name stands for: best.pt, else last.pt."""
+    path = Path(path)
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / name).exists():
+                return path / name
+        runs = sorted(each.name for each in path.glob("*-*") if (each / "last.pt").exists())
+        if runs:
+            raise UserError(
+                f"{path}: holds {len(runs)} runs; give one of them, such as {path / runs[0]}"
+            )
+        raise UserError(
+            f"{path}: holds neither best.pt nor last.pt; give the folder of a run that has saved a"
+            " checkpoint"
+        )
+    if not path.exists():
+        raise UserError(f"{path}: no such run folder or checkpoint")
+    return path
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Copy a state dict into the network; one of another kind or width is a `UserError` that says so."""
+    own = model.state_dict()
+    wrong = sorted(
+        key
+        for key in own.keys() | weights.keys()
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    )
+    if wrong:
+        key = wrong[0]
+        expected = tuple(own[key].shape) if key in own else "nothing"
+        got = tuple(weights[key].shape) if key in weights else "nothing"
+        raise UserError(
+            f"{source} is of another network: {len(wrong)} of {len(own)} entries differ, such as {key}"
+            f" (expected {expected}, got {got}); give the same --model, --base-channels and classes"
+        )
+    model.load_state_dict(weights)
+
+
+def _read(path: Path, device: torch.device | str) -> Any:
+    """What the file holds: tensors and plain values, or a `UserError`."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path}: holds more than weights and plain values, so it was not loaded; use a checkpoint"
+            " written by medseg"
+        ) from None
+    except Exception as error:  # the unpickler raises whatever the bytes of a foreign file lead to
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{path}: is damaged or not a checkpoint ({reason}); use another checkpoint of the run, such"
+            " as last.pt"
+        ) from None
