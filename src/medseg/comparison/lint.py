@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import UserError
-from medseg.evaluation.protocols import macro_to_foreground
+from medseg.evaluation.conventions import macro_to_foreground
 
 DICE = {"dice", "mdice", "dsc", "mdsc", "f1"}
 IOU = {"iou", "miou", "jaccard", "jac", "mjac"}

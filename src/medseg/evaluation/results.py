@@ -13,11 +13,11 @@ import numpy as np
 from medseg.console import to_json
 from medseg.data.masks import MaskCoding
 from medseg.data.sample import Item
+from medseg.evaluation.conventions import per_image, summarise
 from medseg.evaluation.intervals import left_tail, summary_intervals
 from medseg.evaluation.lesions import by_size
 from medseg.evaluation.measure import quantities, row_of, summarise_measured
 from medseg.evaluation.pictures import Picture, Pixels, gallery
-from medseg.evaluation.protocols import per_image, summarise
 from medseg.files import write_csv, write_text
 from medseg.version import __version__
 

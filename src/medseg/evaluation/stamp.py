@@ -1,6 +1,4 @@
-"""What a reader must know of the split before the number: whether groups stand on both of its
-sides.
-"""
+"""What a reader must know about a split before its numbers: whether groups are on both sides."""
 
 from __future__ import annotations
 
@@ -14,10 +12,9 @@ BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 
 
 def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
-    """{"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"} for the images of `part`
-    against those trained or chosen on.
+    """The verdict on the images of `part` against those that weights were trained or selected on.
 
-    LEAKY: some image's group is in an earlier part too. Grouped: the groups of all images are known
+    {"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"}. LEAKY: some image's group is in an earlier part too. Grouped: the groups of all images are known
     and none is. Unknown: no leak is found, but not every image has a group; `medseg data leaks`
     looks for leaks by appearance. Seen: the part is train, or holds it.
     """
