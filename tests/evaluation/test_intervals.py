@@ -238,7 +238,7 @@ def test_stamps(parts, part, verdict, words) -> None:
             ["train2", "test1"],
             "test",
             "LEAKY",
-            "1 of 3 images are among those that this run was trained or chosen on",
+            "1 of 3 images are among those that this run was trained on or selected by",
         ),
         (["train0"], "test", "LEAKY", "2 of 3 test images come from 1 group (s"),
         (["gone"], "test", "unknown", "cannot be ruled out"),

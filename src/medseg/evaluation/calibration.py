@@ -22,8 +22,8 @@ BINS = 15
 def bins(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """float64 [15, 4] in equal bins of probability, from probability (0 to 1) and truth (bool).
 
-    Columns: pixels, sum of probability, foreground pixels, sum of squared error. A bin holds its lower end; the last one
-    holds 1 too.
+    Columns: pixels, sum of probability, foreground pixels, sum of squared error. A bin holds its
+    lower end; the last one holds 1 too.
     """
     p = np.asarray(probability, np.float64).ravel()
     y = np.asarray(truth).ravel().astype(np.float64)
@@ -64,8 +64,8 @@ def summarise(table: np.ndarray) -> dict[str, float]:
 def quantities(tables: Sequence[np.ndarray]) -> dict[str, Sums]:
     """Numerators and denominators of ECE and Brier score, from the `bins` of each image.
 
-    A bin of the whole set is over- or underconfident; each image counts in the direction of its bin,
-    so that the sum is the ECE of the set.
+    A bin of the whole set is over- or underconfident; each image counts in the direction of its
+    bin, so that the sum is the ECE of the set.
     """
     each = np.array(tables)
     side = np.sign(each[..., 1].sum(axis=0) - each[..., 2].sum(axis=0))
@@ -77,7 +77,7 @@ def quantities(tables: Sequence[np.ndarray]) -> dict[str, Sums]:
 
 
 def diagram(table: np.ndarray) -> list[dict[str, float]]:
-    """The reliability diagram: mean probability, share of foreground and pixels of each used bin."""
+    """Mean probability, share of foreground and pixels of each used bin: a reliability diagram."""
     return [
         {"probability": float(p / n), "foreground": float(y / n), "pixels": int(n)}
         for n, p, y, _ in table
@@ -90,8 +90,9 @@ def fit_temperature(
 ) -> float:
     """The T in `low`..`high` for which softmax(logits / T) makes the reference most likely.
 
-    Guo et al. 2017. margins [N, K] logits, or [N, 1] of two classes the second minus the first; truth int [N]. The
-    negative log-likelihood is convex in 1 / T: its slope is brought to zero by bisection.
+    Guo et al. 2017. margins [N, K] logits, or [N, 1] of two classes the second minus the first;
+    truth int [N]. The negative log-likelihood is convex in 1 / T: its slope is brought to zero by
+    bisection.
     """
     logits = np.asarray(margins, np.float64)
     if logits.shape[1] == 1:

@@ -1,9 +1,9 @@
 """Conventions for the metrics of a set, as values: they are different quantities, up to 0.3 apart.
 
 The three here follow from the confusion counts of all images, int64 [N, K, K] (rows truth, columns
-prediction; numpy, or a tensor in host memory; class 0 is the background). Their numbers are floats in
-0 to 1, NaN where undefined. Ignored pixels are in no count. An image all of whose pixels are ignored
-counts as an empty one. Those of published tables are in `published`.
+prediction; numpy, or a tensor in host memory; class 0 is the background). Their numbers are floats
+in 0 to 1, NaN where undefined. Ignored pixels are in no count. An image all of whose pixels are
+ignored counts as an empty one. Those of published tables are in `published`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Convention:
 
     `meaning` is one line for a reader, `source` where the definition comes from. `summarise` gives
     the numbers by metric, `sums` the numerators and denominators behind them, per image, for the
-    bootstrap. Both take the confusion counts of all images or, where there is a `measure`, the list of
-    what it gives for each image from its foreground probability float32 [H, W] and its mask bool
-    [H, W]. `image_dice` is the Dice of one image from what `measure` gave, if the convention has one.
+    bootstrap. Both take the confusion counts of all images or, where there is a `measure`, the list
+    of what it gives for each image from its foreground probability float32 [H, W] and its mask bool
+    [H, W]. `image_dice` is the Dice of one image from what `measure` gave, if the convention has
+    one.
     """
 
     name: str
@@ -54,8 +55,8 @@ def per_image_foreground(counts: np.ndarray) -> Numbers:
 
     Every image counts the same. With several foreground classes an image's value is the mean over
     those in its reference or prediction. Dice and IoU of an image with neither are 1. Precision
-    without a predicted pixel, recall without a reference pixel and specificity of a class that fills
-    the reference are undefined: left out of the mean (`summarise` counts such images).
+    without a predicted pixel, recall without a reference pixel and specificity of a class that
+    fills the reference are undefined: left out of the mean (`summarise` counts such images).
     """
     values = _foreground_mean(counts)
     return {name: float(mean_of_defined(each)) for name, each in values.items()}
@@ -88,8 +89,8 @@ def macro_with_background(counts: np.ndarray) -> Numbers:
 
     The convention of the published benchmark of U-Net, ResUNet, DUCK-Net and others by the toolkit
     that this one replaces. As there, a class that is in no reference and no prediction is left out
-    of the mean Dice but counts 0 in the mean IoU. Ours leaves ignored pixels out of both, there only
-    out of IoU. `macro_to_foreground` converts.
+    of the mean Dice but counts 0 in the mean IoU. Ours leaves ignored pixels out of both, there
+    only out of IoU. `macro_to_foreground` converts.
     """
     values = {name: metric(pool(counts)) for name, metric in METRICS.items()}
     values["iou"] = np.nan_to_num(values["iou"], nan=0.0)
@@ -131,11 +132,11 @@ FROM_COUNTS = {each.name: each for each in (PER_IMAGE, POOLED, MACRO)}
 
 
 def per_image(counts: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per image: name, the five metrics (NaN where undefined), and tp, fp, fn, tn in pixels.
+    """One row per image: name, the five metrics (NaN where undefined), and tp, fp, fn, tn.
 
-    The metrics are those whose mean is `per_image_foreground`. The pixel counts are of the
-    foreground, all classes of it as one. With several foreground classes dice_1, dice_2, ... follow,
-    NaN for a class that is in neither mask.
+    The metrics are those whose mean is `per_image_foreground`. The counts are pixels of the
+    foreground, all classes of it as one. With several foreground classes dice_1, dice_2, ...
+    follow, NaN for a class that is in neither mask.
     """
     _check_names(counts, names)
     values = _foreground_mean(counts)
@@ -155,9 +156,9 @@ def summarise(counts: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """The conventions from counts, and what happened to the images without foreground.
 
     {"protocols": {convention: numbers}, "empty_masks": {"policy": text, "reference_empty": images,
-    "both_empty": images, "false_alarms": images}, "undefined_images": {"precision": images, "recall":
-    images, "specificity": images}}, where false alarms are images with an empty reference and some
-    predicted foreground, and undefined ones are left out of the per-image mean.
+    "both_empty": images, "false_alarms": images}, "undefined_images": {"precision": images,
+    "recall": images, "specificity": images}}, where false alarms are images with an empty reference
+    and some predicted foreground, and undefined ones are left out of the per-image mean.
     """
     _check_names(counts, names)
     tp, fp, fn, _ = _foreground_pixels(counts)
@@ -191,23 +192,23 @@ def sums_from_counts(counts: np.ndarray) -> dict[tuple[str, str], Sums]:
 def macro_to_foreground(dice: float, iou: float) -> tuple[float, float]:
     """Foreground and background Dice, from the two-class `macro_with_background` Dice and IoU.
 
-    With c = 2 - dice they are dice -/+ sqrt(c^2 - 2 c / (iou + 1)): two equations, two unknowns, exact
-    but for the rounding of what was printed (four digits leave about 0.0015). The smaller is taken as
-    the foreground. Raises `UserError` for a pair that no two classes have.
+    With c = 2 - dice they are dice -/+ sqrt(c^2 - 2 c / (iou + 1)): two equations, two unknowns,
+    exact but for the rounding of what was printed (four digits leave about 0.0015). The smaller is
+    taken as the foreground. Raises `UserError` for a pair that no two classes have.
     """
     c = 2 - dice
     square = c**2 - 2 * c / (iou + 1)
     apart = math.sqrt(max(square, 0))
     if not (0 <= iou <= 1 and square > -1e-3 and dice - apart > -0.01 and dice + apart < 1.01):
         raise UserError(
-            f"Dice {dice:g} and IoU {iou:g}: no pair of pooled classes has these means; check that both"
-            " are means over background and foreground, as fractions"
+            f"Dice {dice:g} and IoU {iou:g}: no pair of pooled classes has these means; check that"
+            " both are means over background and foreground, as fractions"
         )
     return dice - apart, dice + apart
 
 
 def _foreground_mean(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric's mean over the foreground classes that define it, with the empty policy, [...]."""
+    """Each metric's mean over the foreground classes that define it, with `EMPTY_POLICY`, [...]."""
     values = {name: mean_of_defined(metric(counts)[..., 1:]) for name, metric in METRICS.items()}
     for name in ("dice", "iou"):
         values[name] = np.where(np.isnan(values[name]), 1.0, values[name])

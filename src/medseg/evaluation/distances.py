@@ -1,4 +1,4 @@
-"""Distances between the outlines of prediction and reference: HD95, ASSD, surface Dice, boundary IoU.
+"""Distances between outlines: HD95, ASSD, surface Dice, boundary IoU.
 
 On one image, masks bool [H, W]; distances in pixels, or in the unit of `spacing` (height, width of
 a pixel). The outline is every foreground pixel with a neighbour (of four) that is background or

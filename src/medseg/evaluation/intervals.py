@@ -1,4 +1,4 @@
-"""95 % intervals of every mean and ratio of a summary, and what they say about how they were made."""
+"""95 % intervals of every mean and ratio of a summary, and how they were made."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def summary_intervals(
     """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and groups.
 
     {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is
-    known), "notes", "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined
-    or there are fewer than two units. With the rows of per_image.csv there are "by_size" and
-    "left_tail" too; `further` quantities come by their path in the summary.
+    known), "notes", "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is
+    undefined or there are fewer than two units. With the rows of per_image.csv there are "by_size"
+    and "left_tail" too; `further` quantities come by their path in the summary.
     """
     found = {("protocols", *path): sums for path, sums in sums_from_counts(counts).items()}
     found |= further or {}
@@ -50,7 +50,7 @@ def row_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums
 
 
 def left_tail(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """{"below", "images", "share"}: images with a Dice below one half, among those that have one."""
+    """{"below", "images", "share"}: images with a Dice below one half, of those that have one."""
     dice = np.array([row["dice"] for row in rows], float)
     low, defined = int((dice < TAIL).sum()), int((~np.isnan(dice)).sum())
     return {"below": TAIL, "images": low, "share": low / defined if defined else np.nan}

@@ -21,10 +21,10 @@ SIZES = {  # share of the image, from .. below
 def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> dict[str, Any]:
     """The lesions of one image, masks bool [H, W].
 
-    {"shares": of each reference lesion, "matched": bool of each, "touched": bool of each, "predicted":
-    regions}. Regions are connected over eight neighbours, and none is too small to count. Pairs of IoU from
-    `iou` on are matched, the best first, each region once. A lesion is touched if any predicted
-    pixel lies on it.
+    {"shares": of each reference lesion, "matched": bool of each, "touched": bool of each,
+    "predicted": regions}. Regions are connected over eight neighbours, and none is too small to
+    count. Pairs of IoU from `iou` on are matched, the best first, each region once. A lesion is
+    touched if any predicted pixel lies on it.
     """
     count, marks = _regions(truth)
     predicted, found = _regions(prediction)
@@ -87,7 +87,7 @@ def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str
 
 
 def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
-    """Numerators and denominators, image by image, of each ratio of `summarise`, by its path there."""
+    """Numerators and denominators per image of each ratio of `summarise`, by its path there."""
 
     def counted(get: Callable[[dict[str, Any]], float]) -> np.ndarray:
         return np.array([get(image) for image in images], np.float64)

@@ -53,7 +53,7 @@ def measure_image(
 
 
 def row_of(measured: dict[str, Any]) -> dict[str, float]:
-    """The columns of per_image.csv: distances, lesions, and the Dice of each published convention."""
+    """The columns of per_image.csv: distances, lesions, and the Dice of published conventions."""
     of_lesions = measured["lesions"]
     row = {
         **measured["distances"],
@@ -88,7 +88,7 @@ def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
 
 
 def summarise_measured(images: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The blocks of summary.json: protocols (the published ones), distances, lesions, calibration."""
+    """The blocks of summary.json: published protocols, distances, lesions, calibration."""
     empty = np.array([image["empty"] for image in images])
     of_distances = [image["distances"] for image in images]
     return {
@@ -96,8 +96,9 @@ def summarise_measured(images: Sequence[dict[str, Any]]) -> dict[str, Any]:
             name: convention.summarise([image["published"][name] for image in images])
             for name, convention in PUBLISHED.items()
         },
-        "distances": distances.summarise(of_distances, empty[:, 0], empty[:, 1])
-        | images[0]["settings"],
+        "distances": (
+            distances.summarise(of_distances, empty[:, 0], empty[:, 1]) | images[0]["settings"]
+        ),
         "lesions": lesions.summarise([image["lesions"] for image in images]),
         "calibration": calibration.summary_of(
             [image["bins"] for image in images], [image["boundary_bins"] for image in images]

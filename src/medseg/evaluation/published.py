@@ -1,8 +1,8 @@
 """Five conventions of published tables, each a different quantity: what their code computes.
 
 Each `measure` takes a foreground probability float32 [H, W] and a mask bool [H, W] of one image, at
-the size of the mask file. None of them has the policy of `conventions` for images without foreground:
-each docstring says what it gives there.
+the size of the mask file. None of them has the policy of `conventions` for images without
+foreground: each docstring says what it gives there.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def pranet(probability: np.ndarray, mask: np.ndarray) -> Values:
 
     github.com/DengPingFan/PraNet, eval/. The map is stretched to 0..1 (`mapminmax`; a constant map
     stays), then Dice, IoU and E-measure are averaged over the 256 thresholds k / 255. The highest
-    value of the curve over the set is `max_dice`. Empty mask: Dice, IoU and weighted F are 0, whatever
-    is predicted, and stretching invents a foreground. Theirs gives NaN for the weighted F there.
+    value of the curve over the set is `max_dice`. Empty mask: Dice, IoU and weighted F are 0,
+    whatever is predicted, and stretching invents a foreground. Theirs gives NaN for the weighted F
+    there.
     """
     values = probability.astype(np.float64)
     low, high = values.min(), values.max()
@@ -65,8 +66,8 @@ def polyp_pvt_soft(probability: np.ndarray, mask: np.ndarray) -> Values:
     """The Dice in Polyp-PVT's training log: soft, smooth 1, after stretching.
 
     github.com/DengPingFan/Polyp-PVT, Train.py. At the size of the mask file, to which its `test`
-    enlarges the logits. Ours has a binary mask where theirs keeps the grey values of JPEG masks, and
-    does not round to four digits. Empty mask: 1 / (sum of the map + 1), near 0.
+    enlarges the logits. Ours has a binary mask where theirs keeps the grey values of JPEG masks,
+    and does not round to four digits. Empty mask: 1 / (sum of the map + 1), near 0.
     """
     values = probability.astype(np.float64)
     values = (values - values.min()) / (values.max() - values.min() + 1e-8)
@@ -76,8 +77,8 @@ def polyp_pvt_soft(probability: np.ndarray, mask: np.ndarray) -> Values:
 def fcbformer_352(probability: np.ndarray, mask: np.ndarray) -> Values:
     """FCBFormer: per image at 352x352, the mask resized bilinearly, above 0.5.
 
-    github.com/ESandML/FCBFormer, eval.py. Theirs thresholds the network's own output of 352x352, ours
-    the map resized to it. Empty mask: all are 0, also for an empty prediction (scikit-learn's
+    github.com/ESandML/FCBFormer, eval.py. Theirs thresholds the network's own output of 352x352,
+    ours the map resized to it. Empty mask: all are 0, also for an empty prediction (scikit-learn's
     `zero_division`), and so are precision without prediction and recall without mask.
     """
     return _ratios(*_overlap(_shrunk(probability) > 0.5, _shrunk(mask.astype(np.float32)) > 0.5))
@@ -86,8 +87,8 @@ def fcbformer_352(probability: np.ndarray, mask: np.ndarray) -> Values:
 def ducknet_352(probability: np.ndarray, mask: np.ndarray) -> Values:
     """DUCK-Net: tp, fp, fn at 352x352, summed over the set before any ratio.
 
-    github.com/RazvanDu/DUCK-Net. The mask is resized by Pillow's Lanczos filter and is foreground from
-    127 on. Empty masks count through their false positives only.
+    github.com/RazvanDu/DUCK-Net. The mask is resized by Pillow's Lanczos filter and is foreground
+    from 127 on. Empty masks count through their false positives only.
     """
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     truth = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS)) >= 127

@@ -1,4 +1,4 @@
-"""Several trainings as one result: the mean over seeds per image, or the test parts of all folds."""
+"""Several trainings as one result: the mean over seeds per image, or all test folds."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _mean_row(row: dict[str, Any], of_seeds: Rows) -> dict[str, Any]:
 
 
 def _side_by_side(of_seeds: list[Quantities], images: int) -> Quantities:
-    """The sums of all seeds as columns of one quantity, so that an image is drawn with all of them."""
+    """The sums of all seeds as columns of one quantity: an image is drawn with all of them."""
     joined = {}
     for key in of_seeds[0]:
         columns = [[each[key][side].reshape(images, -1) for each in of_seeds] for side in (0, 1)]
@@ -100,8 +100,8 @@ def _mean_empty_masks(summaries: Summaries) -> dict[str, Any]:
 def merge_folds(rows: dict[str, Rows], summaries: Summaries) -> tuple[Rows, dict[str, Any]]:
     """The rows of all folds, and their summary: each image by the network that did not see it.
 
-    With more than two classes only the per-image convention can be had from rows. Raises `UserError`
-    for an image in two folds.
+    With more than two classes only the per-image convention can be had from rows. Raises
+    `UserError` for an image in two folds.
     """
     _check_disjoint(rows)
     merged = [row for each in rows.values() for row in each]
@@ -163,7 +163,7 @@ def _head(kind: str, summaries: Summaries) -> dict[str, Any]:
 
 
 def _repeats(kind: str, summaries: Summaries) -> dict[str, Any]:
-    """{"kind", "names", "n_images", "protocols": {convention: {metric: {"values", "mean", "sd"}}}}."""
+    """The numbers of each training: {convention: {metric: {"values", "mean", "sd"}}} and names."""
     tables = [each["protocols"] for each in summaries.values()]
     spread = {
         convention: {
@@ -188,7 +188,7 @@ def _spread(values: list[float | None]) -> dict[str, Any]:
 
 
 def _quantities(rows: Rows, classes: int) -> Quantities:
-    """Numerators and denominators of what rows tell: all conventions from counts with two classes."""
+    """Numerators and denominators that rows hold: of all count conventions with two classes."""
     if classes == 2:
         return sums_from_counts(_counts(rows))
     return {(PER_IMAGE.name, key): of_mean(np.array([row[key] for row in rows])) for key in METRICS}

@@ -29,8 +29,8 @@ Draw = Callable[[Sequence[str]], Mapping[str, Pixels]]
 class Subject:
     """What is evaluated, as the head of summary.json and the report describe it.
 
-    `config` is the flat config of its training and `history` the rows of metrics.csv; both are empty
-    where they are not known, as for predictions of other tools.
+    `config` is the flat config of its training and `history` the rows of metrics.csv; both are
+    empty where they are not known, as for predictions of other tools.
     """
 
     about: dict[str, Any]

@@ -27,8 +27,8 @@ def counts_by_threshold(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarra
 def e_measure(tp: np.ndarray, fp: np.ndarray, positives: int, pixels: int) -> np.ndarray:
     """Enhanced-alignment measure of binary maps, from counts of any shape.
 
-    Fan et al. 2018, arXiv:1805.10421. An empty mask gives the share of pixels left as background, a full one that of foreground; over
-    pixels - 1, as there.
+    Fan et al. 2018, arXiv:1805.10421. An empty mask gives the share of pixels left as background, a
+    full one that of foreground; over pixels - 1, as there.
     """
     predicted = tp + fp
     if positives == 0:
@@ -71,8 +71,9 @@ def s_measure(values: np.ndarray, mask: np.ndarray) -> float:
 def weighted_f(values: np.ndarray, mask: np.ndarray) -> float:
     """Weighted F-beta with beta 1: errors weigh less beside other errors and far from the object.
 
-    Margolin et al. 2014. An empty mask gives 0. Of equally near mask pixels the leftmost lends its error, as in SciPy's
-    distance transform; MATLAB may choose another, which moves the value by about 1e-4.
+    Margolin et al. 2014. An empty mask gives 0. Of equally near mask pixels the leftmost lends its
+    error, as in SciPy's distance transform; MATLAB may choose another, which moves the value by
+    about 1e-4.
     """
     if not mask.any():
         return 0.0

@@ -1,9 +1,9 @@
 """Overlap metrics of each class from confusion counts, and the ways to reduce them.
 
-A metric is a value: calling it takes counts [..., K, K] (rows truth, columns prediction; numpy, or a
-tensor in host memory) and returns float64 [..., K], one value per class in 0 to 1, NaN where its
-denominator is 0. With TP, FP, FN and TN of a class against the rest. Reduce the counts first (`pool`)
-or the values after (`mean_of_defined`): the two are different quantities.
+A metric is a value: calling it takes counts [..., K, K] (rows truth, columns prediction; numpy, or
+a tensor in host memory) and returns float64 [..., K], one value per class in 0 to 1, NaN where its
+denominator is 0. With TP, FP, FN and TN of a class against the rest. Reduce the counts first
+(`pool`) or the values after (`mean_of_defined`): the two are different quantities.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def pool(counts: np.ndarray) -> np.ndarray:
 
 
 def foreground_against_background(counts: np.ndarray) -> np.ndarray:
-    """Counts of K classes [..., K, K] to those of two, [..., 2, 2]: all foreground classes as one."""
+    """Counts [..., K, K] to those of two classes [..., 2, 2]: all foreground classes as one."""
     counts = np.asarray(counts)
     rows = np.stack([counts[..., 0, :], counts[..., 1:, :].sum(axis=-2)], axis=-2)
     return np.stack([rows[..., 0], rows[..., 1:].sum(axis=-1)], axis=-1)
