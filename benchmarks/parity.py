@@ -23,8 +23,8 @@ import torch
 
 from medseg.bench.bench import machine
 from medseg.config import TrainConfig, make, read_yaml
+from medseg.evaluation.conventions import PER_IMAGE
 from medseg.evaluation.counting import Decision, count
-from medseg.evaluation.protocols import PROTOCOLS
 from medseg.files import read_csv
 from medseg.hardware import pick_accelerator, pick_precision
 from medseg.inference.backends import TorchBackend
@@ -91,7 +91,7 @@ def predicted(run: Path) -> dict[str, float]:
         "fast": count(fast, parts.validation, decision, batch_size=16).counts,
         "plain": count(plain, parts.validation, decision, batch_size=1).counts,
     }
-    found = {name: PROTOCOLS["per-image-foreground"](each)["dice"] for name, each in counts.items()}
+    found = {name: PER_IMAGE.summarise(each)["dice"] for name, each in counts.items()}
     apart = abs(dice(counts["fast"]) - dice(counts["plain"]))[:, 1]
     return found | {
         "difference": found["fast"] - found["plain"],

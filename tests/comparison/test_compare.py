@@ -11,7 +11,7 @@ import pytest
 
 import medseg
 from medseg.cli import main
-from medseg.comparison.compare import judge_pairs
+from medseg.comparison.compare import compare_pairs
 from medseg.comparison.page import forest, p_text
 from medseg.comparison.results import read_results
 from medseg.evaluation.rows import read_rows
@@ -74,7 +74,7 @@ def three(tmp_path):
 
 def test_differences_and_tests_are_those_of_the_pair(three):
     results = read_results(three, "test")
-    found = judge_pairs(results, "dice")
+    found = compare_pairs(results, "dice")
     assert {run["name"] for run in found["runs"]} == {"a", "b", "c"} and found["n_images"] == 60
     means = [run["mean"] for run in found["runs"]]
     assert means == sorted(means, reverse=True) and found["runs"][-1]["name"] == "a"
@@ -104,11 +104,11 @@ def test_many_pairs_need_smaller_p_values(three, monkeypatch):
     would.
     """
     monkeypatch.setattr("medseg.comparison.compare.permutation_test", lambda sums: 0.03)
-    found = judge_pairs(read_results(three, "test"), "dice")
+    found = compare_pairs(read_results(three, "test"), "dice")
     assert not any(pair["different"] for pair in found["pairs"]) and {
         run["letters"] for run in found["runs"]
     } == {"a"}
-    found = judge_pairs(read_results(three[:2], "test"), "dice")
+    found = compare_pairs(read_results(three[:2], "test"), "dice")
     assert found["pairs"][0]["different"] and [run["letters"] for run in found["runs"]] == [
         "a",
         "b",
@@ -126,10 +126,10 @@ def test_groups_are_the_units(tmp_path):
     better = base + np.repeat(gain, sizes)
     groups = [f"g{i}" for i in np.repeat(range(6), sizes)]
     b = run_of(tmp_path / "b", better)
-    grouped = judge_pairs(
+    grouped = compare_pairs(
         read_results([run_of(tmp_path / "g", base, groups=groups), b], "test"), "dice"
     )
-    plain = judge_pairs(read_results([run_of(tmp_path / "a", base), b], "test"), "dice")
+    plain = compare_pairs(read_results([run_of(tmp_path / "a", base), b], "test"), "dice")
     assert plain["pairs"][0]["different"] and not grouped["pairs"][0]["different"]
     assert (grouped["intervals"]["unit"], grouped["intervals"]["n_groups"]) == ("group", 6)
     assert not any(
@@ -142,7 +142,7 @@ def test_groups_are_the_units(tmp_path):
         for name, values in (("e", base), ("f", better))
     ]
     assert any(
-        "below 0.0625" in note for note in judge_pairs(read_results(five, "test"), "dice")["notes"]
+        "below 0.0625" in note for note in compare_pairs(read_results(five, "test"), "dice")["notes"]
     )
     assert (
         grouped["pairs"][0]["p_permutation"]
@@ -155,7 +155,7 @@ def test_groups_are_the_units(tmp_path):
 
 
 def test_undefined_images_are_left_out_and_counted(three):
-    found = judge_pairs(read_results(three, "test"), "precision")
+    found = compare_pairs(read_results(three, "test"), "precision")
     assert (found["n_images"], found["left_out"]) == (59, 1)
     assert all(pair["p_permutation"] == 1 for pair in found["pairs"])
 
@@ -204,7 +204,7 @@ def test_wrong_use(three, tmp_path, capsys):
         ("each once", [a, b, a]),
         ("no such run folder", [a, str(tmp_path / "no")]),
         (
-            "holds no results on validation; it was judged on test",
+            "holds no results on validation; it was evaluated on test",
             [a, b, "--split-part", "validation"],
         ),
         ("run medseg evaluate", [a, str(tmp_path / "empty")]),

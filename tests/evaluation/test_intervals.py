@@ -18,10 +18,10 @@ import medseg
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import groups_of
+from medseg.evaluation.conventions import FROM_COUNTS, per_image, summarise
 from medseg.evaluation.intervals import UNBOUNDED, ends_of, headline, left_tail, summary_intervals
 from medseg.evaluation.lesions import by_size
 from medseg.evaluation.measure import measure_image, quantities, summarise_measured
-from medseg.evaluation.protocols import PROTOCOLS, per_image, summarise
 from medseg.evaluation.stamp import split_stamp, stamp_of_seen
 from medseg.statistics import bootstrap
 
@@ -52,8 +52,8 @@ def test_each_interval_is_centred_on_its_number(classes, absent, monkeypatch) ->
 
     monkeypatch.setattr("medseg.evaluation.intervals.intervals", spy)
     found = summary_intervals(counts, [None] * len(counts))["protocols"]
-    for convention, protocol in PROTOCOLS.items():
-        for name, value in protocol(counts).items():
+    for convention, protocol in FROM_COUNTS.items():
+        for name, value in protocol.summarise(counts).items():
             assert seen[convention, name] == pytest.approx(value), (convention, name)
             low, high = found[convention][name]
             assert low <= value <= high and high - low < 0.2
@@ -238,7 +238,7 @@ def test_stamps(parts, part, verdict, words) -> None:
             ["train2", "test1"],
             "test",
             "LEAKY",
-            "1 of 3 images are among those that this run was trained or chosen on",
+            "1 of 3 images are among those that this run was trained on or selected by",
         ),
         (["train0"], "test", "LEAKY", "2 of 3 test images come from 1 group (s"),
         (["gone"], "test", "unknown", "cannot be ruled out"),

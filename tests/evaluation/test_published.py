@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medseg.evaluation.published import PUBLISHED, summarise
+from medseg.evaluation.published import PUBLISHED
 from medseg.evaluation.saliency import e_measure
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -23,7 +23,8 @@ PAIRS = {name: (values / np.float64(255), mask > 127) for name, (values, mask) i
 
 
 def of(name: str, *pairs: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    return summarise(name, [PUBLISHED[name](*pair) for pair in pairs])
+    convention = PUBLISHED[name]
+    return convention.summarise([convention.measure(*pair) for pair in pairs])
 
 
 @pytest.mark.parametrize("convention", ["pranet", "uacanet"])

@@ -11,9 +11,9 @@ import medseg
 from conftest import FAST, write_part
 from medseg.cli import main
 from medseg.errors import UserError
+from medseg.evaluation.conventions import per_image as rows_of
+from medseg.evaluation.conventions import summarise
 from medseg.evaluation.intervals import summary_intervals
-from medseg.evaluation.protocols import per_image as rows_of
-from medseg.evaluation.protocols import summarise
 from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.rows import read_rows

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import medseg
 from medseg.comparison.page import write_page
 from medseg.comparison.results import Results, check_alike, read_results
 from medseg.config import CompareConfig
@@ -22,6 +21,7 @@ from medseg.evaluation.intervals import about
 from medseg.files import write_text
 from medseg.statistics.bootstrap import group_index, intervals, of_mean
 from medseg.statistics.paired import holm, letters, permutation_test, wilcoxon
+from medseg.version import __version__
 
 LEVEL = 0.05
 ABOUT = (
@@ -38,17 +38,18 @@ ABOUT = (
 
 
 def compare(config: CompareConfig) -> dict[str, Any]:
-    """Compare the runs pairwise on their common images; write compare.json and compare.html; return
-    the former's content.
+    """Compare the runs pairwise on their common images.
+
+    Writes compare.json and compare.html; returns the content of the former.
     """
     results = read_results(config.runs, config.split_part)
     notes = check_alike(results, config.metric)
-    document = {"metric": config.metric, **judge_pairs(results, config.metric)}
+    document = {"metric": config.metric, **compare_pairs(results, config.metric)}
     folder = _out(config)
     document["notes"] += notes
     document |= {
         "out": str(folder),
-        "medseg": medseg.__version__,
+        "medseg": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
     }
@@ -58,65 +59,41 @@ def compare(config: CompareConfig) -> dict[str, Any]:
     return document
 
 
-def judge_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
+def compare_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
     """Means, paired differences, tests and letters of runs on the same images.
 
     {"intervals": how they were made, "n_images", "left_out": images without a defined value in some
-    run, "notes",
-     "runs": [{"name", "mean", "interval", "letters", and `ABOUT` of its summary}], best first,
-     "pairs": [{"a", "b", "difference": mean of a - b, "interval", "a_better", "b_better", "equal":
-     images,
-                "p_permutation", "p_wilcoxon", "p_permutation_holm", "p_wilcoxon_holm",
-                "different"}]}.
-    Groups are those of the first run that knows them. A pair is different where the corrected
-    permutation test says so at 5 %.
+    run, "notes", "runs": [{"name", "mean", "interval", "letters", and `ABOUT` of its summary}],
+    best first, "pairs": [{"a", "b", "difference": mean of a - b, "interval", "a_better",
+    "b_better", "equal": images, "p_permutation", "p_wilcoxon", "p_permutation_holm",
+    "p_wilcoxon_holm", "different"}]}. Groups are those of the first run that knows them. A pair is
+    different where the corrected permutation test says so at 5 %.
     """
-    names = list(results[0].rows)
-    table = np.array([[run.rows[name][metric] for name in names] for run in results])
-    whole = ~np.isnan(table).any(0)
-    if not whole.any():
-        raise UserError(
-            f"--metric {metric}: no image has a defined value in every run; choose another metric"
-        )
-    table = table[:, whole]
-    known = next(
-        (run for run in results if any(row.get("group") for row in run.rows.values())), results[0]
-    )
-    groups = [
-        known.rows[name].get("group") for name, kept in zip(names, whole, strict=True) if kept
-    ]
+    table, groups, defined = _values(results, metric)
     order = sorted(range(len(results)), key=lambda i: -table[i].mean())
-    pairs = list(itertools.combinations(range(len(order)), 2))
-    table = table[order]
-    top = 1.0 if table.min() >= 0 and table.max() <= 1 else math.inf
-    means = intervals(
-        {i: of_mean(row) for i, row in enumerate(table)},
-        groups,
-        bounds=(0.0 if top == 1 else -top, top),
-    )
-    differences = intervals(
-        {pair: of_mean(table[pair[0]] - table[pair[1]]) for pair in pairs},
-        groups,
-        bounds=(-top, top),
-    )
+    table, results = table[order], [results[i] for i in order]
+    pairs = list(itertools.combinations(range(len(results)), 2))
+    means, differences = _intervals(table, pairs, groups)
     index = group_index(groups, len(groups))
     tests = _tests(table, pairs, index)
-    different = {pair for pair, test in zip(pairs, tests, strict=True) if test["different"]}
-    shown = letters(len(order), different)
+    shown = letters(
+        len(results),
+        {pair for pair, test in zip(pairs, tests, strict=True) if test["different"]},
+    )
     made = about(groups)
     runs = [
         {
-            "name": results[j].name,
-            "mean": float(table[i].mean()),
+            "name": run.name,
+            "mean": float(row.mean()),
             "interval": list(means[i]),
             "letters": shown[i],
-            **{key: results[j].summary.get(key) for key in ABOUT},
+            **{key: run.summary.get(key) for key in ABOUT},
         }
-        for i, j in enumerate(order)
+        for i, (run, row) in enumerate(zip(results, table, strict=True))
     ]
     return {
-        "n_images": int(whole.sum()),
-        "left_out": int((~whole).sum()),
+        "n_images": int(defined.sum()),
+        "left_out": int((~defined).sum()),
         "intervals": made,
         "level": LEVEL,
         "runs": runs,
@@ -134,9 +111,46 @@ def judge_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
     }
 
 
+def _values(
+    results: Sequence[Results], metric: str
+) -> tuple[np.ndarray, list[str | None], np.ndarray]:
+    """The metric [runs, N] of the images where every run defines it, their groups, and which they
+    are.
+    """
+    names = list(results[0].rows)
+    table = np.array([[run.rows[name][metric] for name in names] for run in results])
+    defined = ~np.isnan(table).any(0)
+    if not defined.any():
+        raise UserError(
+            f"--metric {metric}: no image has a defined value in every run; choose another metric"
+        )
+    with_groups = (run for run in results if any(row.get("group") for row in run.rows.values()))
+    known = next(with_groups, results[0])
+    groups = [
+        known.rows[name].get("group") for name, kept in zip(names, defined, strict=True) if kept
+    ]
+    return table[:, defined], groups, defined
+
+
+def _intervals(
+    table: np.ndarray, pairs: Sequence[tuple[int, int]], groups: list[str | None]
+) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Intervals of each row's mean and of each pair's mean difference."""
+    shares = table.min() >= 0 and table.max() <= 1
+    top = 1.0 if shares else math.inf
+    of_rows = {i: of_mean(row) for i, row in enumerate(table)}
+    of_pairs = {(a, b): of_mean(table[a] - table[b]) for a, b in pairs}
+    lowest = 0.0 if shares else -top
+    return (
+        intervals(of_rows, groups, bounds=(lowest, top)),
+        intervals(of_pairs, groups, bounds=(-top, top)),
+    )
+
+
 def _too_few(units: int, pairs: int) -> list[str]:
-    """What to say where even the smallest p value of the permutation test, 2 in 2^units, is not
-    small enough after Holm.
+    """A note where no p value of the permutation test could be small enough after Holm.
+
+    The smallest is 2 in 2^units.
     """
     smallest = 2.0 ** (1 - units)
     if smallest * pairs <= LEVEL:
@@ -150,8 +164,9 @@ def _too_few(units: int, pairs: int) -> list[str]:
 def _tests(
     table: np.ndarray, pairs: Sequence[tuple[int, int]], index: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Both tests of each pair of rows of [runs, N], on whole groups; `index` holds the group of
-    each image.
+    """Both tests of each pair of rows of [runs, N], on whole groups.
+
+    `index` holds the group of each image.
     """
     size = np.bincount(index)
     found = []
@@ -174,15 +189,9 @@ def _tests(
 
 
 def _out(config: CompareConfig) -> Path:
+    """The folder of the results; earlier ones in it are not replaced without --overwrite."""
     if config.out is None:
-        folder = Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}"
-        return next(
-            each
-            for each in itertools.chain(
-                [folder], (folder.with_name(f"{folder.name}-{i}") for i in itertools.count(2))
-            )
-            if not each.exists()
-        )
+        return _free_folder(Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}")
     taken = [name for name in ("compare.json", "compare.html") if (config.out / name).exists()]
     if taken and not config.overwrite:
         raise UserError(
@@ -197,3 +206,11 @@ def _out(config: CompareConfig) -> Path:
             " write to"
         ) from None
     return config.out
+
+
+def _free_folder(folder: Path) -> Path:
+    """The folder, or the first of folder-2, folder-3, ... that does not exist."""
+    candidates = itertools.chain(
+        [folder], (folder.with_name(f"{folder.name}-{i}") for i in itertools.count(2))
+    )
+    return next(each for each in candidates if not each.exists())

@@ -1,4 +1,4 @@
-"""`medseg lint`: what arithmetic says of a table with Dice and IoU.
+"""`medseg lint`: what arithmetic says about a table with Dice and IoU.
 
 For one mask IoU = Dice / (2 - Dice), which is convex and lies below Dice. Any mean of such pairs,
 over images, classes or both, therefore obeys mDice / (2 - mDice) <= mIoU <= mDice, and pooled
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import UserError
-from medseg.evaluation.protocols import macro_to_foreground
+from medseg.evaluation.conventions import macro_to_foreground
 
 DICE = {"dice", "mdice", "dsc", "mdsc", "f1"}
 IOU = {"iou", "miou", "jaccard", "jac", "mjac"}
@@ -28,11 +28,11 @@ MEANING = (
 
 
 def lint(path: Path) -> dict[str, Any]:
-    """{"rows": one a pair, "impossible": how many, "skipped": cells without a number, "meaning"}.
+    """{"rows": one per pair, "impossible": how many, "skipped": cells without a number, "meaning"}.
 
     Columns are found by their names (Dice, DSC, F1; IoU, Jaccard; with m or mean before) and paired
     by the rest of the name, so that `kvasir_dice` goes with `kvasir_iou`. A cell may hold several
-    values, as in .91/.95 for validation and test. Values above 1 are taken as percent. Raises
+    values, as in 0.91/0.95 for validation and test. Values above 1 are taken as percent. Raises
     `UserError` for a file without such columns.
     """
     header, lines = _read(path)
@@ -43,26 +43,37 @@ def lint(path: Path) -> dict[str, Any]:
             " such as dice and iou, or kvasir_dice and kvasir_iou"
         )
     used = {column for pair in pairs.values() for column in pair}
-    words = [i for i in range(len(header)) if i not in used]
     rows, skipped = [], 0
     for line in lines:
-        label = [line[i] for i in words if line[i].lower() not in NOTHING and not _number(line[i])]
+        cells = [line[i] for i in range(len(header)) if i not in used]
+        label = [cell for cell in cells if cell.lower() not in NOTHING and not _number(cell)]
         for rest, (a, b) in pairs.items():
-            dices, ious = _values(line[a]), _values(line[b])
-            if not dices or len(dices) != len(ious):
-                skipped += 1
-                continue
-            for i, (dice, iou) in enumerate(zip(dices, ious, strict=True)):
-                name = " ".join(filter(None, [*label, rest, f"#{i + 1}" if len(dices) > 1 else ""]))
-                rows.append({"row": name or f"row {len(rows) + 1}", **_judge(dice, iou)})
+            found = _rows_of_pair([*label, rest], _values(line[a]), _values(line[b]))
+            skipped += not found
+            rows += found
     if not rows:
         raise UserError(f"{path}: no row has a number for both Dice and IoU")
+    for number, row in enumerate(rows, 1):
+        row["row"] = row["row"] or f"row {number}"
     return {
         "rows": rows,
         "impossible": sum(row["verdict"] == "impossible" for row in rows),
         "skipped": skipped,
         "meaning": MEANING,
     }
+
+
+def _rows_of_pair(
+    words: list[str], dices: list[tuple[float, float]], ious: list[tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """A row per value of a pair of cells; none where they do not hold the same number of values."""
+    if len(dices) != len(ious):
+        return []
+    rows = []
+    for number, (dice, iou) in enumerate(zip(dices, ious, strict=True), 1):
+        numbered = f"#{number}" if len(dices) > 1 else ""
+        rows.append({"row": " ".join(filter(None, [*words, numbered])), **_assess(dice, iou)})
+    return rows
 
 
 def verdict(dice: float, iou: float, rounding: tuple[float, float] = (0.0, 0.0)) -> str:
@@ -73,7 +84,7 @@ def verdict(dice: float, iou: float, rounding: tuple[float, float] = (0.0, 0.0))
     return "on the curve" if iou - rounding[1] <= highest + 1e-12 else "mean"
 
 
-def _judge(dice: tuple[float, float], iou: tuple[float, float]) -> dict[str, Any]:
+def _assess(dice: tuple[float, float], iou: tuple[float, float]) -> dict[str, Any]:
     percent = 100 if max(dice[0], iou[0]) > 1 else 1
     values = dice[0] / percent, iou[0] / percent
     if not all(0 <= value <= 1 for value in values):
@@ -117,7 +128,7 @@ def _read(path: Path) -> tuple[list[str], list[list[str]]]:
         ) from None
     if len(lines) < 2:
         raise UserError(
-            f"{path}: has no rows; give a CSV file with a line of names and one line a result"
+            f"{path}: has no rows; give a CSV file with a line of names and one line per result"
         )
     width = len(lines[0])
     return lines[0], [(line + [""] * width)[:width] for line in lines[1:]]
@@ -129,10 +140,11 @@ def _pairs(header: list[str]) -> dict[str, tuple[int, int]]:
     for column, name in enumerate(header):
         words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word not in ("", "mean")]
         words = [re.sub(r"^mean(?=dice|iou|dic)", "m", word) for word in words]
-        kind = "dice" if DICE & set(words) else "iou" if IOU & set(words) else None
-        if kind:
-            rest = " ".join(word for word in words if word not in DICE | IOU)
-            found.setdefault(rest, {}).setdefault(kind, column)
+        rest = " ".join(word for word in words if word not in DICE | IOU)
+        for kind, known in (("dice", DICE), ("iou", IOU)):
+            if known & set(words):
+                found.setdefault(rest, {}).setdefault(kind, column)
+                break
     return {
         rest: (columns["dice"], columns["iou"])
         for rest, columns in found.items()
@@ -141,8 +153,9 @@ def _pairs(header: list[str]) -> dict[str, tuple[int, int]]:
 
 
 def _values(cell: str) -> list[tuple[float, float]]:
-    """Each number of a cell and the unit of its last digit (printed numbers may be cut, not
-    rounded); empty where one is none.
+    """Each number of a cell and the unit of its last digit; empty where one is not a number.
+
+    Printed numbers may be truncated instead of rounded.
     """
     numbers = [_number(word) for word in cell.split("/")]
     return [each for each in numbers if each] if all(numbers) else []

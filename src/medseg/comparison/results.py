@@ -12,11 +12,7 @@ from medseg.errors import UserError, choose
 from medseg.evaluation.rows import TEXT, read_rows
 
 PIXELS = ("tp", "fp", "fn", "tn")
-DISTANCES = (
-    "hd95",
-    "assd",
-    "surface_dice",
-)  # what depends on the size of a pixel and the tolerance
+DISTANCES = ("hd95", "assd", "surface_dice")  # depend on the size of a pixel and the tolerance
 
 
 @dataclass(frozen=True)
@@ -30,8 +26,7 @@ class Results:
 
 
 def read_results(runs: Sequence[Path], part: str) -> list[Results]:
-    """The results of each run on `part`, from its report, or from a folder that `medseg evaluate
-    --out` wrote.
+    """The results of each run on `part`, from its report or a folder of `medseg evaluate --out`.
 
     Raises `UserError` where there are none, and for fewer than two runs.
     """
@@ -72,100 +67,109 @@ def check_alike(results: Sequence[Results], metric: str) -> list[str]:
         _same_masks(first, other)
         if metric not in next(iter(other.rows.values())):
             raise UserError(
-                f"{other.name}: has no {metric} for each image, {first.name} has; judge both with"
-                " this medseg"
+                f"{other.name}: has no {metric} for each image, {first.name} has; evaluate both"
+                " with this medseg"
             )
     return _notes(results)
 
 
 def _same_images(first: Results, other: Results) -> None:
-    missing, extra = (
-        sorted(a.rows.keys() - b.rows.keys()) for a, b in ((first, other), (other, first))
-    )
-    if missing or extra:
-        parts = [
-            f"{len(names)} of {run.name} ({', '.join(names[:3])}{', ...' * (len(names) > 3)}) that"
-            f" {without.name} lacks"
-            for names, run, without in ((missing, first, other), (extra, other, first))
-            if names
-        ]
+    """`UserError` naming images that one of the two lacks."""
+    parts = []
+    for run, without in ((first, other), (other, first)):
+        names = sorted(run.rows.keys() - without.rows.keys())
+        if names:
+            some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+            parts.append(f"{len(names)} of {run.name} ({some}) that {without.name} lacks")
+    if parts:
         raise UserError(
-            f"{first.name} and {other.name} were judged on different images: {' and '.join(parts)};"
-            " judge both on the same part of the same data with medseg evaluate --data"
+            f"{first.name} and {other.name} were evaluated on different images:"
+            f" {' and '.join(parts)}; evaluate both on the same part of the same data with medseg"
+            " evaluate --data"
         )
 
 
 def _same_protocol(first: Results, other: Results, metric: str) -> None:
-    rules = {
-        "classes": lambda s: s.get("classes"),
-        "rule for empty masks": lambda s: (s.get("empty_masks") or {}).get("policy"),
-    }
+    """`UserError` where classes, the rule for empty masks, or the settings of distances differ."""
+    ours, theirs = _rules(first), _rules(other)
+    wanted = ["classes", "rule for empty masks"]
     if metric in DISTANCES:
-        rules |= {
-            key: lambda s, key=key: (s.get("distances") or {}).get(key)
-            for key in ("spacing", "tolerance")
-        }
-    for what, get in rules.items():
-        a, b = get(first.summary), get(other.summary)
-        if a != b:
+        wanted += ["spacing", "tolerance"]
+    for what in wanted:
+        if ours[what] != theirs[what]:
             raise UserError(
-                f"{first.name} and {other.name} were judged by different protocols: {what}: {a!r}"
-                f" and {b!r}; judge both with this medseg"
+                f"{first.name} and {other.name} were evaluated by different protocols: {what}:"
+                f" {ours[what]!r} and {theirs[what]!r}; evaluate both with this medseg"
             )
+
+
+def _rules(run: Results) -> dict[str, Any]:
+    """What decided the numbers of a run, by the name that a message gives it."""
+    of_distances = run.summary.get("distances") or {}
+    return {
+        "classes": run.summary.get("classes"),
+        "rule for empty masks": (run.summary.get("empty_masks") or {}).get("policy"),
+        "spacing": of_distances.get("spacing"),
+        "tolerance": of_distances.get("tolerance"),
+    }
 
 
 def _same_masks(first: Results, other: Results) -> None:
+    """`UserError` where an image has another group or another mask in the two."""
     for name, row in first.rows.items():
         twin = other.rows[name]
-        if (group := row.get("group")) and twin.get("group") and group != twin["group"]:
+        group = row.get("group")
+        if group and twin.get("group") and group != twin["group"]:
             raise UserError(
-                f"{first.name} and {other.name} were judged with different groups: {name} is of"
-                f" {group} and of {twin['group']}; judge both again with the same groups.csv"
+                f"{first.name} and {other.name} were evaluated with different groups: {name} is of"
+                f" {group} and of {twin['group']}; evaluate both again with the same groups.csv"
             )
-        if not all(key in each for key in PIXELS for each in (row, twin)):
+        if not all(key in row and key in twin for key in PIXELS):
             continue
         for what, keys in (("foreground pixels", ("tp", "fn")), ("pixels in all", PIXELS)):
-            a, b = (round(sum(each[key] for key in keys)) for each in (row, twin))
-            if a != b:
+            ours = round(sum(row[key] for key in keys))
+            theirs = round(sum(twin[key] for key in keys))
+            if ours != theirs:
                 raise UserError(
-                    f"{first.name} and {other.name} were judged by different protocols: the mask of"
-                    f" {name} has {a} and {b} {what}; judge both against the same masks, at the"
-                    " same resolution"
+                    f"{first.name} and {other.name} were evaluated by different protocols: the mask"
+                    f" of {name} has {ours} and {theirs} {what}; evaluate both against the same"
+                    " masks, at the same resolution"
                 )
 
 
 def _notes(results: Sequence[Results]) -> list[str]:
-    found = []
-    for key, why in (
-        (
-            "split",
-            (
-                "trained on different images, so that the data differ and not only the model; make"
-                " sure that none was trained on these"
-            ),
+    """What a reader of the comparison should know."""
+    reasons = {
+        "split": (
+            "trained on different images, so that the data differ and not only the model; make sure"
+            " that none was trained on these"
         ),
-        ("threshold", "a threshold chosen on these images would be an unfair gain"),
-    ):
+        "threshold": "a threshold chosen on these images would be an unfair gain",
+    }
+    notes = []
+    for key, why in reasons.items():
         values = {run.name: run.summary.get(key) for run in results}
         if len({str(value) for value in values.values()}) > 1:
-            found.append(
-                f"{key} differs"
-                f" ({', '.join(f'{name}: {value}' for name, value in values.items())}): {why}"
-            )
-    leaky = [
-        run.name for run in results if (run.summary.get("stamp") or {}).get("verdict") == "LEAKY"
-    ]
+            each = ", ".join(f"{name}: {value}" for name, value in values.items())
+            notes.append(f"{key} differs ({each}): {why}")
+    leaky = [run.name for run in results if _stamped_leaky(run.summary)]
     if leaky:
-        found.append(f"LEAKY split: {', '.join(leaky)}; see the run's report")
-    repeated = [
-        run.name for run in results if (run.summary.get("repeats") or {}).get("kind") == "seed"
-    ]
+        notes.append(f"LEAKY split: {', '.join(leaky)}; see the run's report")
+    repeated = [run.name for run in results if _over_seeds(run.summary)]
     if repeated:
-        found.append(
-            f"{', '.join(repeated)}: the mean over seeds for each image; the tests say nothing of"
-            " the spread over seeds"
+        notes.append(
+            f"{', '.join(repeated)}: the mean over seeds for each image; the tests say nothing"
+            " about the spread over seeds"
         )
-    return found
+    return notes
+
+
+def _stamped_leaky(summary: dict[str, Any]) -> bool:
+    return (summary.get("stamp") or {}).get("verdict") == "LEAKY"
+
+
+def _over_seeds(summary: dict[str, Any]) -> bool:
+    return (summary.get("repeats") or {}).get("kind") == "seed"
 
 
 def _folder(run: Path, part: str) -> Path:
@@ -174,10 +178,10 @@ def _folder(run: Path, part: str) -> Path:
             return folder.resolve()
     if not run.is_dir():
         raise UserError(f"{run}: no such run folder")
-    judged = sorted(path.parent.name for path in (run / "report").glob("*/per_image.csv"))
+    evaluated = sorted(path.parent.name for path in (run / "report").glob("*/per_image.csv"))
     hint = (
-        f"it was judged on {', '.join(judged)}: give --split-part"
-        if judged
+        f"it was evaluated on {', '.join(evaluated)}: give --split-part"
+        if evaluated
         else "run medseg evaluate, or give its --out folder"
     )
     raise UserError(f"{run}: holds no results on {part}; {hint}")
@@ -189,6 +193,6 @@ def _summary(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{folder / 'summary.json'}: cannot be read ({reason}); judge the run again"
+            f"{folder / 'summary.json'}: cannot be read ({reason}); evaluate the run again"
         ) from None
     return found if isinstance(found, dict) else {}

@@ -10,7 +10,7 @@ from medseg.comparison.page import p_text
 
 
 def run_rows(document: dict[str, Any]) -> list[dict[str, str]]:
-    """One row a run, best first."""
+    """One row per run, best first."""
     return [
         {
             "run": run["name"],
@@ -23,7 +23,7 @@ def run_rows(document: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def pair_rows(document: dict[str, Any]) -> list[dict[str, str]]:
-    """One row a pair, with p values after Holm's correction."""
+    """One row per pair, with p values after Holm's correction."""
     return [
         {
             "better": pair["a"],

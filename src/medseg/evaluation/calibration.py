@@ -1,5 +1,4 @@
-"""Whether a foreground probability of .7 is right seven times of ten; and the temperature that
-mends it.
+"""Whether a foreground probability of 0.7 is right in 70 % of cases, and a temperature that helps.
 
 Counts per image add up over a set: a pixel counts the same in every image, so that large images
 weigh more.
@@ -21,33 +20,27 @@ BINS = 15
 
 
 def bins(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """float64 [15, 4]: pixels, sum of probability, foreground pixels and sum of squared error, in
-    equal bins of probability.
+    """float64 [15, 4] in equal bins of probability, from probability (0 to 1) and truth (bool).
 
-    Any shape of probability (0 to 1) and truth (bool). A bin holds its lower end; the last one
-    holds 1 too.
+    Columns: pixels, sum of probability, foreground pixels, sum of squared error. A bin holds its
+    lower end; the last one holds 1 too.
     """
     p = np.asarray(probability, np.float64).ravel()
     y = np.asarray(truth).ravel().astype(np.float64)
     at = np.minimum((p * BINS).astype(np.int64), BINS - 1)
-    return np.stack(
-        [
-            np.bincount(at, weights=each, minlength=BINS)
-            for each in (np.ones_like(p), p, y, (p - y) ** 2)
-        ],
-        axis=1,
-    )
+    columns = (np.ones_like(p), p, y, (p - y) ** 2)
+    return np.stack([np.bincount(at, weights=each, minlength=BINS) for each in columns], axis=1)
 
 
 def near_boundary(truth: np.ndarray) -> np.ndarray:
-    """Pixels within 2 % of the image diagonal of the reference's outline, on either side, bool [H,
-    W]; none if it is empty.
+    """Pixels within 2 % of the image diagonal of the reference's outline, bool [H, W].
+
+    On either side of it; none if the reference is empty.
     """
     if not truth.any():
         return np.zeros(truth.shape, bool)
-    away = cv2.distanceTransform(
-        (~outline(truth)).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
+    elsewhere = (~outline(truth)).astype(np.uint8)
+    away = cv2.distanceTransform(elsewhere, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return away <= band_width(truth.shape)
 
 
@@ -55,7 +48,7 @@ def summarise(table: np.ndarray) -> dict[str, float]:
     """{"ece", "brier", "pixels"} of summed `bins`, NaN without pixels.
 
     ECE is the mean over pixels of |mean probability - share of foreground| of their bin: of the
-    foreground probability in 15 bins over 0..1, not of the winning class's confidence over .5..1
+    foreground probability in 15 bins over 0..1, not of the winning class's confidence over 0.5..1
     (Guo et al. 2017, arXiv:1706.04599).
     """
     pixels = table[:, 0].sum()
@@ -71,7 +64,7 @@ def summarise(table: np.ndarray) -> dict[str, float]:
 def quantities(tables: Sequence[np.ndarray]) -> dict[str, Sums]:
     """Numerators and denominators of ECE and Brier score, from the `bins` of each image.
 
-    A bin of the whole set is too sure or not sure enough; each image counts in the direction of its
+    A bin of the whole set is over- or underconfident; each image counts in the direction of its
     bin, so that the sum is the ECE of the set.
     """
     each = np.array(tables)
@@ -84,9 +77,7 @@ def quantities(tables: Sequence[np.ndarray]) -> dict[str, Sums]:
 
 
 def diagram(table: np.ndarray) -> list[dict[str, float]]:
-    """The reliability diagram: mean probability, share of foreground and pixels of each bin that
-    has any.
-    """
+    """Mean probability, share of foreground and pixels of each used bin: a reliability diagram."""
     return [
         {"probability": float(p / n), "foreground": float(y / n), "pixels": int(n)}
         for n, p, y, _ in table
@@ -97,11 +88,11 @@ def diagram(table: np.ndarray) -> list[dict[str, float]]:
 def fit_temperature(
     margins: np.ndarray, truth: np.ndarray, *, low: float = 0.05, high: float = 20.0
 ) -> float:
-    """The T in `low`..`high` for which softmax(logits / T) gives the reference the highest
-    likelihood (Guo et al. 2017).
+    """The T in `low`..`high` for which softmax(logits / T) makes the reference most likely.
 
-    margins [N, K] logits, or [N, 1] of two classes the second minus the first; truth int [N]. The
-    negative log-likelihood is convex in 1 / T: its slope is brought to zero by bisection.
+    Guo et al. 2017. margins [N, K] logits, or [N, 1] of two classes the second minus the first;
+    truth int [N]. The negative log-likelihood is convex in 1 / T: its slope is brought to zero by
+    bisection.
     """
     logits = np.asarray(margins, np.float64)
     if logits.shape[1] == 1:
@@ -128,6 +119,6 @@ def likelihood(probability: np.ndarray, truth: np.ndarray) -> float:
 def summary_of(whole: Sequence[np.ndarray], band: Sequence[np.ndarray]) -> dict[str, Any]:
     """The calibration block of summary.json, from the `bins` of each image and of its boundary."""
     tables = {"all": np.sum(whole, axis=0), "boundary": np.sum(band, axis=0)}
-    return {
-        name: summarise(table) | {"diagram": diagram(table)} for name, table in tables.items()
-    } | {"bins": BINS, "boundary_within": "2 % of the image diagonal of the reference's outline"}
+    found = {name: summarise(table) | {"diagram": diagram(table)} for name, table in tables.items()}
+    within = "2 % of the image diagonal of the reference's outline"
+    return found | {"bins": BINS, "boundary_within": within}

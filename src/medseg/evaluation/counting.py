@@ -30,7 +30,7 @@ class Decision:
 
 @dataclass
 class Counted:
-    """counts: int64 [N, K, K] by position (rows truth, columns prediction); masks: kept class maps."""
+    """counts: int64 [N, K, K] by position (rows truth, columns prediction); masks: class maps."""
 
     counts: np.ndarray
     masks: dict[int, np.ndarray] = field(default_factory=dict)

@@ -1,5 +1,4 @@
-"""How far apart the outlines of prediction and reference lie: HD95, mean surface distance, surface
-Dice, boundary IoU.
+"""Distances between outlines: HD95, ASSD, surface Dice, boundary IoU.
 
 On one image, masks bool [H, W]; distances in pixels, or in the unit of `spacing` (height, width of
 a pixel). The outline is every foreground pixel with a neighbour (of four) that is background or
@@ -34,8 +33,7 @@ def distances(
     spacing: Sequence[float] = (1.0, 1.0),
     tolerance: float = 2.0,
 ) -> dict[str, float]:
-    """{"hd95", "assd", "surface_dice", "boundary_iou"} of one image, with `POLICY` where a mask is
-    empty.
+    """{"hd95", "assd", "surface_dice", "boundary_iou"} of one image; `POLICY` for empty masks.
 
     hd95 is the larger of the 95th percentiles of the two directions, assd the mean over the outline
     pixels of both, surface_dice (Nikolov et al. 2018, arXiv:1809.04430) their share within
@@ -48,10 +46,8 @@ def distances(
         diagonal = math.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1])
         return {"hd95": diagonal, "assd": diagonal, "surface_dice": 0.0, "boundary_iou": 0.0}
     outlines = [outline(mask) for mask in (prediction, truth)]
-    there, back = (
-        nearest(outlines[0], outlines[1], spacing),
-        nearest(outlines[1], outlines[0], spacing),
-    )
+    there = nearest(outlines[0], outlines[1], spacing)
+    back = nearest(outlines[1], outlines[0], spacing)
     both = np.concatenate([there, back])
     return {
         "hd95": float(max(np.percentile(there, 95), np.percentile(back, 95))),
@@ -67,25 +63,25 @@ def outline(mask: np.ndarray) -> np.ndarray:
 
 
 def nearest(start: np.ndarray, goal: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Distance from each pixel of `start` to the nearest one of `goal`, float64 [pixels in start];
-    both bool, not empty.
+    """Distance from each pixel of `start` to the nearest of `goal`, float64 [pixels in start].
+
+    Both are masks bool [H, W], not empty.
     """
     if spacing[0] == spacing[1]:
         field = cv2.distanceTransform((~goal).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         return field[start].astype(np.float64) * spacing[0]
     from_, to = (np.argwhere(mask) * np.asarray(spacing, np.float64) for mask in (start, goal))
-    found = [
-        np.hypot(*(part[:, None] - to[None]).transpose(2, 0, 1)).min(axis=1)
-        for part in np.array_split(from_, math.ceil(len(from_) / 512))
-    ]  # in parts: memory stays at 512 x outline
+    found = []
+    for some in np.array_split(from_, math.ceil(len(from_) / 512)):  # memory: 512 x outline
+        steps = (some[:, None] - to[None]).transpose(2, 0, 1)
+        found.append(np.hypot(*steps).min(axis=1))
     return np.concatenate(found)
 
 
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """IoU of the two masks' inner bands, 2 % of the image diagonal wide (Cheng et al. 2021,
-    arXiv:2103.16562).
+    """IoU of the two masks' inner bands, 2 % of the image diagonal wide; 1 where both are empty.
 
-    1 where both are empty.
+    Cheng et al. 2021, arXiv:2103.16562.
     """
     bands = [inner_band(mask) for mask in (prediction, truth)]
     union = int((bands[0] | bands[1]).sum())
@@ -107,8 +103,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Means over images, from their `distances` and whether each mask was empty, bool [N].
 
-    hd95_detected and assd_detected are over the images with both, and flatter whoever misses more:
-    read them with `missed`.
+    hd95_detected and assd_detected are over the images with both, and are optimistic for a network
+    that misses more: read them with `missed`.
     """
     out: dict[str, Any] = {
         key: _mean([image[key] for image in images])
@@ -116,9 +112,8 @@ def summarise(
     }
     both = ~prediction_empty & ~truth_empty
     for key in ("hd95", "assd"):
-        out[f"{key}_detected"] = _mean(
-            [image[key] for image, use in zip(images, both, strict=True) if use]
-        )
+        detected = [image[key] for image, use in zip(images, both, strict=True) if use]
+        out[f"{key}_detected"] = _mean(detected)
     return out | {
         "missed": int((prediction_empty & ~truth_empty).sum()),
         "false_alarms": int((~prediction_empty & truth_empty).sum()),
@@ -128,8 +123,9 @@ def summarise(
 
 
 def quantities(images: Sequence[dict[str, float]], both: np.ndarray) -> dict[str, Sums]:
-    """Numerators and denominators of the means of `summarise`; `both` bool [N] is whether neither
-    mask was empty.
+    """Numerators and denominators of the means of `summarise`.
+
+    `both` bool [N] is whether neither mask was empty.
     """
     values = {
         key: np.array([image[key] for image in images])
@@ -145,13 +141,6 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _eroded(mask: np.ndarray, kernel: np.ndarray, times: int) -> np.ndarray:
-    return (
-        cv2.erode(
-            mask.astype(np.uint8),
-            kernel,
-            iterations=times,
-            borderType=cv2.BORDER_CONSTANT,
-            borderValue=0,
-        )
-        > 0
-    )
+    pixels = mask.astype(np.uint8)
+    border = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    return cv2.erode(pixels, kernel, iterations=times, **border) > 0

@@ -1,32 +1,23 @@
-"""95 % intervals of every mean and ratio of a summary, and what they say about how they were made."""
+"""95 % intervals of every mean and ratio of a summary, and how they were made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from medseg.evaluation.conventions import sums_from_counts
 from medseg.evaluation.lesions import size_quantities
-from medseg.evaluation.protocols import image_values
-from medseg.metrics.overlap import parts
 from medseg.statistics.bootstrap import FEW, LEVEL, Sums, group_index, intervals, of_mean
 
-Pixels = np.ndarray
 TAIL = 0.5  # Dice below which an image is in the left tail
-UNBOUNDED = {
+UNBOUNDED = {  # all else lies in 0 to 1
     "hd95",
     "assd",
     "hd95_detected",
     "assd_detected",
     "false_positives_per_frame",
-}  # all else lies in 0 to 1
-RATIOS: dict[str, Callable[[Pixels, Pixels, Pixels, Pixels], tuple[Pixels, Pixels]]] = {
-    "dice": lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn),
-    "iou": lambda tp, fp, fn, tn: (tp, tp + fp + fn),
-    "precision": lambda tp, fp, fn, tn: (tp, tp + fp),
-    "recall": lambda tp, fp, fn, tn: (tp, tp + fn),
-    "specificity": lambda tp, fp, fn, tn: (tn, tn + fp),
 }
 
 
@@ -36,68 +27,39 @@ def summary_intervals(
     rows: Sequence[dict[str, Any]] = (),
     further: Mapping[tuple[str, ...], Sums] | None = None,
 ) -> dict[str, Any]:
-    """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and the group
-    of each image.
+    """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and groups.
 
     {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is
-    known), "notes",
-     "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is undefined or there are
-     fewer than two units.
-    With the rows of per_image.csv there are "by_size" and "left_tail" too; `further` quantities
-    come by their path in the summary.
+    known), "notes", "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is
+    undefined or there are fewer than two units. With the rows of per_image.csv there are "by_size"
+    and "left_tail" too; `further` quantities come by their path in the summary.
     """
-    found = {("protocols", *path): sums for path, sums in quantities(counts).items()} | dict(
-        further or {}
-    )
-    return about(groups) | ends_of(found | (row_quantities(rows) if rows else {}), groups)
+    found = {("protocols", *path): sums for path, sums in sums_from_counts(counts).items()}
+    found |= further or {}
+    if rows:
+        found |= row_quantities(rows)
+    return about(groups) | ends_of(found, groups)
 
 
 def row_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
     """The table by lesion size and the left tail, by their path in the summary."""
     dice = np.array([row["dice"] for row in rows], float)
-    tail = np.where(np.isnan(dice), np.nan, dice < TAIL)
-    return {("by_size", *path): sums for path, sums in size_quantities(rows).items()} | {
-        ("left_tail", "share"): of_mean(tail)
-    }
+    in_tail = np.where(np.isnan(dice), np.nan, dice < TAIL)
+    found = {("by_size", *path): sums for path, sums in size_quantities(rows).items()}
+    return found | {("left_tail", "share"): of_mean(in_tail)}
 
 
 def left_tail(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """{"below", "images", "share"}: the images with a Dice below one half, and their share of those
-    that have a Dice.
-    """
+    """{"below", "images", "share"}: images with a Dice below one half, of those that have one."""
     dice = np.array([row["dice"] for row in rows], float)
     low, defined = int((dice < TAIL).sum()), int((~np.isnan(dice)).sum())
     return {"below": TAIL, "images": low, "share": low / defined if defined else np.nan}
 
 
 def ends_of(found: Mapping[tuple[str, ...], Sums], groups: Sequence[str | None]) -> dict[str, Any]:
-    """The intervals of quantities by their path in the summary, as a tree; distances have no upper
-    bound.
-    """
-    return nested(
-        intervals(
-            found, groups, bounds={path: (0.0, np.inf) for path in found if path[-1] in UNBOUNDED}
-        )
-    )
-
-
-def quantities(counts: np.ndarray) -> dict[tuple[str, str], Sums]:
-    """Numerators and denominators of each convention's metrics for
-    `statistics.bootstrap.intervals`, [N] or [N, classes].
-    """
-    found = {
-        ("per-image-foreground", name): of_mean(values)
-        for name, values in image_values(counts).items()
-    }
-    pixels = parts(counts)
-    for name, ratio in RATIOS.items():
-        above, below = (np.asarray(each, np.float64) for each in ratio(*pixels))
-        found["pooled-foreground", name] = above[:, 1:], below[:, 1:]
-        nowhere = below.sum(0) == 0
-        if name == "iou":  # a class that is nowhere counts 0 in this convention's IoU
-            below = np.where(nowhere, 1.0, below)
-        found["macro-with-background", name] = above, below
-    return found
+    """The intervals of quantities by path, as a tree; distances have no upper bound."""
+    bounds = {path: (0.0, np.inf) for path in found if path[-1] in UNBOUNDED}
+    return nested(intervals(found, groups, bounds=bounds))
 
 
 def about(groups: Sequence[str | None]) -> dict[str, Any]:
@@ -144,16 +106,12 @@ def headline(summary: dict[str, Any]) -> str:
     """The mean Dice of a summary with its interval and what that is over, in a line."""
     numbers = summary["protocols"]["per-image-foreground"]
     made = summary.get("intervals") or {}
-    low, high = made.get("protocols", {}).get("per-image-foreground", {}).get("dice") or (
-        np.nan,
-        np.nan,
-    )
-    over = f"{made['n_groups']} groups" if made.get("n_groups") else "images, no groups known"
-    interval = (
-        f" (95 % {low:.4f} to {high:.4f}, over {over})"
-        if low is not None and np.isfinite(low)
-        else ""
-    )
+    ends = made.get("protocols", {}).get("per-image-foreground", {}).get("dice")
+    low, high = ends or (np.nan, np.nan)
+    interval = ""
+    if low is not None and np.isfinite(low):
+        over = f"{made['n_groups']} groups" if made.get("n_groups") else "images, no groups known"
+        interval = f" (95 % {low:.4f} to {high:.4f}, over {over})"
     return (
         f"dice {numbers['dice']:.4f}{interval} iou {numbers['iou']:.4f} per image, foreground,"
         f" n={summary['n_images']}"

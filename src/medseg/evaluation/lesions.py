@@ -1,6 +1,4 @@
-"""Lesions found and invented: connected regions of prediction and reference, matched one to one by
-IoU.
-"""
+"""Lesions found and false: connected regions of prediction and reference, matched by IoU."""
 
 from __future__ import annotations
 
@@ -13,20 +11,20 @@ import numpy as np
 
 from medseg.statistics.bootstrap import Sums, of_mean
 
-SIZES = {
+SIZES = {  # share of the image, from .. below
     "small": (0.0, 0.02),
     "medium": (0.02, 0.10),
     "large": (0.10, math.inf),
-}  # share of the image, from .. below
+}
 
 
 def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> dict[str, Any]:
-    """Of one image, masks bool [H, W]: {"shares": of each reference lesion, "matched": bool of
-    each, "touched": bool of each, "predicted": regions}.
+    """The lesions of one image, masks bool [H, W].
 
-    Regions are connected over eight neighbours, and none is too small to count. Pairs of IoU from
-    `iou` on are matched, the best first, each region once. A lesion is touched if any predicted
-    pixel lies on it.
+    {"shares": of each reference lesion, "matched": bool of each, "touched": bool of each,
+    "predicted": regions}. Regions are connected over eight neighbours, and none is too small to
+    count. Pairs of IoU from `iou` on are matched, the best first, each region once. A lesion is
+    touched if any predicted pixel lies on it.
     """
     count, marks = _regions(truth)
     predicted, found = _regions(prediction)
@@ -54,8 +52,7 @@ def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> d
 
 
 def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str, Any]:
-    """Over all images: recall, precision, false positives a frame, recall by lesion size, false
-    alarms on empty frames.
+    """Over all images: recall, precision, false positives per frame, recall by size, false alarms.
 
     NaN where there is nothing to divide by. The false-alarm rate is the share of frames without
     lesion on which anything is predicted.
@@ -90,7 +87,7 @@ def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str
 
 
 def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
-    """Numerators and denominators, image by image, of each ratio of `summarise`, by its path there."""
+    """Numerators and denominators per image of each ratio of `summarise`, by its path there."""
 
     def counted(get: Callable[[dict[str, Any]], float]) -> np.ndarray:
         return np.array([get(image) for image in images], np.float64)
@@ -98,14 +95,10 @@ def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
     def inside(image: dict[str, Any], size: str) -> np.ndarray:
         return (image["shares"] >= SIZES[size][0]) & (image["shares"] < SIZES[size][1])
 
-    lesions, predicted = (
-        counted(lambda image: len(image["shares"])),
-        counted(lambda image: image["predicted"]),
-    )
-    matched, empty = (
-        counted(lambda image: image["matched"].sum()),
-        (lesions == 0).astype(np.float64),
-    )
+    lesions = counted(lambda image: len(image["shares"]))
+    predicted = counted(lambda image: image["predicted"])
+    matched = counted(lambda image: image["matched"].sum())
+    empty = (lesions == 0).astype(np.float64)
     found = {
         ("recall",): (matched, lesions),
         ("precision",): (matched, predicted),
@@ -122,8 +115,9 @@ def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
 
 
 def by_size(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of per_image.csv by the share of the image that is lesion: size, images, mean Dice,
-    share below .5.
+    """Rows of per_image.csv by the share of the image that is lesion.
+
+    Size, images, mean Dice, and the share of images below 0.5.
     """
     dice = np.array([row["dice"] for row in rows], float)
     return [
@@ -138,30 +132,24 @@ def by_size(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def size_quantities(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], Sums]:
-    """Numerators and denominators of the two means of each line of `by_size`, by its size and their
-    names.
-    """
+    """Numerators and denominators of the two means of each line of `by_size`, by size and name."""
     dice = np.array([row["dice"] for row in rows], float)
-    values = {"dice": dice, "below_half": np.where(np.isnan(dice), math.nan, dice < 0.5)}
-    return {
-        (name, key): of_mean(np.where(at, each, math.nan))
-        for name, at in _strata(rows).items()
-        for key, each in values.items()
-    }
+    below = np.where(np.isnan(dice), math.nan, dice < 0.5)
+    found = {}
+    for name, at in _strata(rows).items():
+        found[name, "dice"] = of_mean(np.where(at, dice, math.nan))
+        found[name, "below_half"] = of_mean(np.where(at, below, math.nan))
+    return found
 
 
 def _strata(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Which images are of each size that occurs, bool [N]."""
-    shares = np.array(
-        [
-            (row["tp"] + row["fn"]) / max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"])
-            for row in rows
-        ]
-    )
-    groups = {"none": shares == 0} | {
-        name: (shares >= low) & (shares < high) & (shares > 0)
-        for name, (low, high) in SIZES.items()
-    }
+    lesion = [row["tp"] + row["fn"] for row in rows]
+    pixels = [max(1, row["tp"] + row["fn"] + row["fp"] + row["tn"]) for row in rows]
+    shares = np.array([part / whole for part, whole in zip(lesion, pixels, strict=True)])
+    groups = {"none": shares == 0}
+    for name, (low, high) in SIZES.items():
+        groups[name] = (shares >= low) & (shares < high) & (shares > 0)
     return {name: at for name, at in groups.items() if at.any()}
 
 

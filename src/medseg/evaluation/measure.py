@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from medseg.config import EvaluateConfig
-from medseg.evaluation import calibration, distances, lesions, published
+from medseg.evaluation import calibration, distances, lesions
+from medseg.evaluation.published import PUBLISHED
 from medseg.statistics.bootstrap import Sums
 
 
@@ -32,17 +33,16 @@ def measure_image(
     tolerance: float = 2.0,
     ignore_index: int = 255,
 ) -> dict[str, Any]:
-    """Foreground probability float32 [H, W], class maps uint8 [H, W] of prediction and truth, to
-    the values of each measure.
+    """The values of each measure on one image.
+
+    Foreground probability float32 [H, W], class maps uint8 [H, W] of prediction and truth.
     """
     valid = truth != ignore_index
     mask, found = (truth > 0) & valid, (prediction > 0) & valid
     shown = np.where(valid, probability, np.float32(0))
     band = calibration.near_boundary(mask) & valid
     return {
-        "published": {
-            name: convention(shown, mask) for name, convention in published.PUBLISHED.items()
-        },
+        "published": {name: each.measure(shown, mask) for name, each in PUBLISHED.items()},
         "distances": distances.distances(found, mask, spacing=spacing, tolerance=tolerance),
         "lesions": lesions.lesions(found, mask),
         "bins": calibration.bins(probability[valid], mask[valid]),
@@ -53,61 +53,51 @@ def measure_image(
 
 
 def row_of(measured: dict[str, Any]) -> dict[str, float]:
-    """The columns of per_image.csv: distances, lesions, and the Dice of each published convention."""
+    """The columns of per_image.csv: distances, lesions, and the Dice of published conventions."""
     of_lesions = measured["lesions"]
-    return {
+    row = {
         **measured["distances"],
         "lesions": len(of_lesions["shares"]),
         "lesions_matched": int(of_lesions["matched"].sum()),
         "lesions_predicted": of_lesions["predicted"],
-        **{
-            f"dice_{name}": published.image_dice(name, values)
-            for name, values in measured["published"].items()
-            if name != "ducknet-352"
-        },
     }
+    for name, convention in PUBLISHED.items():
+        if convention.image_dice:
+            row[f"dice_{name}"] = convention.image_dice(measured["published"][name])
+    return row
 
 
 def quantities(images: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], Sums]:
-    """Numerators and denominators of every mean and ratio of `summarise_measured`, by its path in
-    summary.json.
+    """Numerators and denominators of every mean and ratio of `summarise_measured`.
+
+    By their path in summary.json.
     """
     empty = np.array([image["empty"] for image in images])
-    found = {
-        ("protocols", name, key): sums
-        for name in published.PUBLISHED
-        for key, sums in published.quantities(
-            name, [image["published"][name] for image in images]
-        ).items()
-    }
-    found |= {
-        ("distances", key): sums
-        for key, sums in distances.quantities(
-            [image["distances"] for image in images], ~empty.any(axis=1)
-        ).items()
-    }
-    found |= {
-        ("lesions", *path): sums
-        for path, sums in lesions.quantities([image["lesions"] for image in images]).items()
-    }
-    return found | {
-        ("calibration", part, key): sums
-        for part, bins in (("all", "bins"), ("boundary", "boundary_bins"))
-        for key, sums in calibration.quantities([image[bins] for image in images]).items()
-    }
+    found: dict[tuple[str, ...], Sums] = {}
+    for name, convention in PUBLISHED.items():
+        sums = convention.sums([image["published"][name] for image in images])
+        found |= {("protocols", name, key): each for key, each in sums.items()}
+    sums = distances.quantities([image["distances"] for image in images], ~empty.any(axis=1))
+    found |= {("distances", key): each for key, each in sums.items()}
+    sums = lesions.quantities([image["lesions"] for image in images])
+    found |= {("lesions", *path): each for path, each in sums.items()}
+    for part, bins in (("all", "bins"), ("boundary", "boundary_bins")):
+        sums = calibration.quantities([image[bins] for image in images])
+        found |= {("calibration", part, key): each for key, each in sums.items()}
+    return found
 
 
 def summarise_measured(images: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The blocks of summary.json: protocols (the published ones), distances, lesions, calibration."""
+    """The blocks of summary.json: published protocols, distances, lesions, calibration."""
     empty = np.array([image["empty"] for image in images])
+    of_distances = [image["distances"] for image in images]
     return {
         "protocols": {
-            name: published.summarise(name, [image["published"][name] for image in images])
-            for name in published.PUBLISHED
+            name: convention.summarise([image["published"][name] for image in images])
+            for name, convention in PUBLISHED.items()
         },
         "distances": (
-            distances.summarise([image["distances"] for image in images], empty[:, 0], empty[:, 1])
-            | images[0]["settings"]
+            distances.summarise(of_distances, empty[:, 0], empty[:, 1]) | images[0]["settings"]
         ),
         "lesions": lesions.summarise([image["lesions"] for image in images]),
         "calibration": calibration.summary_of(

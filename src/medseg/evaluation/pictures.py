@@ -15,7 +15,7 @@ Pixels = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image uint8 [H, W, 3], its truth and prediction uint8 [H, W], and its row of per_image.csv."""
+    """An image uint8 [H, W, 3], truth and prediction uint8 [H, W], and its row of per_image.csv."""
 
     name: str
     image: np.ndarray

@@ -50,8 +50,8 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
     A prediction belongs to the reference of the same name without extension. 8 and 16 bits count
     over their full range, unless no file holds more than 1; floats, in TIFF or .npy, are
     probabilities as they are. One of another size than its reference is resized bilinearly, and
-    counted. Returns what was found and the folder for it. Raises `UserError` for a reference without
-    a prediction: leaving it out would hide a failure.
+    counted. Returns what was found and the folder for it. Raises `UserError` for a reference
+    without a prediction: leaving it out would hide a failure.
     """
     started = time.perf_counter()
     target = _target(config)
@@ -59,8 +59,8 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
     coding = survey(target.items, workers=workers)
     if coding.classes > 2:
         raise UserError(
-            f"{config.run}: the references hold {coding.classes} classes; folders of predictions are"
-            " evaluated for two"
+            f"{config.run}: the references hold {coding.classes} classes; folders of predictions"
+            " are evaluated for two"
         )
     folder_of_maps = _folder_of_maps(config.run)
     files = matched(target.items, folder_of_maps)
@@ -70,7 +70,8 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
     notes = [*target.dataset.notes, f"predictions: {len(files)} files of {folder_of_maps}"]
     if resized:
         notes.append(
-            f"{resized} predictions had another size than their reference and were resized bilinearly"
+            f"{resized} predictions had another size than their reference and were resized"
+            " bilinearly"
         )
         logger.warning(notes[-1])
     about = target.about() | {
@@ -100,8 +101,8 @@ def _target(config: EvaluateConfig) -> Target:
     if config.references is None:
         if config.data is None:
             raise UserError(
-                f"{config.run}: is a folder of predictions; say what they are evaluated against with"
-                " --references DIR or --data NAME|PATH"
+                f"{config.run}: is a folder of predictions; say what they are evaluated against"
+                " with --references DIR or --data NAME|PATH"
             )
         root = config.data_root or Path("data")
         dataset = open_dataset(config.data, data_root=root, split=config.split)
@@ -134,8 +135,8 @@ def _stamp(part: str, dataset: Dataset) -> dict[str, Any]:
         return {
             "verdict": "unknown",
             "text": (
-                "a folder of predictions: whether their network saw these images, or others of their"
-                " groups, is not known"
+                "a folder of predictions: whether their network saw these images, or others of"
+                " their groups, is not known"
             ),
         }
     stamp = split_stamp(dataset, part)
@@ -178,7 +179,7 @@ def _count(
     coding: MaskCoding,
     zero_one: bool,
 ) -> tuple[np.ndarray, list[dict[str, Any]], int]:
-    """Confusion counts int64 [N, 2, 2], measurements if asked for, and how many maps were resized."""
+    """Confusion counts int64 [N, 2, 2], measurements if asked for, number of resized maps."""
     counts, measured, resized = [], [], 0
     settings = measuring(config)
     with progress("evaluate", show=config.progress) as advance:

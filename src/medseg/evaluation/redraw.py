@@ -1,4 +1,4 @@
-"""The pictures of a report over several trainings: each image as the training that evaluated it saw it."""
+"""The pictures of a report over several trainings, each image by the one that evaluated it."""
 
 from __future__ import annotations
 

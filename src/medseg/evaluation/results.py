@@ -13,11 +13,11 @@ import numpy as np
 from medseg.console import to_json
 from medseg.data.masks import MaskCoding
 from medseg.data.sample import Item
+from medseg.evaluation.conventions import per_image, summarise
 from medseg.evaluation.intervals import left_tail, summary_intervals
 from medseg.evaluation.lesions import by_size
 from medseg.evaluation.measure import quantities, row_of, summarise_measured
 from medseg.evaluation.pictures import Picture, Pixels, gallery
-from medseg.evaluation.protocols import per_image, summarise
 from medseg.files import write_csv, write_text
 from medseg.version import __version__
 
@@ -29,8 +29,8 @@ Draw = Callable[[Sequence[str]], Mapping[str, Pixels]]
 class Subject:
     """What is evaluated, as the head of summary.json and the report describe it.
 
-    `config` is the flat config of its training and `history` the rows of metrics.csv; both are empty
-    where they are not known, as for predictions of other tools.
+    `config` is the flat config of its training and `history` the rows of metrics.csv; both are
+    empty where they are not known, as for predictions of other tools.
     """
 
     about: dict[str, Any]

@@ -13,33 +13,30 @@ TEXT = ("name", "group")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a per_image.csv; an empty cell is NaN (None for a group). Raises `UserError` for
-    a file of another kind.
+    """The rows of a per_image.csv; an empty cell is NaN (None for a group).
 
-    `files.read_csv` would make 1.0 of the names 1 and 001.
+    `files.read_csv` would make 1.0 of the names 1 and 001. Raises `UserError` for a file of another
+    kind.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        rows = [
-            {
-                key: (value or None) if key in TEXT else float(value or math.nan)
-                for key, value in line.items()
-            }
-            for line in lines
-        ]
+        rows = [{key: _cell(key, value) for key, value in line.items()} for line in lines]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path}: cannot be read as a table of images ({reason}); judge the run again"
+            f"{path}: cannot be read as a table of images ({reason}); evaluate the run again"
         ) from None
-    if (
-        not rows
-        or any(not row.get("name") for row in rows)
-        or len({row["name"] for row in rows}) < len(rows)
-    ):
+    names = [row.get("name") for row in rows]
+    if not rows or not all(names) or len(set(names)) < len(names):
         raise UserError(
-            f"{path}: expected a column name with one row an image; judge the run again with medseg"
-            " evaluate"
+            f"{path}: expected a column name with one row per image; evaluate the run again with"
+            " medseg evaluate"
         )
     return rows
+
+
+def _cell(column: str, text: str) -> Any:
+    if column in TEXT:
+        return text or None
+    return float(text or math.nan)

@@ -1,5 +1,4 @@
-"""The four measures that polyp papers took over from salient object detection, on a map and a mask
-of one image.
+"""Four measures of salient object detection that polyp papers use, on one image.
 
 All take a map float64 [H, W] in 0 to 1 and a mask bool [H, W], and follow the authors' MATLAB code;
 `pysodmetrics` gives the same numbers (tests/evaluation/golden). MATLAB's `eps` keeps divisions
@@ -26,11 +25,10 @@ def counts_by_threshold(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarra
 
 
 def e_measure(tp: np.ndarray, fp: np.ndarray, positives: int, pixels: int) -> np.ndarray:
-    """Enhanced-alignment measure of binary maps, from counts of any shape (Fan et al. 2018,
-    arXiv:1805.10421).
+    """Enhanced-alignment measure of binary maps, from counts of any shape.
 
-    An empty mask gives the share of pixels left as background, a full one that of foreground; over
-    pixels - 1, as there.
+    Fan et al. 2018, arXiv:1805.10421. An empty mask gives the share of pixels left as background, a
+    full one that of foreground; over pixels - 1, as there.
     """
     predicted = tp + fp
     if positives == 0:
@@ -52,10 +50,9 @@ def e_measure(tp: np.ndarray, fp: np.ndarray, positives: int, pixels: int) -> np
 
 
 def s_measure(values: np.ndarray, mask: np.ndarray) -> float:
-    """Structure measure, half object-aware and half region-aware (Fan et al. 2017,
-    arXiv:1708.00786).
+    """Structure measure, half object-aware and half region-aware.
 
-    An empty mask gives 1 - mean(map), a full one mean(map).
+    Fan et al. 2017, arXiv:1708.00786. An empty mask gives 1 - mean(map), a full one mean(map).
     """
     share = mask.mean()
     if share in (0, 1):
@@ -63,29 +60,26 @@ def s_measure(values: np.ndarray, mask: np.ndarray) -> float:
     objects = share * _alike(values[mask]) + (1 - share) * _alike(1 - values[~mask])
     rows, columns = np.nonzero(mask)
     y, x = round(float(rows.mean())) + 1, round(float(columns.mean())) + 1
-    quarters = [
-        (i, j)
-        for i in (slice(0, y), slice(y, None))
-        for j in (slice(0, x), slice(x, None))
-        if mask[i, j].size
-    ]
-    regions = sum(mask[at].size / mask.size * _ssim(values[at], mask[at]) for at in quarters)
+    above, below, left, right = slice(0, y), slice(y, None), slice(0, x), slice(x, None)
+    quarters = ((above, left), (above, right), (below, left), (below, right))
+    regions = sum(
+        mask[at].size / mask.size * _ssim(values[at], mask[at]) for at in quarters if mask[at].size
+    )
     return float(max(0.0, (objects + regions) / 2))
 
 
 def weighted_f(values: np.ndarray, mask: np.ndarray) -> float:
-    """Weighted F-beta with beta 1: errors weigh less beside other errors and far from the object
-    (Margolin et al. 2014).
+    """Weighted F-beta with beta 1: errors weigh less beside other errors and far from the object.
 
-    An empty mask gives 0. Of equally near mask pixels the leftmost lends its error, as in SciPy's
-    distance transform; MATLAB may choose another, which moves the value by about 1e-4.
+    Margolin et al. 2014. An empty mask gives 0. Of equally near mask pixels the leftmost lends its
+    error, as in SciPy's distance transform; MATLAB may choose another, which moves the value by
+    about 1e-4.
     """
     if not mask.any():
         return 0.0
     error = np.abs(values - mask)
-    away = cv2.distanceTransform(
-        (~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    ).astype(np.float64)
+    outside = (~mask).astype(np.uint8)
+    away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
     spread = _spread(error, mask, away)
     smooth = cv2.filter2D(spread, -1, _gaussian(), borderType=cv2.BORDER_CONSTANT)
     least = np.where(mask, np.minimum(error, smooth), error * (2 - np.exp(np.log(0.5) / 5 * away)))
@@ -96,9 +90,7 @@ def weighted_f(values: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _spread(error: np.ndarray, mask: np.ndarray, away: np.ndarray) -> np.ndarray:
-    """The error, each background pixel within reach of the 7x7 window taking that of the nearest
-    mask pixel.
-    """
+    """The error, where background pixels near the mask take that of the nearest mask pixel."""
     near = np.nonzero(~mask & (away < 4.3))  # pixels further off share no window with the mask
     padded = np.pad(mask, 4)
     source = np.zeros((2, len(near[0])), np.int64)

@@ -1,6 +1,4 @@
-"""What a reader must know of the split before the number: whether groups stand on both of its
-sides.
-"""
+"""What a reader must know about a split before its numbers: whether groups are on both sides."""
 
 from __future__ import annotations
 
@@ -14,12 +12,12 @@ BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 
 
 def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
-    """{"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"} for the images of `part`
-    against those trained or chosen on.
+    """The verdict on the images of `part` against those that weights were trained or selected on.
 
-    LEAKY: some image's group is in an earlier part too. Grouped: the groups of all images are known
-    and none is. Unknown: no leak is found, but not every image has a group; `medseg data leaks`
-    looks for leaks by appearance. Seen: the part is train, or holds it.
+    {"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"}. LEAKY: some image's group is in
+    an earlier part too. Grouped: the groups of all images are known and none is. Unknown: no leak
+    is found, but not every image has a group; `medseg data leaks` looks for leaks by appearance.
+    Seen: the part is train, or holds it.
     """
     if part not in BEFORE:
         return {"verdict": "seen", "text": f"{part}: these are, or include, the images of training"}
@@ -29,23 +27,20 @@ def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
 
 
 def stamp_of_seen(dataset: Dataset, part: str, seen: Collection[str]) -> dict[str, Any]:
-    """The stamp of `part` for a run that was trained or chosen on the images called `seen` of this
-    data set by another split.
+    """The stamp of `part` for a run that has seen images of this data set by another split.
+
+    `seen` are the names of the images that it was trained on or selected by.
     """
-    names = [
-        item.name
-        for each, items in dataset.parts.items()
-        for item in items
-        if part in (each, "all")
-    ]
+    wanted = dataset.parts if part == "all" else {part: dataset.parts.get(part, ())}
+    names = [item.name for items in wanted.values() for item in items]
     known = set(seen).intersection(names)
     if known:
         verdict = "LEAKY" if part in BEFORE else "seen"
         return {
             "verdict": verdict,
             "text": (
-                f"{len(known)} of {len(names)} images are among those that this run was trained or "
-                "chosen on, by its own split"
+                f"{len(known)} of {len(names)} images are among those that this run was trained on"
+                " or selected by, by its own split"
             ),
         }
     return _stamp(dataset, part, names, seen, ["the run's training or selection"])
@@ -54,9 +49,7 @@ def stamp_of_seen(dataset: Dataset, part: str, seen: Collection[str]) -> dict[st
 def _stamp(
     dataset: Dataset, part: str, names: Sequence[str], seen: Collection[str], before: Sequence[str]
 ) -> dict[str, Any]:
-    """The verdict on images called `names`, none of which is in `seen`; `before` says where those
-    stand.
-    """
+    """The verdict on images `names`, none of which is in `seen`; `before` says where those are."""
     known = groups_of(dataset)
     earlier = {known.get(name) for name in seen} - {None}
     shared = [name for name in names if known[name] in earlier]

@@ -1,4 +1,4 @@
-"""What is evaluated: the images of a part, and what a reader must know of the split they come from."""
+"""What is evaluated: the images of a part, and what a reader must know about their split."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Target:
 
 
 def target_of(run: Run, config: EvaluateConfig) -> Target:
-    """The run's own data, divided as it was trained, or the data set or split that `config` names."""
+    """The run's own data, divided as for training, or what `config` names."""
     part = config.split_part
     if config.data is None and config.split is None:
         return own_target(run, part, config.data_root)
@@ -63,7 +63,8 @@ def items_of(dataset: Dataset, part: str) -> list[Item]:
     if not items:
         there = ", ".join(f"{name} ({len(each)})" for name, each in dataset.parts.items())
         raise UserError(
-            f"--split-part {part}: {dataset.name} ({dataset.split}) has no such part; it has {there}"
+            f"--split-part {part}: {dataset.name} ({dataset.split}) has no such part; it has"
+            f" {there}"
         )
     return list(items)
 
@@ -76,13 +77,15 @@ def out_folder(config: EvaluateConfig, run: Path, dataset: Dataset) -> Path:
     taken = [name for name in FILES if (config.out / name).exists()]
     if taken and not config.overwrite:
         raise UserError(
-            f"--out {config.out}: holds {taken[0]} already; choose another folder or give --overwrite"
+            f"--out {config.out}: holds {taken[0]} already; choose another folder or give"
+            " --overwrite"
         )
     try:
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may write to"
+            f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may"
+            " write to"
         ) from None
     return config.out
 
@@ -95,7 +98,10 @@ def _stamp_of_other(
     trained = run.config["data"]
     if seen and _same_set(config.data or trained, trained, root):
         return stamp_of_seen(dataset, config.split_part, seen)
-    text = f"trained on {trained}, evaluated on {dataset.name}: whether images are in both is not known"
+    text = (
+        f"trained on {trained}, evaluated on {dataset.name}: whether images are in both is not"
+        " known"
+    )
     return {"verdict": "other", "text": text}
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 def confusion(
     prediction: Tensor, target: Tensor, classes: int, *, ignore_index: int = 255
 ) -> Tensor:
-    """Class index maps [N, H, W] to counts of pixels, int64 [N, K, K]: rows truth, columns
-    prediction.
+    """Pixel counts int64 [N, K, K] of class index maps [N, H, W]: rows truth, columns prediction.
 
     Pixels whose target is `ignore_index` drop out. Both maps may be of any integer type and device;
     nothing waits for the device, so that all other values must be below `classes` already: masks

@@ -1,63 +1,77 @@
-"""Overlap metrics of each class from confusion counts, and the named ways to reduce them.
+"""Overlap metrics of each class from confusion counts, and the ways to reduce them.
 
-Each metric takes counts [..., K, K] (rows truth, columns prediction; numpy, or a tensor in host
-memory) and returns float64 [..., K], one value a class in 0 to 1, and NaN where its denominator is
-0. With TP, FP, FN and TN of a class against the rest. Reduce the counts first (`pool`) or the
-values after (`mean_of_defined`): the two are different quantities.
+A metric is a value: calling it takes counts [..., K, K] (rows truth, columns prediction; numpy, or
+a tensor in host memory) and returns float64 [..., K], one value per class in 0 to 1, NaN where its
+denominator is 0. With TP, FP, FN and TN of a class against the rest. Reduce the counts first
+(`pool`) or the values after (`mean_of_defined`): the two are different quantities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-
-def dice(counts: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN); undefined where a class is in neither mask nor prediction."""
-    tp, fp, fn, _ = parts(counts)
-    return _divide(2 * tp, 2 * tp + fp + fn)
+Term = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def iou(counts: np.ndarray) -> np.ndarray:
-    """TP / (TP + FP + FN), the Jaccard index; undefined where a class is in neither mask nor
-    prediction.
-    """
-    tp, fp, fn, _ = parts(counts)
-    return _divide(tp, tp + fp + fn)
+@dataclass(frozen=True)
+class Metric:
+    """A ratio of two sums of TP, FP, FN and TN; `label` is its name in tables and charts."""
+
+    name: str
+    label: str
+    numerator: Term
+    denominator: Term
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """The value of each class, float64 [..., K]."""
+        return _divide(*self.sums(counts))
+
+    def sums(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numerator and denominator of each class, int64 [..., K] each."""
+        cells = parts(counts)
+        return self.numerator(*cells), self.denominator(*cells)
 
 
-def precision(counts: np.ndarray) -> np.ndarray:
-    """TP / (TP + FP); undefined where a class is not predicted."""
-    tp, fp, _, _ = parts(counts)
-    return _divide(tp, tp + fp)
+# undefined where a class is in neither mask nor prediction
+dice = Metric(
+    "dice",
+    "Dice",
+    numerator=lambda tp, fp, fn, tn: 2 * tp,
+    denominator=lambda tp, fp, fn, tn: 2 * tp + fp + fn,
+)
+# the Jaccard index; undefined where a class is in neither mask nor prediction
+iou = Metric(
+    "iou",
+    "IoU",
+    numerator=lambda tp, fp, fn, tn: tp,
+    denominator=lambda tp, fp, fn, tn: tp + fp + fn,
+)
+# undefined where a class is not predicted
+precision = Metric(
+    "precision",
+    "Precision",
+    numerator=lambda tp, fp, fn, tn: tp,
+    denominator=lambda tp, fp, fn, tn: tp + fp,
+)
+# the sensitivity; undefined where a class is not in the mask
+recall = Metric(
+    "recall",
+    "Recall",
+    numerator=lambda tp, fp, fn, tn: tp,
+    denominator=lambda tp, fp, fn, tn: tp + fn,
+)
+# undefined where a class fills the mask
+specificity = Metric(
+    "specificity",
+    "Specificity",
+    numerator=lambda tp, fp, fn, tn: tn,
+    denominator=lambda tp, fp, fn, tn: tn + fp,
+)
 
-
-def recall(counts: np.ndarray) -> np.ndarray:
-    """TP / (TP + FN), the sensitivity; undefined where a class is not in the mask."""
-    tp, _, fn, _ = parts(counts)
-    return _divide(tp, tp + fn)
-
-
-def specificity(counts: np.ndarray) -> np.ndarray:
-    """TN / (TN + FP); undefined where a class fills the mask."""
-    _, fp, _, tn = parts(counts)
-    return _divide(tn, tn + fp)
-
-
-METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "dice": dice,
-    "iou": iou,
-    "precision": precision,
-    "recall": recall,
-    "specificity": specificity,
-}
-
-
-def accuracy(counts: np.ndarray) -> np.ndarray:
-    """Share of all pixels with the right class, [...]: one value for all classes together."""
-    counts = np.asarray(counts)
-    return _divide(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+METRICS = {metric.name: metric for metric in (dice, iou, precision, recall, specificity)}
 
 
 def parts(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -75,7 +89,7 @@ def pool(counts: np.ndarray) -> np.ndarray:
 
 
 def foreground_against_background(counts: np.ndarray) -> np.ndarray:
-    """Counts of K classes [..., K, K] to those of two, [..., 2, 2]: all foreground classes as one."""
+    """Counts [..., K, K] to those of two classes [..., 2, 2]: all foreground classes as one."""
     counts = np.asarray(counts)
     rows = np.stack([counts[..., 0, :], counts[..., 1:, :].sum(axis=-2)], axis=-2)
     return np.stack([rows[..., 0], rows[..., 1:].sum(axis=-1)], axis=-1)
@@ -89,6 +103,5 @@ def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     part, whole = np.asarray(part, np.float64), np.asarray(whole)
-    return np.divide(
-        part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0
-    )
+    undefined = np.full(np.broadcast(part, whole).shape, np.nan)
+    return np.divide(part, whole, out=undefined, where=whole != 0)

@@ -28,7 +28,7 @@ from medseg.errors import UserError
 from medseg.evaluation.counting import Counted, Decision, count
 from medseg.evaluation.evaluate import Options, evaluate_items, subject_of
 from medseg.evaluation.intervals import headline
-from medseg.evaluation.protocols import PROTOCOLS
+from medseg.evaluation.conventions import PER_IMAGE, POOLED
 from medseg.evaluation.stamp import split_stamp
 from medseg.evaluation.targets import Target
 from medseg.files import lock, new_folder, write_text
@@ -159,8 +159,8 @@ class Session:
         def validate(epoch: int) -> dict[str, float]:
             counted = self._validate(evaluated_model)
             last_counted[:] = [counted]
-            numbers = PROTOCOLS["per-image-foreground"](counted.counts)
-            pooled = PROTOCOLS["pooled-foreground"](counted.counts)
+            numbers = PER_IMAGE.summarise(counted.counts)
+            pooled = POOLED.summarise(counted.counts)
             return numbers | {"pooled_dice": pooled["dice"], "pooled_iou": pooled["iou"]}
 
         def save(state: State) -> None:

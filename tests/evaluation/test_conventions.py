@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medseg.errors import UserError
-from medseg.evaluation.protocols import PROTOCOLS, macro_to_foreground, per_image, summarise
+from medseg.evaluation.conventions import FROM_COUNTS, macro_to_foreground, per_image, summarise
 from medseg.metrics.counts import confusion
 
 
@@ -71,7 +71,7 @@ def class_values(
 def test_conventions_by_hand(classes: int, name: str) -> None:
     prediction, truth = masks(classes)
     counts = confusion(prediction, truth, classes).numpy()
-    found = {key: protocol(counts)[name] for key, protocol in PROTOCOLS.items()}
+    found = {key: each.summarise(counts)[name] for key, each in FROM_COUNTS.items()}
     foreground = range(1, classes)
 
     images = [class_values(p, t, name, foreground) for p, t in zip(prediction, truth, strict=True)]
@@ -98,8 +98,8 @@ def test_a_class_that_is_nowhere() -> None:
     """Skipped, but 0 in the macro IoU, as in the toolkit of that convention."""
     counts = np.array([[[80, 5, 0], [5, 10, 0], [0, 0, 0]]])
     pooled, macro = (
-        PROTOCOLS["pooled-foreground"](counts),
-        PROTOCOLS["macro-with-background"](counts),
+        FROM_COUNTS["pooled-foreground"].summarise(counts),
+        FROM_COUNTS["macro-with-background"].summarise(counts),
     )
     assert pooled["dice"] == pytest.approx(20 / 30) and pooled["iou"] == pytest.approx(10 / 20)
     assert macro["dice"] == pytest.approx((160 / 170 + 20 / 30) / 2)
@@ -109,7 +109,7 @@ def test_a_class_that_is_nowhere() -> None:
 def test_a_set_without_any_foreground() -> None:
     counts = np.array([[[100, 0], [0, 0]]] * 2)
     for convention in ("per-image-foreground", "pooled-foreground"):
-        found = PROTOCOLS[convention](counts)
+        found = FROM_COUNTS[convention].summarise(counts)
         assert found["dice"] == found["iou"] == found["specificity"] == 1
         assert math.isnan(found["precision"]) and math.isnan(found["recall"])
 
@@ -135,7 +135,7 @@ def test_rows_are_the_images_of_the_per_image_convention(classes: int) -> None:
     counts = confusion(prediction, truth, classes).numpy()
     rows = per_image(counts, "abcdefg")
     assert [row["name"] for row in rows] == list("abcdefg")
-    for name, value in PROTOCOLS["per-image-foreground"](counts).items():
+    for name, value in FROM_COUNTS["per-image-foreground"].summarise(counts).items():
         assert value == pytest.approx(
             mean([row[name] for row in rows if not math.isnan(row[name])])
         )
@@ -165,9 +165,11 @@ def test_foreground_dice_of_published_macro_pairs(
 
 def test_macro_conversion_is_exact() -> None:
     counts = np.array([[[900, 30], [20, 50]], [[800, 10], [90, 100]]])
-    macro = PROTOCOLS["macro-with-background"](counts)
+    macro = FROM_COUNTS["macro-with-background"].summarise(counts)
     foreground, background = macro_to_foreground(macro["dice"], macro["iou"])
-    assert foreground == pytest.approx(PROTOCOLS["pooled-foreground"](counts)["dice"], abs=1e-9)
+    assert foreground == pytest.approx(
+        FROM_COUNTS["pooled-foreground"].summarise(counts)["dice"], abs=1e-9
+    )
     assert (foreground + background) / 2 == pytest.approx(macro["dice"])
     assert macro_to_foreground(1.0, 1.0) == (1.0, 1.0)
 
