@@ -89,7 +89,7 @@ def wrapped(canvas: np.ndarray) -> np.ndarray:
 
 
 def wall_tile(rng: np.random.Generator) -> np.ndarray:
-    """float32 [TILE, TILE, 4]: vessels, mottle, bumps (height in radii), residue (share covered)."""
+    """float32 [TILE, TILE, 4]: vessels, mottle, bumps (height in radii), residue (coverage)."""
     broad, middle, fine = (noise(rng, cells, cells, TILE, TILE) for cells in (5, 15, 44))
     vessels = vessel_tile(rng) * (rng.uniform(0.3, 1.5) * np.clip(0.8 + 0.7 * broad, 0.0, 1.3))
     mottle = 0.6 * noise(rng, 4, 4, TILE, TILE) + 0.3 * noise(rng, 110, 110, TILE, TILE)
