@@ -46,14 +46,7 @@ def synthesize(
     below 64, a negative seed, and an `out` that holds something already.
     """
     out = Path(out)
-    if images < 9:
-        raise UserError(
-            f"--images {images}: every part needs sequences of its own; give at least 9"
-        )
-    if size < 64:
-        raise UserError(f"--size {size}: polyps would be a few pixels wide; give at least 64")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: must not be negative; give 0 or more")
+    _check_options(images, size, seed)
     new_folder(out, "data set folder", "choose a new folder, or remove this one first")
     plan = parts_of(images)
     for part in plan:
@@ -72,6 +65,7 @@ def synthesize(
                 progress(done, images)
     rows = list(chain.from_iterable(job.result() for job in running))
     write_csv(out / "groups.csv", [{"name": row["name"], "group": row["group"]} for row in rows])
+    shares = [row["share"] for row in rows]
     facts = {
         "name": "synthetic",
         "generator_version": VERSION,
@@ -80,11 +74,22 @@ def synthesize(
         "images": images,
         "frames_per_sequence": frames_per_sequence(images),
         "parts": {part: sum(frames for _, frames in sequences) for part, sequences in plan.items()},
-        "share_of_empty_frames": round(float(np.mean([row["share"] == 0 for row in rows])), 4),
-        "mean_polyp_share": round(float(np.mean([row["share"] for row in rows])), 4),
+        "share_of_empty_frames": round(float(np.mean([share == 0 for share in shares])), 4),
+        "mean_polyp_share": round(float(np.mean(shares)), 4),
     }
     write_text(out / "dataset.json", json.dumps(facts, indent=2) + "\n")
     return facts
+
+
+def _check_options(images: int, size: int, seed: int) -> None:
+    if images < 9:
+        raise UserError(
+            f"--images {images}: every part needs sequences of its own; give at least 9"
+        )
+    if size < 64:
+        raise UserError(f"--size {size}: polyps would be a few pixels wide; give at least 64")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: must not be negative; give 0 or more")
 
 
 def parts_of(images: int) -> dict[str, list[tuple[int, int]]]:

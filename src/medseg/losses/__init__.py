@@ -94,12 +94,12 @@ def hybrid_loss(
 
 def _check_options(options: Loss, terms: list[tuple[float, str]]) -> None:
     """An option that would change nothing is refused, not dropped."""
-    used = {option for _, name in terms for option in OPTIONS[name]}
+    used = {name for _, name in terms}
     default = Loss()
     for option in (field.name for field in fields(Loss)):
         takers = [name for name, taken in OPTIONS.items() if option in taken]
         changed = getattr(options, option) != getattr(default, option)
-        if takers and changed and option not in used:
+        if takers and changed and used.isdisjoint(takers):
             raise UserError(
                 f"--{option.replace('_', '-')} applies to {', '.join(takers)}; the loss"
                 f" {options.loss} uses none of them; leave the option out or add such a term"
