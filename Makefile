@@ -1,6 +1,6 @@
 # make demo    generate colonoscopy-like scenes, train on them, evaluate and predict: a few minutes on a laptop
-# make test    the whole test suite, the slow part in a step of its own
-# make lint    style
+# make test    the whole test suite, slow tests in a separate step
+# make lint    check the style
 PYTHON ?= python3
 BIN    := .venv/bin
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# All GPUs of one machine, or of several without a scheduler: run it on each with the same first argument, the name of one.
+# All GPUs of one machine, or of several without a scheduler.
+# For several, run it on each; the first argument is the same on all of them: the name of one machine.
 # examples/train.sh              one machine
 # examples/train.sh node1 2      on each of two machines
 set -euo pipefail
