@@ -27,7 +27,7 @@ from medseg.files import read_csv, write_csv, write_text
 from medseg.search import dashboard as dashboards
 from medseg.search import processes, results
 from medseg.search import trial as trials
-from medseg.search import work as worker
+from medseg.search import worker
 from medseg.search.folds import fold_datasets
 from medseg.search.page import importance, place
 from medseg.search.results import saved_by_pruning
@@ -46,7 +46,7 @@ from medseg.search.study import (
     too_many,
     try_again,
 )
-from medseg.search.work import work
+from medseg.search.worker import work
 from medseg.training import loop as engine
 
 

@@ -19,7 +19,7 @@ from medseg.errors import UserError
 from medseg.files import write_text
 from medseg.hardware import cores
 from medseg.search.study import tally
-from medseg.training import loop as engine
+from medseg.training.loop import Interrupted, Pruned
 
 WORKER = "MEDSEG_SEARCH_WORKER"  # set in these processes: the name of the command they belong to
 STORAGE = "MEDSEG_STORAGE"
@@ -35,7 +35,7 @@ def run_workers(job: Any, *, quiet: bool) -> int:
     before = tally(job.study).finished
     codes = _run(job, quiet)
     if 130 in codes:
-        raise engine.Interrupted(str(job.folder))
+        raise Interrupted(str(job.folder))
     finished, wanted, said = (
         tally(job.study).finished,
         job.config.search.trials,
@@ -61,7 +61,7 @@ def _run(job: Any, quiet: bool) -> list[int]:
         try:
             for number in range(job.config.data.workers):
                 environment = (
-                    os.environ | {WORKER: job.me, STORAGE: job.url} | _device(number, job.base)
+                    os.environ | {WORKER: job.command, STORAGE: job.url} | _device(number, job.base)
                 )
                 log = (
                     files.enter_context(open(job.folder / f"worker-{number + 1}.log", "ab"))
@@ -81,7 +81,7 @@ def _run(job: Any, quiet: bool) -> list[int]:
             return [process.wait() for process in processes]
         except KeyboardInterrupt:
             _stop(processes)
-            raise engine.Interrupted(str(job.folder)) from None
+            raise Interrupted(str(job.folder)) from None
 
 
 def _config(job: Any) -> SearchConfig:

@@ -20,12 +20,12 @@ from medseg.files import write_text
 from medseg.search.page import write_page
 from medseg.search.space import Space, configure, named_values, plain
 from medseg.search.study import TrialState, counted, hidden, outcomes, tally
-from medseg.search.work import FREE, Work
+from medseg.search.job import FREE, Job
 from medseg.statistics.bootstrap import mean_interval
 from medseg.training.session import train
 
 
-def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[str, Any]:
+def write_results(job: Job, retrained: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write search.json, best.yaml and search.html into the study's folder; returns the content of
     search.json.
     """
@@ -83,13 +83,13 @@ def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[st
     return result
 
 
-def best_trial(job: Work) -> Any:
+def best_trial(job: Job) -> Any:
     """The completed trial with the highest value, the earliest of equal ones; None without any."""
     done = [trial for trial in counted(job.study) if trial.state == TrialState.COMPLETE]
     return max(done, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
-def best_config(job: Work) -> TrainConfig:
+def best_config(job: Job) -> TrainConfig:
     """The training that the best trial stands for."""
     return configure(job.base, job.space, named_values(job.space, best_trial(job).params))
 
@@ -110,7 +110,7 @@ def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
     return saved / (spent + saved) if spent else None
 
 
-def retrain(job: Work) -> dict[str, Any]:
+def retrain(job: Job) -> dict[str, Any]:
     """Train the winner and the default in full on the data as they are divided, and test each once.
 
     Returns {"trial", "best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}:
@@ -129,7 +129,7 @@ def retrain(job: Work) -> dict[str, Any]:
     return found
 
 
-def _compare(job: Work) -> dict[str, Any]:
+def _compare(job: Job) -> dict[str, Any]:
     """Winner and default, trained and tested."""
     metric, made = job.base.training.metric, {}
     for name, config in (("best", best_config(job)), ("default", job.base)):
@@ -223,7 +223,7 @@ def report_gain(retrained: dict[str, Any], metric: str) -> str:
     )
 
 
-def differing(job: Work) -> dict[str, Any]:
+def differing(job: Job) -> dict[str, Any]:
     """Options of the winner that are not the default's."""
     before, after = flatten(job.base), flatten(best_config(job))
     return {key: after[key] for key in after if after[key] != before[key]}

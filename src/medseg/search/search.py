@@ -29,7 +29,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
     """Run the study to its end; returns the content of search.json, in a worker of another process
     {}.
 
-    Raises `UserError` for wrong use, `engine.Interrupted` when stopped: the same call goes on.
+    Raises `UserError` for wrong use, `Interrupted` when stopped: the same call goes on.
     """
     from medseg.search.processes import STORAGE, WORKER
     from medseg.search.study import (
@@ -50,7 +50,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
             return dashboard(url, config.search.study)
         job = prepare(config, folder, url)
         if WORKER in os.environ:
-            from medseg.search.work import work
+            from medseg.search.worker import work
 
             _say_little()
             work(job, lambda: _log_last(job))
@@ -98,7 +98,7 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Any:
     from medseg.search.processes import WORKER
     from medseg.search.space import plain, read_space
     from medseg.search.study import make_pruner, make_sampler, open_storage, open_study
-    from medseg.search.work import FREE, Work
+    from medseg.search.job import FREE, Job
 
     base = training_of(config)
     _check(config, base)
@@ -174,7 +174,7 @@ def _take_part(job: Any) -> int:
     """
     from medseg.search.processes import run_workers
     from medseg.search.table import live_table
-    from medseg.search.work import work
+    from medseg.search.worker import work
 
     shown = job.base.output.progress and sys.stderr.isatty()
     with live_table(job) if shown else nullcontext():
@@ -212,7 +212,7 @@ def _finish(job: Any, done: int) -> dict[str, Any]:
         + (", ".join(f"{key} {value}" for key, value in differing(job).items()) or "the default")
     )
     last = max(counted(job.study), key=lambda trial: (trial.datetime_complete, trial.number))
-    mine = not done or last.user_attrs.get("worker") == job.me
+    mine = not done or last.user_attrs.get("worker") == job.command
     retrained = None
     if job.config.search.retrain and mine:
         retrained = retrain(

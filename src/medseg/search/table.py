@@ -13,13 +13,13 @@ from medseg.console import log_to_stderr
 from medseg.search.results import best_trial
 from medseg.search.space import named_values
 from medseg.search.study import counted, outcomes, tally
-from medseg.search.work import Work
+from medseg.search.job import Job
 
 ROWS = 15
 
 
 @contextmanager
-def live_table(job: Work) -> Iterator[None]:
+def live_table(job: Job) -> Iterator[None]:
     """A table that follows the study, those of other workers too; warnings appear above it."""
     from rich.console import Console
     from rich.live import Live
@@ -44,7 +44,7 @@ def live_table(job: Work) -> Iterator[None]:
         log_to_stderr()
 
 
-def table(job: Work) -> Any:
+def table(job: Job) -> Any:
     """The best trial and the latest ones."""
     from rich.table import Table
 
@@ -84,7 +84,7 @@ def table(job: Work) -> Any:
     return made
 
 
-def last_line(job: Work) -> str:
+def last_line(job: Job) -> str:
     """The trial that ended last, in a line."""
     ended = counted(job.study)
     if not ended:

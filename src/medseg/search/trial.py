@@ -21,7 +21,7 @@ from medseg.data.sample import Dataset, Item
 from medseg.data.sealed import sealed
 from medseg.errors import UserError
 from medseg.search.folds import fold_datasets
-from medseg.training import loop as engine
+from medseg.training.loop import Interrupted, Pruned
 from medseg.training.parts import check
 from medseg.training.session import train
 
@@ -30,8 +30,8 @@ Report = Callable[[float, int, float], bool]
 
 
 def objective(config: TrainConfig, dataset: Dataset, folds: int, report: Report | None) -> float:
-    """The validation metric of a training, or its mean over folds. Raises `engine.Pruned` and
-    `engine.Interrupted`.
+    """The validation metric of a training, or its mean over folds. Raises `Pruned` and
+    `Interrupted`.
 
     `report(value, step, seconds)` keeps a value and says whether to give up: the metric after each
     epoch, or the mean after each fold, with the seconds that these took. A trial that has come to
@@ -74,7 +74,7 @@ def objective(config: TrainConfig, dataset: Dataset, folds: int, report: Report 
                 and report(sum(scores) / len(scores), number, time.perf_counter() - started)
                 and number < folds
             ):
-                raise engine.Pruned
+                raise Pruned
         return sum(scores) / len(scores)
 
 
@@ -113,7 +113,7 @@ def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[
             process.wait()
         except KeyboardInterrupt:  # the ranks have heard it too, and save
             process.wait()
-            raise engine.Interrupted(str(folder)) from None
+            raise Interrupted(str(folder)) from None
     finally:
         asked.unlink(missing_ok=True)
     if not answer.exists():
@@ -126,7 +126,7 @@ def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[
     if found["outcome"] == "failed":
         raise UserError(found["error"])
     if found["outcome"] != "completed":
-        raise engine.Pruned if found["outcome"] == "pruned" else engine.Interrupted(str(folder))
+        raise Pruned if found["outcome"] == "pruned" else Interrupted(str(folder))
     return found["value"]
 
 
@@ -157,8 +157,8 @@ def main() -> int:
             _reporter(**request["study"]) if first else None,
         )
         found = {"outcome": "completed", "value": value}
-    except (engine.Pruned, engine.Interrupted) as ended:
-        found = {"outcome": "pruned" if isinstance(ended, engine.Pruned) else "interrupted"}
+    except (Pruned, Interrupted) as ended:
+        found = {"outcome": "pruned" if isinstance(ended, Pruned) else "interrupted"}
     except UserError as error:
         found = {"outcome": "failed", "error": str(error)}
     if first:
