@@ -1,8 +1,9 @@
-"""Two promises on whole commands, as a user types them: what `--protocols all` costs, and how fast
-a data set is checked.
+"""Two promises on whole commands: the cost of `--protocols all`, and the time of a check.
 
-    python benchmarks/commands.py evaluate --run RUN --data-root DIR [--split-part validation] [--rounds 3] [--out FILE.json]
-    python benchmarks/commands.py check --data DIR/Kvasir-SEG [--images 2000] [--rounds 3] [--out FILE.json]
+    python benchmarks/commands.py evaluate --run RUN --data-root DIR \\
+        [--split-part validation] [--rounds 3] [--out FILE.json]
+    python benchmarks/commands.py check --data DIR/Kvasir-SEG \\
+        [--images 2000] [--rounds 3] [--out FILE.json]
 
 `evaluate` runs `medseg evaluate RUN` with the three basic conventions and with all protocols in
 turns (A B A B), each a process of its own, once each to warm up. Promised: all take at most twice
@@ -34,8 +35,9 @@ MEDSEG = (sys.executable, "-m", "medseg")
 
 
 def timed(command: Sequence[str], *, accepted: Sequence[int] = (0,)) -> float:
-    """Wall seconds of a whole command; ends the benchmark with what it said if its exit code is
-    another than `accepted`.
+    """Wall seconds of a whole command.
+
+    Ends the benchmark with the command's errors if its exit code is not among the `accepted`.
     """
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -72,12 +74,11 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 spent = timed(command(protocols))
                 if turn >= 0:  # the first turn warms the file system up
                     found.append(spent)
-        images = json.loads(Path(work, "all", "summary.json").read_text(encoding="utf-8"))[
-            "n_images"
-        ]
-    basic, every = (statistics.median(seconds[name]) for name in ("basic", "all"))
+        summary = json.loads(Path(work, "all", "summary.json").read_text(encoding="utf-8"))
+    basic = statistics.median(seconds["basic"])
+    every = statistics.median(seconds["all"])
     return {
-        "images": images,
+        "images": summary["n_images"],
         "seconds": rounded(seconds),
         "median": {"basic": round(basic, 2), "all": round(every, 2)},
         "promised": f"all <= 2 x basic + 30 s = {2 * basic + 30:.1f} s",
@@ -86,7 +87,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of a check, and whether a terminal is shown a bar meanwhile."""
+    """Seconds of a check, and whether a terminal shows a progress bar meanwhile."""
     with tempfile.TemporaryDirectory() as work:
         images = fill(Path(work), options.data, options.images)
         command = [*MEDSEG, "data", "check", work]
@@ -106,12 +107,9 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
 
 def fill(folder: Path, data: Path, count: int) -> int:
     """`count` pairs in `folder`: copies of the set's, then mirrored ones; returns `count`."""
-    images, masks = (child(data, (name,)) for name in ("images", "masks"))
-    pairs = [
-        (image, found[0])
-        for image, found in match(list_images(images), list_images(masks))
-        if len(found) == 1
-    ]
+    images = list_images(child(data, ("images",)))
+    masks = list_images(child(data, ("masks",)))
+    pairs = [(image, found[0]) for image, found in match(images, masks) if len(found) == 1]
     for name in ("images", "masks"):
         (folder / name).mkdir()
     for i in range(count):
@@ -119,20 +117,20 @@ def fill(folder: Path, data: Path, count: int) -> int:
         if i < len(pairs):
             shutil.copy(image, folder / "images" / f"{i}{image.suffix}")
         else:
-            another(image, folder / "images" / f"{i}{image.suffix}")
+            mirror(image, folder / "images" / f"{i}{image.suffix}")
         shutil.copy(mask, folder / "masks" / f"{i}{mask.suffix}")
     return count
 
 
-def another(image: Path, copy: Path) -> None:
-    """The same picture mirrored, so that it is no exact copy and as dear to decode."""
+def mirror(image: Path, copy: Path) -> None:
+    """Write the picture mirrored, so that it is no exact copy and takes as long to decode."""
     import cv2
 
     cv2.imwrite(str(copy), cv2.imread(str(image), cv2.IMREAD_UNCHANGED)[:, ::-1])
 
 
 def on_a_terminal(command: Sequence[str]) -> str:
-    """What a command writes to a terminal."""
+    """The text that a command writes to a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
@@ -161,7 +159,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("evaluate", "check"))
-    parser.add_argument("--run", type=Path, help="run folder to judge")
+    parser.add_argument("--run", type=Path, help="run folder to evaluate")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="where its data lie")
     parser.add_argument("--split-part", default="validation")
     parser.add_argument("--data", type=Path, help="folder of images and masks to check")
@@ -169,9 +167,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if (options.run if options.what == "evaluate" else options.data) is None:
-        parser.error(f"{options.what} needs {'--run' if options.what == 'evaluate' else '--data'}")
-    found = (evaluate if options.what == "evaluate" else check)(options)
+    if options.what == "evaluate":
+        if options.run is None:
+            parser.error("evaluate needs --run")
+        found = evaluate(options)
+    else:
+        if options.data is None:
+            parser.error("check needs --data")
+        found = check(options)
     result = {"command": options.what, "machine": machine("cpu"), **found}
     text = json.dumps(result, indent=2) + "\n"
     if options.out:

@@ -1,15 +1,15 @@
-"""Does a teacher help a small student that trains for the same time? Each setting against the
-student alone, three seeds each.
+"""Does a teacher help a small student that trains for the same time?
 
-    python benchmarks/distillation.py --data-root DIR --teacher runs/teacher --settings "kl cache" "kl+cwd weight=0.5 cache" \\
-        --out runs/distillation
+    python benchmarks/distillation.py --data-root DIR --teacher runs/teacher \\
+        --settings "kl cache" "kl+cwd weight=0.5 cache" --out runs/distillation
 
-The machine may be noisy, so equal time is not waited for but computed: the steps of all ways of
-training are timed in alternation in one process, and the student alone gets as many epochs as fill
-the distilled training's time, rounded up, the making of the cache included. Schedules have one
-shape. The last weights are judged (`--select last`): the 120 validation images of the official
-split are the reported ones and choose nothing. The comparison is on the mean over seeds of each
-image. Called again it goes on; more settings may be added.
+Each setting runs against the student alone, with three seeds each. The machine may be noisy, so
+equal time is not waited for but computed: the steps of all ways of training are timed in
+alternation in one process, and the student alone gets as many epochs as fill the distilled
+training's time, rounded up, the making of the cache included. Schedules have one shape. The last
+weights are evaluated (`--select last`): the 120 validation images of the official split are the
+reported ones and choose nothing. The comparison is on the mean over seeds of each image. Called
+again it resumes; more settings may be added.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from typing import Any
 import torch
 
 from medseg.bench.bench import machine
-from medseg.comparison.compare import judge_pairs
+from medseg.bench.training import bare_loop
+from medseg.comparison.compare import compare_pairs
 from medseg.comparison.results import read_results
 from medseg.config import TrainConfig, make
 from medseg.console import to_json
@@ -44,7 +45,6 @@ from medseg.training.optim import make_optimizer
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.tasks import make_objective
 from medseg.training.teaching import find_teachers, make_teaching, open_answers
 
 BLOCK = 4  # steps timed at a time
@@ -61,6 +61,7 @@ class Setting:
 
     @classmethod
     def of(cls, text: str) -> Setting:
+        """The setting that these words describe."""
         kd, *rest = text.split()
         values = dict(word.split("=") for word in rest if word != "cache")
         return cls(
@@ -73,9 +74,12 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return f"{self.kd.replace('*', 'x')}-w{self.weight:g}-t{self.temperature:g}{'-cache' * self.cache}"
+        """A name for folders and tables."""
+        name = f"{self.kd.replace('*', 'x')}-w{self.weight:g}-t{self.temperature:g}"
+        return f"{name}-cache" if self.cache else name
 
     def options(self, teachers: list[Path]) -> dict[str, Any]:
+        """The options of `medseg train` for this setting."""
         return {
             "teacher": teachers,
             "kd": self.kd,
@@ -86,48 +90,30 @@ class Setting:
 
 
 def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
-    """A function that trains a few steps more and returns the seconds of each; the cache is there
-    already.
+    """A function that trains `BLOCK` steps more and returns the mean seconds of each.
+
+    The cache is there already.
     """
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
     torch.manual_seed(0)
-    network = create_model(**network_arguments(config, parts.coding.classes)).to(
-        memory_format=torch.channels_last
-    )
-    teaching = make_teaching(
-        config,
-        parts,
-        find_teachers(config, parts, fabric.device.type, None),
-        network,
-        fabric.device,
-    )
+    network = create_model(**network_arguments(config, parts.coding.classes))
+    network = network.to(memory_format=torch.channels_last)
+    teachers = find_teachers(config, parts, fabric.device.type, None)
+    teaching = make_teaching(config, parts, teachers, network, fabric.device)
     optimizer = make_optimizer(network, config.optim, fused=True)
     if teaching:
         teaching.join(optimizer, config.optim)
     model, optimizer = fabric.setup(network, optimizer)
     if teaching:
         teaching.share(fabric)
-    objective = teaching.around(make_objective(config)) if teaching else make_objective(config)
     batches = TrainBatches(
         parts.train, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
-    loop = engine.Loop(
-        config,
-        fabric,
-        model,
-        optimizer,
-        objective,
-        batches,
-        parts.preprocessing,
-        None,
-        None,
-        after_step=lambda state, terms: None,
-        after_epoch=lambda state, row, improved: None,
-        save=lambda state: None,
-        stop=lambda: False,
-        recall=teaching.recall if teaching else None,
-    )
+    loop = bare_loop(config, fabric, model, optimizer, batches)
+    if teaching:
+        loop.objective = teaching.around(loop.objective)
+        loop.recall = teaching.recall
     state, waiting = State(), iter(())
 
     def steps() -> float:
@@ -149,17 +135,15 @@ def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
 def measure(
     base: dict[str, Any], settings: list[Setting], teachers: list[Path], rounds: int
 ) -> dict[str, Any]:
-    """Median seconds a step of the student alone and of each setting, with and without the cache,
-    and of making the cache.
+    """Median seconds per step of the student alone and of each setting, and of making the cache.
+
+    Each setting is timed with and without the cache, where its terms allow one.
     """
-    every = list(
-        dict.fromkeys(
-            replace(each, cache=cache)
-            for each in settings
-            for cache in (True, False)
-            if not (cache and any(name in FEATURE_TERMS for _, name in parse_kd(each.kd)))
-        )
-    )
+    every: dict[Setting, None] = {}  # each once, in order
+    for setting in settings:
+        if not any(name in FEATURE_TERMS for _, name in parse_kd(setting.kd)):
+            every[replace(setting, cache=True)] = None
+        every[replace(setting, cache=False)] = None
     plain = make(TrainConfig, base)
     parts = load_parts(plain)
     ways = {"alone": stepper(plain, parts)}
@@ -167,7 +151,8 @@ def measure(
         config = make(TrainConfig, base | Setting("kl").options(teachers) | {"cache_dir": folder})
         found = find_teachers(config, parts, "cpu", None)
         started = time.perf_counter()
-        open_answers(config, parts, found, make_fabric(plain.hardware)[0].device)
+        fabric, _ = make_fabric(plain.hardware)
+        open_answers(config, parts, found, fabric.device)
         cache_seconds = time.perf_counter() - started
     for each in every:
         config = make(TrainConfig, base | each.options(teachers))
@@ -192,7 +177,7 @@ def measure(
 def train(
     base: dict[str, Any], options: dict[str, Any], epochs: int, seeds: str, out: Path
 ) -> None:
-    """One arm: a training for each seed by `medseg train`, or what is left of it."""
+    """One arm: a training for each seed by `medseg train`, or the rest of it."""
     if (out / "report" / "validation" / "summary.json").exists():
         return
     for child in out.glob("seed-*"):  # stopped before its first checkpoint
@@ -209,43 +194,47 @@ def train(
             "seeds": seeds,
         }
         for key, value in (base | options | length).items():
-            flag = key.replace("_", "-")
-            words += (
-                [f"--{'' if value else 'no-'}{flag}"]
-                if isinstance(value, bool)
-                else [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
-            )
+            words += flag_words(key.replace("_", "-"), value)
     subprocess.run([sys.executable, "-m", "medseg", "train", *words], check=True)
 
 
-def judged(taught: Path, alone: Path) -> dict[str, Any]:
-    """Mean Dice of both arms on the validation images, the paired difference, and the time that was
-    really spent.
-    """
-    pair = judge_pairs(read_results([taught, alone], "validation"), "dice")
-    sign = 1 if pair["pairs"][0]["a"] == taught.name else -1
-    low, high = sorted(sign * end for end in pair["pairs"][0]["interval"])
-    means = {run["name"]: run["mean"] for run in pair["runs"]}
-    seconds = {
-        each.name: [
-            read_csv(file)[-1]["seconds"] for file in sorted(each.glob("seed-*/metrics.csv"))
-        ]
-        for each in (taught, alone)
-    }
+def flag_words(flag: str, value: Any) -> list[str]:
+    """An option as words of a command line."""
+    if value is True:
+        return [f"--{flag}"]
+    if value is False:
+        return [f"--no-{flag}"]
+    values = value if isinstance(value, list) else [value]
+    return [f"--{flag}", *map(str, values)]
+
+
+def compared(taught: Path, alone: Path) -> dict[str, Any]:
+    """Mean Dice of both arms on the validation images, the paired difference, the time spent."""
+    comparison = compare_pairs(read_results([taught, alone], "validation"), "dice")
+    pair = comparison["pairs"][0]
+    sign = 1 if pair["a"] == taught.name else -1
+    low, high = sorted(sign * end for end in pair["interval"])
+    means = {run["name"]: run["mean"] for run in comparison["runs"]}
     return {
-        "n_images": pair["n_images"],
+        "n_images": comparison["n_images"],
         "taught": means[taught.name],
         "alone": means[alone.name],
-        "difference": sign * pair["pairs"][0]["difference"],
+        "difference": sign * pair["difference"],
         "interval": [low, high],
-        "p_permutation": pair["pairs"][0]["p_permutation"],
-        "p_wilcoxon": pair["pairs"][0]["p_wilcoxon"],
-        "seconds_of_training": {"taught": seconds[taught.name], "alone": seconds[alone.name]},
+        "p_permutation": pair["p_permutation"],
+        "p_wilcoxon": pair["p_wilcoxon"],
+        "seconds_of_training": {"taught": seconds_of(taught), "alone": seconds_of(alone)},
     }
 
 
-def main() -> None:
-    """Measure, train, compare; results.json is written anew after each setting."""
+def seconds_of(run: Path) -> list[float]:
+    """Seconds that the training of each seed took."""
+    files = sorted(run.glob("seed-*/metrics.csv"))
+    return [read_csv(file)[-1]["seconds"] for file in files]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -267,7 +256,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="blocks of steps timed of each way")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, train, compare; results.json is written anew after each setting."""
+    given = arguments()
     settings = [Setting.of(text) for text in given.settings]
     base = {
         "data": given.data,
@@ -279,11 +273,11 @@ def main() -> None:
         "threads": given.threads,
         "tensorboard": False,
     }
-    base |= {} if given.split == "none" else {"split": given.split}
+    if given.split != "none":
+        base["split"] = given.split
     given.out.mkdir(parents=True, exist_ok=True)
-    times = (
-        given.out / "times.json"
-    )  # measured once for each setting: a run that goes on keeps its epochs
+    # measured once for each setting: a run that is resumed keeps its epochs
+    times = given.out / "times.json"
     known = json.loads(times.read_text()) if times.exists() else []
     for setting in settings:
         if not any(setting.name in each["ratio"] for each in known):
@@ -298,26 +292,25 @@ def main() -> None:
     for setting in settings:
         time_of = next(each for each in known if setting.name in each["ratio"])
         ratio = max(1.0, time_of["ratio"][setting.name])  # below 1 is noise
-        epoch = time_of["steps_an_epoch"] * time_of["seconds_a_step"]["alone"]
-        epochs = math.ceil(
-            given.epochs * ratio + (time_of["cache_seconds"] / epoch if setting.cache else 0)
-        )
+        epochs = given.epochs * ratio
+        if setting.cache:
+            epoch_seconds = time_of["steps_an_epoch"] * time_of["seconds_a_step"]["alone"]
+            epochs += time_of["cache_seconds"] / epoch_seconds
+        epochs = math.ceil(epochs)
         taught, alone = given.out / f"{setting.name}-{given.epochs}", given.out / f"alone-{epochs}"
         train(base, setting.options(given.teacher), given.epochs, given.seeds, taught)
         train(base, {}, epochs, given.seeds, alone)
-        results.append(
-            {
-                "setting": vars(setting),
-                "epochs": {"taught": given.epochs, "alone": epochs},
-                "times": time_of,
-            }
-            | judged(taught, alone)
-        )
+        last = {
+            "setting": vars(setting),
+            "epochs": {"taught": given.epochs, "alone": epochs},
+            "times": time_of,
+            **compared(taught, alone),
+        }
+        results.append(last)
         write_text(
             given.out / "results.json",
             to_json({"machine": machine("cpu"), "arguments": about, "results": results}),
         )
-        last = results[-1]
         low, high = last["interval"]
         print(
             f"{setting.name}: taught {last['taught']:.4f}, alone {last['alone']:.4f} in equal time,"

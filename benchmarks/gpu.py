@@ -1,7 +1,7 @@
-"""Everything that needs a GPU, in one call that ends in time and keeps what it has if it is
-stopped.
+"""Everything that needs a GPU, in one call of limited time that keeps what it has when stopped.
 
-    python benchmarks/gpu.py --data DIR/Kvasir-SEG --minutes 25 --out results [--encoder-weights FILE]
+    python benchmarks/gpu.py --data DIR/Kvasir-SEG --minutes 25 --out results \\
+        [--encoder-weights FILE]
 
 Parts, in this order, each with its share of the time: matrix rate and bandwidth of the device;
 training of all four networks against the reference loop, then U-Net and the resnet18 U-Net
@@ -19,6 +19,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def roofline() -> dict[str, float]:
     if not torch.cuda.is_available():
         return {}
 
-    def seconds(work, repeat: int = 20) -> float:
+    def seconds(work: Callable[[], Any], repeat: int = 20) -> float:
         work()
         torch.cuda.synchronize()
         started = time.perf_counter()
@@ -54,13 +56,15 @@ def roofline() -> dict[str, float]:
         ("fp16", torch.float16, False),
     ):
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        a, b = (torch.randn(8192, 8192, device="cuda", dtype=dtype) for _ in range(2))
-        found[f"matmul_{name}_tflop_s"] = 2 * 8192**3 / seconds(lambda a=a, b=b: a @ b) / 1e12
+        a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
+        b = torch.randn(8192, 8192, device="cuda", dtype=dtype)
+        product = seconds(partial(torch.matmul, a, b))
+        found[f"matmul_{name}_tflop_s"] = 2 * 8192**3 / product / 1e12
     return {name: round(value, 1) for name, value in found.items()}
 
 
 def training_rows(out: Path, rates: dict[str, float]) -> dict[str, Any]:
-    """Speed-up, memory and the share of the device's bf16 matrix rate of every training measured."""
+    """Speed-up, memory and share of the device's bf16 matrix rate of every training measured."""
     rows: dict[str, Any] = {}
     for path in sorted(out.glob("training*.json")):
         for name, found in json.loads(path.read_text())["networks"].items():
@@ -77,8 +81,9 @@ def training_rows(out: Path, rates: dict[str, float]) -> dict[str, Any]:
 
 
 def run_rows(out: Path) -> dict[str, Any]:
-    """Best validation Dice, test Dice and seconds until .90 of both trainings; their tables are
-    copied into `out`.
+    """Best validation Dice, test Dice and seconds until 0.90 of both trainings.
+
+    Their tables are copied into `out`.
     """
     from medseg.files import read_csv
 
@@ -89,13 +94,12 @@ def run_rows(out: Path) -> dict[str, Any]:
         if not history:
             continue
         shutil.copy(run / "metrics.csv", out / f"{name}-metrics.csv")
+        reached = (row["seconds"] for row in history if row["val_dice"] >= 0.9)
         rows[name] = {
             "epochs": int(history[-1]["epoch"]),
             "seconds": history[-1]["seconds"],
             "best_validation_dice": max(row["val_dice"] for row in history),
-            "seconds_to_.90": next(
-                (row["seconds"] for row in history if row["val_dice"] >= 0.9), None
-            ),
+            "seconds_to_.90": next(reached, None),
         }
         test = run / "report" / "test"
         if (test / "summary.json").exists():
@@ -105,10 +109,13 @@ def run_rows(out: Path) -> dict[str, Any]:
 
 
 class Parts:
-    """The parts of the measurement, each a command with a log of its own, cut where the time ends."""
+    """The parts of the measurement, each a command with a log of its own."""
 
     def __init__(self, data: str, out: Path, *, minutes: float, images: int, size: int) -> None:
-        self.data, self.out, self.images, self.size = data, out, images, size
+        self.data = data
+        self.out = out
+        self.images = images
+        self.size = size
         self.until = time.monotonic() + 60 * minutes
 
     def left(self) -> float:
@@ -196,9 +203,8 @@ class Parts:
     def runs(self, encoder_weights: str) -> None:
         """Both trainings, which share what is left."""
         for number, (name, options) in enumerate(RUNS.items()):
-            minutes = max(
-                0.5, (self.left() / (len(RUNS) - number) - 30) / 60
-            )  # judging takes the half minute
+            share = self.left() / (len(RUNS) - number)
+            minutes = max(0.5, (share - 30) / 60)  # half a minute is for the evaluation
             weights = ("--encoder-weights", encoder_weights) if name == "lite0" else ()
             self.call(
                 f"train-{name}",

@@ -1,5 +1,4 @@
-"""What each means to speed is worth on this machine by itself: pairs of ways, in turns, one
-process.
+"""The worth of each means to speed by itself: pairs of ways, in turns, in one process.
 
     python benchmarks/means.py --out benchmarks/results/means-cpu.json
 
@@ -75,9 +74,8 @@ def averaging(device: torch.device, *, together: bool) -> Way:
 
     @torch.no_grad()
     def one_by_one() -> None:
-        for ours, theirs in zip(
-            average.model.state_dict().values(), model.state_dict().values(), strict=True
-        ):
+        averaged, current = average.model.state_dict(), model.state_dict()
+        for ours, theirs in zip(averaged.values(), current.values(), strict=True):
             if ours.is_floating_point():
                 ours.mul_(0.999).add_(theirs, alpha=0.001)
 
@@ -97,25 +95,23 @@ def predicting(
     """A forward pass of images of 352 pixels in `batch`es, 4 in all."""
     torch.manual_seed(0)
     model = create_model("unet", encoder_weights=None).to(device).eval()
-    model = (fold_batch_norm(model, 3) if folded else model).to(memory_format=layout)
-    images = (
-        torch.randn(4, 3, 352, 352, device=device).contiguous(memory_format=layout).split(batch)
-    )
+    if folded:
+        model = fold_batch_norm(model, 3)
+    model = model.to(memory_format=layout)
+    images = torch.randn(4, 3, 352, 352, device=device).contiguous(memory_format=layout)
+    batches = images.split(batch)
     if traced:  # fuses convolution and ReLU
         model = copy.deepcopy(model).bfloat16()
-        images = [image.bfloat16() for image in images]
-        model = torch.jit.optimize_for_inference(
-            torch.jit.freeze(torch.jit.trace(model, images[0], check_trace=False))
-        )
+        batches = [part.bfloat16() for part in batches]
+        graph = torch.jit.trace(model, batches[0], check_trace=False)
+        model = torch.jit.optimize_for_inference(torch.jit.freeze(graph))
         precision = "fp32"  # no autocast over weights that are bf16 already
 
     def forward() -> None:
-        with (
-            torch.inference_mode() if inference else torch.no_grad(),
-            autocast(device.type, precision),
-        ):
-            for image in images:
-                model(image)
+        without_gradient = torch.inference_mode() if inference else torch.no_grad()
+        with without_gradient, autocast(device.type, precision):
+            for part in batches:
+                model(part)
 
     return forward
 

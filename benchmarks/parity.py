@@ -1,12 +1,12 @@
-"""Does the fast path train to the same Dice, and predict the same masks, as float32 without any of
-it?
+"""Does the fast path train to the Dice, and predict the masks, of float32 without any of it?
 
-    python benchmarks/parity.py --data-root DIR --encoder-weights FILE --out benchmarks/results/parity-cpu.json
+    python benchmarks/parity.py --data-root DIR --encoder-weights FILE \\
+        --out benchmarks/results/parity-cpu.json
 
 Training: a U-Net on EfficientNet-Lite0 on Kvasir-SEG (official-880-120), once with `--precision
-auto` and once with fp32, for each seed; last weights, judged on the 120 images. Prediction: the
+auto` and once with fp32, for each seed; last weights, evaluated on the 120 images. Prediction: the
 same weights through the fast path (folded batch norms, channels-last, `--precision auto`) and
-through float32, contiguous, eager, unfolded. Called again it goes on.
+through float32, contiguous, eager, unfolded. Called again it resumes.
 """
 
 from __future__ import annotations
@@ -37,45 +37,33 @@ def trained(given: argparse.Namespace, precision: str, seed: int) -> Path:
     """The run folder of one training, made where it is not there yet."""
     run = given.runs / f"{precision}-{seed}"
     if not (run / "report" / "validation").exists():
-        words = [
-            "--data",
-            "kvasir-seg",
-            "--data-root",
-            given.data_root,
-            "--split",
-            "official-880-120",
-            "--model",
-            "smp",
-            "--encoder",
-            "tu-tf_efficientnet_lite0",
-            "--encoder-weights",
-            given.encoder_weights,
-            "--size",
-            given.size,
-            "--epochs",
-            given.epochs,
-            "--warmup-epochs",
-            1,
-            "--val-interval",
-            given.epochs,
-            "--select",
-            "last",
-            "--precision",
-            precision,
-            "--seed",
-            seed,
-            "--no-tensorboard",
-            "--no-progress",
-            "--out",
-            run,
-        ]
-        subprocess.run([sys.executable, "-m", "medseg", "train", *map(str, words)], check=True)
+        options = {
+            "--data": "kvasir-seg",
+            "--data-root": given.data_root,
+            "--split": "official-880-120",
+            "--model": "smp",
+            "--encoder": "tu-tf_efficientnet_lite0",
+            "--encoder-weights": given.encoder_weights,
+            "--size": given.size,
+            "--epochs": given.epochs,
+            "--warmup-epochs": 1,
+            "--val-interval": given.epochs,
+            "--select": "last",
+            "--precision": precision,
+            "--seed": seed,
+            "--out": run,
+        }
+        command = [sys.executable, "-m", "medseg", "train", "--no-tensorboard", "--no-progress"]
+        for flag, value in options.items():
+            command += [flag, str(value)]
+        subprocess.run(command, check=True)
     return run
 
 
 def predicted(run: Path) -> dict[str, float]:
-    """Mean Dice of the validation images by both ways of prediction, and how much single images
-    differ.
+    """Mean Dice of the validation images by both ways of prediction.
+
+    And how much it differs, on the mean and on the image where it differs most.
     """
     opened = Run.open(run)
     config = make(TrainConfig, read_yaml(run / "config.yaml"))

@@ -1,6 +1,4 @@
-"""segmentation-models-pytorch under a plain Lightning Trainer, as its examples show: a reference to
-measure against.
-"""
+"""Reference: segmentation-models-pytorch under a plain Lightning Trainer, as its examples show."""
 
 from __future__ import annotations
 
@@ -14,11 +12,8 @@ from torch.utils.data import DataLoader
 from medseg.bench.turns import Reading, Work
 from medseg.models.encoders import library
 
-smp = (
-    library()
-    # before lightning, which imports torchvision: that fails beside a CPU build of torch unless mended
-    # first
-)
+# before lightning, which imports torchvision: beside a CPU build of torch that fails unless mended
+smp = library()
 from lightning import LightningModule, Trainer  # noqa: E402
 
 
@@ -51,7 +46,7 @@ def epoch(
     device: str,
     threads: int,
 ) -> Work:
-    """One epoch by a Trainer a turn."""
+    """One epoch by a Trainer per turn."""
     torch.set_num_threads(threads)
     model = Segmentation(encoder)
     loader = DataLoader(

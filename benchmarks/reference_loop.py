@@ -9,6 +9,7 @@ code is ours.
 from __future__ import annotations
 
 import time
+from itertools import count
 from pathlib import Path
 
 import albumentations as A
@@ -30,7 +31,8 @@ class Folder(Dataset):
     """Image and mask files, decoded when asked for."""
 
     def __init__(self, pairs: list[tuple[Path, Path]], transform: A.Compose) -> None:
-        self.pairs, self.transform = pairs, transform
+        self.pairs = pairs
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -44,7 +46,7 @@ class Folder(Dataset):
 
 
 def training_transform(size: int) -> A.Compose:
-    """Scale .5 to 2, pad, crop, colour jitter, flips, normalise."""
+    """Scale 0.5 to 2, pad, crop, colour jitter, flips, normalise."""
     return A.Compose(
         [
             A.RandomScale((-0.5, 1.0), p=1),
@@ -68,7 +70,7 @@ def epoch(
     device: str,
     threads: int,
 ) -> Work:
-    """One epoch of training a turn."""
+    """One epoch of training per turn."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     model = create_model(**network, encoder_weights=None).to(device).train()
@@ -83,7 +85,9 @@ def epoch(
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=10_000)
-    loss_of, board, count = nn.CrossEntropyLoss(), SummaryWriter(str(log)), [0]
+    loss_of = nn.CrossEntropyLoss()
+    board = SummaryWriter(str(log))
+    steps = count()
 
     def turn() -> Reading:
         started = time.perf_counter()
@@ -93,8 +97,7 @@ def epoch(
             loss.backward()
             optimizer.step()
             schedule.step()
-            board.add_scalar("loss", loss.item(), count[0])
-            count[0] += 1
+            board.add_scalar("loss", loss.item(), next(steps))
         return Reading(len(loader) * batch_size, time.perf_counter() - started)
 
     return turn
@@ -104,9 +107,8 @@ def validation(pairs: list[tuple[Path, Path]], network: dict, device: str, threa
     """All images, each at its own size, one at a time."""
     torch.set_num_threads(threads)
     model = create_model(**network, encoder_weights=None).to(device).eval()
-    loader = DataLoader(
-        Folder(pairs, A.Compose([A.Normalize(MEAN, STD), ToTensorV2()])), 1, num_workers=1
-    )
+    transform = A.Compose([A.Normalize(MEAN, STD), ToTensorV2()])
+    loader = DataLoader(Folder(pairs, transform), 1, num_workers=1)
 
     @torch.no_grad()
     def turn() -> Reading:
@@ -121,7 +123,7 @@ def validation(pairs: list[tuple[Path, Path]], network: dict, device: str, threa
 
 
 def feeding(pairs: list[tuple[Path, Path]], size: int, batch_size: int, workers: int) -> Work:
-    """One epoch of batches a turn, for no network."""
+    """One epoch of batches per turn, for no network."""
     loader = DataLoader(
         Folder(pairs, training_transform(size)),
         batch_size,
@@ -133,7 +135,7 @@ def feeding(pairs: list[tuple[Path, Path]], size: int, batch_size: int, workers:
 
     def turn() -> Reading:
         started = time.perf_counter()
-        count = sum(len(image) for image, _ in loader)
-        return Reading(count, time.perf_counter() - started)
+        images = sum(len(image) for image, _ in loader)
+        return Reading(images, time.perf_counter() - started)
 
     return turn

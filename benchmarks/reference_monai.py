@@ -1,4 +1,4 @@
-"""MONAI's usual dictionary pipeline with CacheDataset: a reference to measure against."""
+"""Reference: MONAI's usual dictionary pipeline with CacheDataset."""
 
 from __future__ import annotations
 
@@ -36,8 +36,9 @@ def epoch(
     device: str,
     threads: int,
 ) -> Work:
-    """One epoch a turn; loading and resizing are cached in memory, random transforms run in every
-    epoch.
+    """One epoch per turn.
+
+    Loading and resizing are cached in memory, random transforms run in every epoch.
     """
     torch.set_num_threads(threads)
     transform = Compose(
@@ -62,13 +63,12 @@ def epoch(
     )
     loader = DataLoader(data, batch_size=batch_size, shuffle=True, num_workers=0, drop_last=True)
     model = create_model(**network, encoder_weights=None).to(device).train()
-    optimizer, loss_of = (
-        torch.optim.Adam(model.parameters(), lr=1e-3),
-        DiceCELoss(to_onehot_y=True, softmax=True),
-    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loss_of = DiceCELoss(to_onehot_y=True, softmax=True)
 
     def turn() -> Reading:
-        started, total = time.perf_counter(), 0.0
+        started = time.perf_counter()
+        total = 0.0
         for batch in loader:
             optimizer.zero_grad()
             loss = loss_of(model(batch["image"].to(device)), batch["mask"].to(device))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -19,16 +21,16 @@ import numpy as np
 from medseg.reports.charts import line_chart
 
 STYLE = (
-    "<style>svg{background:#fff;font-family:sans-serif}text{fill:#444;font-size:11px}.grid{stroke:#ddd}.axis{stroke:#444}"
+    "<style>svg{background:#fff;font-family:sans-serif}text{fill:#444;font-size:11px}"
+    ".grid{stroke:#ddd}.axis{stroke:#444}"
     ".line{fill:none;stroke-width:2}.c0{stroke:#0a5fa8}.c1{stroke:#b3541e}.c2{stroke:#2d7d46}"
-    ".key{stroke:none;font-weight:600}.key.c0{fill:#0a5fa8}.key.c1{fill:#b3541e}.key.c2{fill:#2d7d46}</style>"
+    ".key{stroke:none;font-weight:600}"
+    ".key.c0{fill:#0a5fa8}.key.c1{fill:#b3541e}.key.c2{fill:#2d7d46}</style>"
 )
 
 
 def simple_scenes(folder: Path, count: int, size: int) -> None:
-    """Blurred noise with an ellipse: quick to make in great numbers, and as costly to decode as a
-    photograph.
-    """
+    """Blurred noise with an ellipse: quick to make, and as costly to decode as a photograph."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     rng = np.random.default_rng(0)
@@ -45,8 +47,9 @@ def simple_scenes(folder: Path, count: int, size: int) -> None:
 
 
 def feeding(folder: Path, size: int) -> dict[str, float]:
-    """Seconds to build the cache, to open it again and for an epoch of batches, and the peak
-    memory. For a fresh process.
+    """Seconds to build the cache, to open it again and for an epoch of batches; the peak memory.
+
+    For a fresh process.
     """
     import torch
 
@@ -60,13 +63,12 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
     from medseg.preprocessing import Preprocessing
 
     dataset = open_dataset(folder, data_root=folder.parent)
-    items = [item for part in dataset.parts.values() for item in part]
-    coding, form, cache = (
-        survey(items),
-        Preprocessing((size, size)),
-        folder.parent / f"cache-{folder.name}-{size}",
-    )
-    base, seconds = peak_memory(), []
+    items = list(chain.from_iterable(dataset.parts.values()))
+    coding = survey(items)
+    form = Preprocessing((size, size))
+    cache = folder.parent / f"cache-{folder.name}-{size}"
+    base = peak_memory()
+    seconds = []
     for _ in range(2):
         started = time.perf_counter()
         store = open_store(items, coding, form, folder=cache)
@@ -75,14 +77,9 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.5)
     started = time.perf_counter()
     for batch in batches.epoch(0):
+        parameters = sample(Augment(), 0, 0, batch.keys)
         augment(
-            batch.image,
-            batch.mask,
-            sample(Augment(), 0, 0, batch.keys),
-            Augment(),
-            size=(size, size),
-            mean=mean,
-            std=std,
+            batch.image, batch.mask, parameters, Augment(), size=(size, size), mean=mean, std=std
         )
     return {
         "images": len(items),
@@ -97,24 +94,25 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
 
 
 def own_memory() -> float | None:
-    """MiB of memory that the system cannot take back, unlike the pages of the mapped cache; None
-    where it does not tell.
+    """MiB of memory that the system cannot take back, unlike the pages of the mapped cache.
+
+    None where the system does not tell.
     """
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return next(
-        (round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith("RssAnon")),
-        None,
-    )
+    for line in lines:
+        if line.startswith("RssAnon"):
+            return round(int(line.split()[1]) / 1024, 1)
+    return None
 
 
 def alone(function: str, *arguments: object) -> dict[str, float]:
     """Call a function of this file in a process of its own."""
+    words = ", ".join(map(repr, arguments)).replace("PosixPath", "Path")
     code = (
         f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import scaling;"
-        " from pathlib import Path;"
-        f" print(json.dumps(scaling.{function}({', '.join(map(repr, arguments))})))"
-    ).replace("PosixPath", "Path")
+        f" from pathlib import Path; print(json.dumps(scaling.{function}({words})))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -123,64 +121,43 @@ def alone(function: str, *arguments: object) -> dict[str, float]:
 
 def step(size: int, batch_size: int) -> dict[str, float]:
     """Seconds of a training step of U-Net, base 16, and the peak memory."""
+    from medseg.bench.inputs import scenes
+    from medseg.bench.training import train
     from medseg.bench.turns import peak_memory
-    from medseg.bench.work import scenes, train
     from medseg.config import TrainConfig, make
 
+    options = {"data": "x", "base_channels": 16, "size": size, "batch_size": batch_size}
     with tempfile.TemporaryDirectory() as folder:
         scenes(Path(folder), count=max(32, batch_size))
-        turn = train(
-            make(
-                TrainConfig,
-                {"data": "x", "base_channels": 16, "size": size, "batch_size": batch_size},
-            ),
-            Path(folder),
-        )
+        turn = train(make(TrainConfig, options), Path(folder))
         readings = [turn() for _ in range(3)]
-    best = sorted(reading.images / reading.seconds for reading in readings)[1]
+    speed = statistics.median(reading.images / reading.seconds for reading in readings)
     return {
         "size": size,
         "batch_size": batch_size,
-        "images_per_second": round(best, 2),
+        "images_per_second": round(speed, 2),
         "memory_mib": peak_memory(),
     }
 
 
 def processes(folder: Path, count: int) -> dict[str, float]:
-    """Images a second of an epoch of `medseg train` on this machine with so many processes of one
-    thread each.
-    """
+    """Images per second of an epoch of `medseg train` with `count` processes of one thread each."""
     out = Path(tempfile.mkdtemp())
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "medseg",
-            "train",
-            "--data",
-            str(folder),
-            "--base-channels",
-            "16",
-            "--size",
-            "128",
-            "--batch-size",
-            "16",
-            "--epochs",
-            "2",
-            "--threads",
-            "1",
-            "--devices",
-            str(count),
-            "--accelerator",
-            "cpu",
-            "--out",
-            str(out / "run"),
-            "--no-progress",
-            "--no-tensorboard",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    options = {
+        "--data": folder,
+        "--base-channels": 16,
+        "--size": 128,
+        "--batch-size": 16,
+        "--epochs": 2,
+        "--threads": 1,
+        "--devices": count,
+        "--accelerator": "cpu",
+        "--out": out / "run",
+    }
+    command = [sys.executable, "-m", "medseg", "train", "--no-progress", "--no-tensorboard"]
+    for flag, value in options.items():
+        command += [flag, str(value)]
+    subprocess.run(command, check=True, capture_output=True)
     from medseg.files import read_csv
 
     rows = read_csv(out / "run" / "metrics.csv")
@@ -195,7 +172,23 @@ def plot(path: Path, series: dict, x_label: str, y_label: str) -> None:
 
 def plots(folder: Path, found: dict[str, list]) -> None:
     """A chart for each relation."""
-    rows = found["images"]
+    plot_images(folder, found["images"])
+    sizes = [(row["size"] ** 2 / 1000, 1000 / row["images_per_second"]) for row in found["size"]]
+    plot(folder / "size.svg", {"milliseconds an image": sizes}, "thousand pixels", "ms")
+    batches = found["batch"]
+    memory = [(row["batch_size"], row["memory_mib"]) for row in batches]
+    plot(folder / "batch.svg", {"peak memory": memory}, "batch size", "MiB")
+    times = [(row["batch_size"], 1000 / row["images_per_second"]) for row in batches]
+    plot(folder / "batch-time.svg", {"milliseconds an image": times}, "batch size", "ms")
+    speeds = [(row["processes"], row["images_per_second"]) for row in found["processes"]]
+    _, speed_of_one = speeds[0]
+    ideal = [(count, count * speed_of_one) for count in (1, 2)]
+    series = {"training": speeds, "one process, twice": ideal}
+    plot(folder / "processes.svg", series, "processes of one thread", "images/s")
+
+
+def plot_images(folder: Path, rows: list[dict[str, float]]) -> None:
+    """Time and memory against the number of images."""
     plot(
         folder / "images.svg",
         {
@@ -216,45 +209,6 @@ def plots(folder: Path, found: dict[str, list]) -> None:
         },
         "thousand images",
         "MiB",
-    )
-    plot(
-        folder / "size.svg",
-        {
-            "milliseconds an image": [
-                (row["size"] ** 2 / 1000, 1000 / row["images_per_second"]) for row in found["size"]
-            ]
-        },
-        "thousand pixels",
-        "ms",
-    )
-    plot(
-        folder / "batch.svg",
-        {"peak memory": [(row["batch_size"], row["memory_mib"]) for row in found["batch"]]},
-        "batch size",
-        "MiB",
-    )
-    plot(
-        folder / "batch-time.svg",
-        {
-            "milliseconds an image": [
-                (row["batch_size"], 1000 / row["images_per_second"]) for row in found["batch"]
-            ]
-        },
-        "batch size",
-        "ms",
-    )
-    plot(
-        folder / "processes.svg",
-        {
-            "training": [
-                (row["processes"], row["images_per_second"]) for row in found["processes"]
-            ],
-            "one process, twice": [
-                (count, count * found["processes"][0]["images_per_second"]) for count in (1, 2)
-            ],
-        },
-        "processes of one thread",
-        "images/s",
     )
 
 
@@ -286,10 +240,9 @@ def main() -> None:
         if "batch" in given.parts:
             found["batch"] = [alone("step", 128, batch) for batch in (1, 2, 4, 8, 16)]
         if "processes" in given.parts:
-            simple_scenes(Path(folder) / "few", 200, 128)
-            found["processes"] = [
-                alone("processes", Path(folder) / "few", count) for count in (1, 2)
-            ]
+            few = Path(folder) / "few"
+            simple_scenes(few, 200, 128)
+            found["processes"] = [alone("processes", few, count) for count in (1, 2)]
     table.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     plots(given.out, found)
 

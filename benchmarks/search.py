@@ -1,13 +1,12 @@
-"""Does a search pay? 30 pruned trials on a small Kvasir-SEG setting against the default; about 10
-minutes on two cores.
+"""Does a search pay? 30 pruned trials on a small Kvasir-SEG setting against the default.
 
     python benchmarks/search.py --data-root DIR --out benchmarks/results/search-cpu.json
 
-Calls `medseg search` on a random split, as a user would: U-Net with 8 channels at 64 pixels, 15
-epochs. The space asks what short trainings of a small network ask: how fast, in how many steps, and
-how much less augmentation. The result holds the validation and test Dice of winner and default,
-both trained for the same number of epochs, the gain with its interval, and the share of time that
-pruning saved. Called again with the same --runs it goes on.
+About 10 minutes on two cores. Calls `medseg search` on a random split, as a user would: U-Net with
+8 channels at 64 pixels, 15 epochs. The space asks what short trainings of a small network ask: how
+fast, in how many steps, and how much less augmentation. The result holds the validation and test
+Dice of winner and default, both trained for the same number of epochs, the gain with its interval,
+and the share of time that pruning saved. Called again with the same --runs it resumes.
 
 A network this small gains little from a second thread: a worker of one thread for each core gets
 most done.
@@ -40,68 +39,50 @@ contrast: {low: 0, high: 0.3}
 
 def command(given: argparse.Namespace) -> list[str]:
     """The search as a user would start it."""
-    words = [
-        "search",
-        "--data",
-        "kvasir-seg",
-        "--data-root",
-        given.data_root,
-        "--split",
-        given.split,
-        "--model",
-        "unet",
-        "--base-channels",
-        given.base_channels,
-        "--size",
-        given.size,
-        "--epochs",
-        given.epochs,
-        "--trials",
-        given.trials,
-        "--workers",
-        given.workers,
-        "--seed",
-        given.seed,
-        "--study",
-        "benchmark",
-        "--out",
-        given.runs,
-        "--accelerator",
-        "cpu",
-        "--no-tensorboard",
-        "--no-progress",
-        "--space",
-        given.space or given.runs / "space.yaml",
-    ]
-    return [sys.executable, "-m", "medseg", *map(str, words)]
+    options = {
+        "--data": "kvasir-seg",
+        "--data-root": given.data_root,
+        "--split": given.split,
+        "--model": "unet",
+        "--base-channels": given.base_channels,
+        "--size": given.size,
+        "--epochs": given.epochs,
+        "--trials": given.trials,
+        "--workers": given.workers,
+        "--seed": given.seed,
+        "--study": "benchmark",
+        "--out": given.runs,
+        "--accelerator": "cpu",
+        "--space": given.space or given.runs / "space.yaml",
+    }
+    words = [sys.executable, "-m", "medseg", "search", "--no-tensorboard", "--no-progress"]
+    for flag, value in options.items():
+        words += [flag, str(value)]
+    return words
 
 
 def summary(found: dict[str, Any]) -> dict[str, Any]:
-    """What search.json says, without the paths of this machine."""
+    """The contents of search.json without paths."""
     again = found["retrained"]
-    scores = {
-        name: {part: round(again[name][part], 4) for part in ("validation", "test")}
-        for name in ("best", "default")
-    }
+    parts = ("validation", "test")
+    best = {part: round(again["best"][part], 4) for part in parts}
+    default = {part: round(again["default"][part], 4) for part in parts}
+    counts = ("finished", "completed", "pruned", "failed", "tried_again_or_surplus")
+    columns = ("number", "state", "value", "steps", "seconds")
     return {
         "metric": found["metric"],
-        **scores,
-        "validation_gain": round(scores["best"]["validation"] - scores["default"]["validation"], 4),
+        "best": best,
+        "default": default,
+        "validation_gain": round(best["validation"] - default["validation"], 4),
         "test_gain": round(again["gain"], 4),
         "test_gain_interval_95": [round(end, 4) for end in again["interval"]],
         "test_images": again["n_images"],
         "best_trial": found["best"]["trial"],
         "best_options": found["best"]["params"],
-        **{
-            key: found[key]
-            for key in ("finished", "completed", "pruned", "failed", "tried_again_or_surplus")
-        },
+        **{key: found[key] for key in counts},
         "trial_seconds": round(sum(row["seconds"] or 0 for row in found["trials"]), 1),
         "pruning_saved": round(found["pruning_saved"] or 0, 4),
-        "trials": [
-            {key: row[key] for key in ("number", "state", "value", "steps", "seconds")}
-            for row in found["trials"]
-        ],
+        "trials": [{key: row[key] for key in columns} for row in found["trials"]],
     }
 
 

@@ -1,8 +1,7 @@
-"""Whole epochs, validation and feeding of medseg against the reference loop, in turns, on the same
-images.
+"""Whole epochs, validation and feeding of medseg against the reference loop, in turns.
 
-python benchmarks/training.py --data DIR/Kvasir-SEG --images 64 --out
-benchmarks/results/training-cpu.json
+python benchmarks/training.py --data DIR/Kvasir-SEG --images 64 \\
+    --out benchmarks/results/training-cpu.json
 """
 
 from __future__ import annotations
@@ -11,15 +10,17 @@ import argparse
 import json
 import tempfile
 import time
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 import reference_loop
 import torch
 
 from medseg.augment.batch import augment, sample
 from medseg.bench.bench import machine
-from medseg.bench.turns import Reading, Work, in_turns
+from medseg.bench.training import bare_loop
+from medseg.bench.turns import Maker, Reading, Work, in_turns
 from medseg.config import TrainConfig, make
 from medseg.data.batches import TrainBatches
 from medseg.data.cache import open_store
@@ -38,8 +39,8 @@ from medseg.training.parts import make_preprocessing
 from medseg.training.profile import wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.tasks import make_objective
 
+Variant = tuple[Maker, tuple]
 NETWORKS = {
     "unet-32": {"model": "unet"},
     "ducknet-17": {"model": "ducknet"},
@@ -51,24 +52,21 @@ NETWORKS = {
 def items_of(data: str, images: int) -> list:
     """The first images of a data set, in order of their names."""
     dataset = open_dataset(data, data_root=Path(data).parent)
-    items = sorted(
-        (item for part in dataset.parts.values() for item in part), key=lambda item: item.name
-    )
+    items = sorted(chain.from_iterable(dataset.parts.values()), key=lambda item: item.name)
     return items[:images]
 
 
 def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -> Work:
-    """One epoch of medseg's training loop a turn; the cache is made in the warm-up, as in the first
-    epoch of a run.
+    """One epoch of medseg's training loop per turn.
 
-    `mode` is that of torch.compile; "reduce-overhead" replays CUDA graphs.
+    The cache is made in the warm-up, as in the first epoch of a run. `mode` is that of
+    torch.compile; "reduce-overhead" replays CUDA graphs.
     """
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
     items = items_of(config.data.data, images)
-    store = open_store(
-        items, survey(items), Preprocessing(config.data.size, config.data.resize), folder=cache
-    )
+    preprocessing = Preprocessing(config.data.size, config.data.resize)
+    store = open_store(items, survey(items), preprocessing, folder=cache)
     torch.manual_seed(0)
     network = create_model(**network_arguments(config, 2), encoder_weights=None)
     network = network.to(fabric.device, memory_format=torch.channels_last)
@@ -80,27 +78,14 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
         store, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
     state = State()
-    loop = engine.Loop(
-        config,
-        fabric,
-        model,
-        optimizer,
-        make_objective(config),
-        batches,
-        make_preprocessing(config),
-        None,
-        None,
-        after_step=lambda state, terms: None,
-        after_epoch=lambda state, row, improved: None,
-        save=lambda state: None,
-        stop=lambda: False,
-    )
+    loop = bare_loop(config, fabric, model, optimizer, batches)
 
     def turn() -> Reading:
         started = time.perf_counter()
         engine.run_epoch(loop, state)
         wait_for(fabric.device)
-        state.epoch, state.step = state.epoch + 1, 0
+        state.epoch += 1
+        state.step = 0
         return Reading(batches.steps * config.training.batch_size, time.perf_counter() - started)
 
     return turn
@@ -110,13 +95,8 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
     """All images at their own size counted, the cache warm."""
     fabric, precision = make_fabric(config.hardware)
     items = items_of(config.data.data, images)
-    store = open_store(
-        items,
-        survey(items),
-        Preprocessing(config.data.size, "native-crop"),
-        native_masks=True,
-        folder=cache,
-    )
+    preprocessing = Preprocessing(config.data.size, "native-crop")
+    store = open_store(items, survey(items), preprocessing, native_masks=True, folder=cache)
     model = create_model(**network_arguments(config, 2), encoder_weights=None)
     model = model.to(fabric.device, memory_format=torch.channels_last)
 
@@ -131,8 +111,9 @@ def our_validation(config: TrainConfig, images: int, cache: Path) -> Work:
 
 
 def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
-    """One epoch of augmented batches a turn, the cache warm: 352 pixels in the cache, `--size` in
-    the batch.
+    """One epoch of augmented batches per turn, the cache warm.
+
+    352 pixels in the cache, `--size` in the batch.
     """
     fabric, _ = make_fabric(config.hardware)
     items = items_of(config.data.data, images)
@@ -144,12 +125,14 @@ def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
     epochs = count()
 
     def turn() -> Reading:
-        started, epoch = time.perf_counter(), next(epochs)
+        started = time.perf_counter()
+        epoch = next(epochs)
         for batch in batches.epoch(epoch):
+            parameters = sample(config.augment, 0, epoch, batch.keys)
             augment(
                 batch.image,
                 batch.mask,
-                sample(config.augment, 0, epoch, batch.keys),
+                parameters,
                 config.augment,
                 size=config.data.size,
                 mean=mean,
@@ -161,8 +144,8 @@ def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
     return turn
 
 
-def reference(name: str, arguments: tuple) -> tuple:
-    """The maker of a reference's epochs, and its arguments; each imports what it needs only."""
+def reference(name: str, arguments: tuple) -> Variant:
+    """The maker of a reference's epochs, and its arguments; imports that reference only."""
     if name == "lightning":
         import reference_lightning
 
@@ -175,9 +158,58 @@ def reference(name: str, arguments: tuple) -> tuple:
     return reference_loop.epoch, arguments
 
 
-def main() -> None:
-    """Measure and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def variants(
+    given: argparse.Namespace, config: TrainConfig, name: str, folder: Path
+) -> dict[str, Variant]:
+    """Both sides of what is measured: the reference's and ours."""
+    network = network_arguments(config, 2)
+    accelerator = pick_accelerator()
+    used = threads(wanted=given.threads)
+    pairs = [(item.image, item.mask) for item in items_of(given.data, given.images)]
+    ours = (config, given.images, folder / "cache")
+    if given.what == "validation":
+        plain = (reference_loop.validation, (pairs, network, accelerator, used))
+        return {"reference": plain, "medseg": (our_validation, ours)}
+    if given.what == "feeding":
+        plain = (reference_loop.feeding, (pairs, given.size, given.batch_size, used))
+        return {"reference": plain, "medseg": (our_feeding, ours)}
+    log = folder / name
+    arguments = (pairs, network, given.size, given.batch_size, log, accelerator, used)
+    plain = reference(given.reference, arguments)
+    return {"reference": plain, "medseg": (our_epoch, (*ours, given.compile))}
+
+
+def measure(given: argparse.Namespace, name: str, folder: Path) -> dict[str, Any]:
+    """Both sides with one network, and what ours gains."""
+    options = {
+        "data": given.data,
+        "size": given.size,
+        "batch_size": given.batch_size,
+        "loss": "ce",
+        "optimizer": "adam",
+        "scale": (0.5, 2.0),
+        "resize": "native-crop" if given.what == "validation" else "square",
+        "threads": given.threads,
+        **NETWORKS[name],
+    }
+    config = make(TrainConfig, options)
+    found: dict[str, Any] = in_turns(
+        variants(given, config, name, folder), seconds=0, rounds=given.rounds, apart=given.apart
+    )
+    if given.what == "training":
+        network = create_model(**network_arguments(config, 2), encoder_weights=None).eval()
+        found["flop_per_image"] = 6 * multiply_adds(network, given.size)
+    ours, plain = found["medseg"], found["reference"]
+    found["speedup"] = round(ours["images_per_second"] / plain["images_per_second"], 2)
+    found["memory_ratio"] = round(ours["peak_memory_mib"] / plain["peak_memory_mib"], 2)
+    return found
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The options of this script."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=320)
@@ -208,74 +240,20 @@ def main() -> None:
         help="compile the network of our side; reduce-overhead replays CUDA graphs",
     )
     parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    """Measure and write the results."""
+    parser = command_line()
     given = parser.parse_args()
     if given.images < given.batch_size:
         parser.error(f"--images {given.images}: fewer than one batch of {given.batch_size}")
-    accelerator = pick_accelerator()
     command = vars(given) | {"data": Path(given.data).name, "out": given.out.name}
-    results = {"command": command, "machine": machine(accelerator), "networks": {}}
-    pairs = [(item.image, item.mask) for item in items_of(given.data, given.images)]
+    results = {"command": command, "machine": machine(pick_accelerator()), "networks": {}}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.networks:
-            config = make(
-                TrainConfig,
-                {
-                    "data": given.data,
-                    "size": given.size,
-                    "batch_size": given.batch_size,
-                    "loss": "ce",
-                    "optimizer": "adam",
-                    "scale": (0.5, 2.0),
-                    "resize": "native-crop" if given.what == "validation" else "square",
-                    "threads": given.threads,
-                    **NETWORKS[name],
-                },
-            )
-            network = network_arguments(config, 2)
-            used, ours = (
-                threads(wanted=given.threads),
-                (config, given.images, Path(folder) / "cache"),
-            )
-            if given.what == "validation":
-                plain, ours = (
-                    (reference_loop.validation, (pairs, network, accelerator, used)),
-                    (our_validation, ours),
-                )
-            elif given.what == "feeding":
-                plain, ours = (
-                    (reference_loop.feeding, (pairs, given.size, given.batch_size, used)),
-                    (our_feeding, ours),
-                )
-            else:
-                plain = reference(
-                    given.reference,
-                    (
-                        pairs,
-                        network,
-                        given.size,
-                        given.batch_size,
-                        Path(folder) / name,
-                        accelerator,
-                        used,
-                    ),
-                )
-                ours = our_epoch, (*ours, given.compile)
-            found = in_turns(
-                {"reference": plain, "medseg": ours},
-                seconds=0,
-                rounds=given.rounds,
-                apart=given.apart,
-            )
-            if given.what == "training":
-                found["flop_per_image"] = 6 * multiply_adds(
-                    create_model(**network, encoder_weights=None).eval(), given.size
-                )
-            found["speedup"] = round(
-                found["medseg"]["images_per_second"] / found["reference"]["images_per_second"], 2
-            )
-            found["memory_ratio"] = round(
-                found["medseg"]["peak_memory_mib"] / found["reference"]["peak_memory_mib"], 2
-            )
+            found = measure(given, name, Path(folder))
             results["networks"][name] = found
             print(name, json.dumps(found), flush=True)
             given.out.parent.mkdir(parents=True, exist_ok=True)

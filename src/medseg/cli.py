@@ -154,9 +154,9 @@ def models(argv: Arguments) -> int:
     from medseg.config import ListConfig, parse
 
     config = parse(ListConfig, argv, prog="medseg models", about=_about(models))
-    from medseg.models import describe
+    from medseg.models import model_table
 
-    rows = describe()
+    rows = model_table()
     if config.json:
         print_json(rows)
     else:

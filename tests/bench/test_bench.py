@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from medseg.bench.bench import describe
+from medseg.bench.bench import summary_text
 from medseg.bench.turns import Reading, in_turns, peak_memory
 from medseg.cli import main
 from medseg.errors import UserError
@@ -100,7 +100,7 @@ def test_bench_from_the_command_line(what, capsys):
             "optimiser",
         }
         assert sum(result["fast"]["stages"].values()) == pytest.approx(1, abs=0.05)
-    assert f"{what}: {result['speedup']:.2f} times the plain way" in describe(result)
+    assert f"{what}: {result['speedup']:.2f} times the plain way" in summary_text(result)
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,8 @@ def test_groups_are_the_units(tmp_path):
         for name, values in (("e", base), ("f", better))
     ]
     assert any(
-        "below 0.0625" in note for note in compare_pairs(read_results(five, "test"), "dice")["notes"]
+        "below 0.0625" in note
+        for note in compare_pairs(read_results(five, "test"), "dice")["notes"]
     )
     assert (
         grouped["pairs"][0]["p_permutation"]

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from medseg.config.schema import Loss
 from medseg.losses import LOSSES, hybrid_loss
 
 TERMS = sorted(LOSSES)
@@ -254,7 +255,7 @@ def test_reduced_in_float32_even_under_autocast(name: str, k: int) -> None:
     assert LOSSES[name](logits, target).dtype == torch.float64
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(LOSSES[name](half, target), value)
-        total, parts = hybrid_loss(name)(half, target)
+        total, parts = hybrid_loss(Loss(loss=name))(half, target)
     assert (
         total.dtype == torch.float32
         and torch.equal(total, value)
@@ -265,7 +266,7 @@ def test_reduced_in_float32_even_under_autocast(name: str, k: int) -> None:
 @every_term
 @every_k
 def test_nothing_waits_for_the_device(name: str, k: int) -> None:
-    """Tensors of the meta device have no values: reading one on the host, as a wait would, raises."""
+    """Meta tensors have no values: to read one on the host, as a wait would, raises."""
     logits = torch.empty(2, k, 40, 40, device="meta", requires_grad=True)
     target = torch.empty(2, 40, 40, dtype=torch.uint8, device="meta")
     weights = {} if name == "bce" else {"class_weights": torch.empty(k, device="meta")}

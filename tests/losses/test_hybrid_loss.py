@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from medseg.config.schema import Loss
 from medseg.errors import UserError
 from medseg.losses import LOSSES, hybrid_loss, parse_loss
 
@@ -53,7 +54,8 @@ def test_wrong_expressions(text: str, message: str) -> None:
 def test_sum_of_weighted_terms_each_reported_alone(k: int) -> None:
     logits, target = case(k)
     logits.requires_grad_()
-    total, parts = hybrid_loss("0.5*focal+tversky+0.1*boundary", focal_gamma=3.0)(logits, target)
+    options = Loss(loss="0.5*focal+tversky+0.1*boundary", focal_gamma=3.0)
+    total, parts = hybrid_loss(options)(logits, target)
     assert list(parts) == ["focal", "tversky", "boundary"]
     assert torch.equal(parts["focal"], LOSSES["focal"](logits, target, focal_gamma=3.0))
     assert torch.allclose(total, 0.5 * parts["focal"] + parts["tversky"] + 0.1 * parts["boundary"])
@@ -81,7 +83,8 @@ def test_default_is_ce_and_dice() -> None:
 def test_options_reach_their_terms(expression: str, option: str, value) -> None:
     logits, target = case(3)
     plain, changed = (
-        hybrid_loss(expression, **options)(logits, target)[0] for options in ({}, {option: value})
+        hybrid_loss(Loss(loss=expression, **options))(logits, target)[0]
+        for options in ({}, {option: value})
     )
     assert abs(plain - changed) > 1e-4
 
@@ -113,15 +116,15 @@ def test_options_that_do_nothing_or_are_wrong(
     expression: str, option: str, value, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        hybrid_loss(expression, **{option: value})
+        hybrid_loss(Loss(loss=expression, **{option: value}))
 
 
 def test_class_weights_and_the_number_of_classes() -> None:
     with pytest.raises(UserError, match="3 given for 2 classes"):
-        hybrid_loss("ce", class_weights=(1.0, 2.0, 3.0))(*case())
+        hybrid_loss(Loss(loss="ce", class_weights=(1.0, 2.0, 3.0)))(*case())
     with pytest.raises(UserError, match="with two classes they act on ce, ohem, focal only"):
-        hybrid_loss("dice+lovasz", class_weights=(1.0, 2.0))(*case())
-    hybrid_loss("dice+ce", class_weights=(1.0, 2.0))(*case())
+        hybrid_loss(Loss(loss="dice+lovasz", class_weights=(1.0, 2.0)))(*case())
+    hybrid_loss(Loss(loss="dice+ce", class_weights=(1.0, 2.0)))(*case())
 
 
 @pytest.mark.parametrize(

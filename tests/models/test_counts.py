@@ -5,7 +5,7 @@ facts.
 import pytest
 import torch
 
-from medseg.models import MODELS, create_model, describe, multiply_adds
+from medseg.models import MODELS, create_model, model_table, multiply_adds
 
 
 def build(name, **options):
@@ -147,8 +147,8 @@ def test_smp_decoders(decoder, total):
     assert count(build("smp", encoder="resnet18", decoder=decoder)) == total
 
 
-def test_describe():
-    rows = {row["name"]: row for row in describe()}
+def test_model_table():
+    rows = {row["name"]: row for row in model_table()}
     assert {name: row["gmac_at_320"] for name, row in rows.items()} == {
         "unet": 19.9,
         "unetpp": 42.1,

@@ -36,7 +36,7 @@ def test_the_same_logits(name):
 
 
 class Read(nn.Module):
-    """A convolution whose output is read twice: folding would change what the second reader sees."""
+    """A convolution whose output is read twice: folding would change what the second one sees."""
 
     def __init__(self):
         super().__init__()

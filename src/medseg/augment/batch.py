@@ -1,6 +1,7 @@
-"""Random changes of a whole batch at once, on the device: first the parameters of each sample, then
-one warp, one optional blur and one colour matrix. The same code runs on CPU and GPU, and image and
-mask share one warp.
+"""Random changes of a whole batch at once, on the device.
+
+First come the parameters of each sample, then one warp, one optional blur and one colour matrix.
+The same code runs on CPU and GPU, and image and mask share one warp.
 
 Parameters come from `randomness.uniforms`, hence from (seed, epoch, sample name) alone.
 """
@@ -38,24 +39,19 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Parameters:
-    """One row a sample, float32 numpy [B] each.
+    """One row per sample, float32 numpy [B] each."""
 
-    scale: zoom, 1 keeps a source pixel's size. shift_x, shift_y: -1 to 1, share of the room there
-    is for a shift. angle: radians. flip_x, flip_y: 1 or -1. brightness, contrast, saturation:
-    factors. hue: radians on the colour circle. sigma: of the blur, in output pixels.
-    """
-
-    scale: np.ndarray
-    shift_x: np.ndarray
+    scale: np.ndarray  # zoom; 1 keeps a source pixel's size
+    shift_x: np.ndarray  # -1 to 1, share of the room there is for a shift
     shift_y: np.ndarray
-    angle: np.ndarray
-    flip_x: np.ndarray
+    angle: np.ndarray  # radians
+    flip_x: np.ndarray  # 1 or -1
     flip_y: np.ndarray
-    brightness: np.ndarray
-    contrast: np.ndarray
-    saturation: np.ndarray
-    hue: np.ndarray
-    sigma: np.ndarray
+    brightness: np.ndarray  # factor
+    contrast: np.ndarray  # factor
+    saturation: np.ndarray  # factor
+    hue: np.ndarray  # radians on the colour circle
+    sigma: np.ndarray  # of the blur, in output pixels
 
 
 def sample(strength: Augment, seed: int, epoch: int, keys: np.ndarray) -> Parameters:
@@ -81,19 +77,32 @@ def sample(strength: Augment, seed: int, epoch: int, keys: np.ndarray) -> Parame
 def neutral(count: int) -> Parameters:
     """Parameters that change nothing."""
     zero, one = np.zeros(count, np.float32), np.ones(count, np.float32)
-    return Parameters(one, zero, zero, zero, one, one, one, one, one, zero, zero)
+    return Parameters(
+        scale=one,
+        shift_x=zero,
+        shift_y=zero,
+        angle=zero,
+        flip_x=one,
+        flip_y=one,
+        brightness=one,
+        contrast=one,
+        saturation=one,
+        hue=zero,
+        sigma=zero,
+    )
 
 
 def warp_matrices(
     p: Parameters, source: tuple[int, int], size: tuple[int, int], translate: float
 ) -> np.ndarray:
-    """float32 [B, 2, 3]: from normalised output to normalised source coordinates, as `affine_grid`
-    takes them.
+    """float32 [B, 2, 3]: from normalised output to normalised source coordinates.
 
-    In pixels about the centres, source = shift + Rotation * Flip * output / scale. The shift may
-    use all of the room that the source has beyond the window, and `translate` of the window on top.
+    Ready for `sampling_grid`. In pixels about the centres, source = shift + Rotation * Flip *
+    output / scale. The shift may use all of the room that the source has beyond the window, and
+    `translate` of the window on top.
     """
-    (source_h, source_w), (height, width) = source, size
+    source_h, source_w = source
+    height, width = size
     room_x = np.maximum(0, source_w - width / p.scale) / 2 + translate * width / p.scale
     room_y = np.maximum(0, source_h - height / p.scale) / 2 + translate * height / p.scale
     cos, sin = np.cos(p.angle) / p.scale, np.sin(p.angle) / p.scale
@@ -108,67 +117,57 @@ def warp_matrices(
 
 
 def sampling_grid(matrix: Tensor, size: tuple[int, int]) -> Tensor:
-    """float [B, H, W, 2]: what `affine_grid` gives without align_corners, which multiplies matrices
-    for a sum of two terms.
+    """float [B, H, W, 2]: the grid of `F.affine_grid` without align_corners.
+
+    That function multiplies matrices where a sum of two terms is enough.
     """
-    y, x = (
-        (2 * torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 1) / side - 1
-        for side in size
-    )
-    grid = torch.empty((len(matrix), *size, 2), device=matrix.device, dtype=matrix.dtype)
+    kind = {"device": matrix.device, "dtype": matrix.dtype}
+    y, x = ((2 * torch.arange(side, **kind) + 1) / side - 1 for side in size)
+    grid = torch.empty((len(matrix), *size, 2), **kind)
     for axis in (0, 1):
         by_x, by_y, shift = matrix[:, axis].unbind(1)
-        torch.add(
-            (by_y[:, None] * y + shift[:, None])[:, :, None],
-            (by_x[:, None] * x)[:, None, :],
-            out=grid[..., axis],
-        )
+        along_y = by_y[:, None] * y + shift[:, None]
+        along_x = by_x[:, None] * x
+        torch.add(along_y[:, :, None], along_x[:, None, :], out=grid[..., axis])
     return grid
 
 
 def warp(
     image: Tensor, mask: Tensor, matrix: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Image float [B, C, h, w] (bilinear) and mask uint8 [B, h, w] (nearest) through one grid,
-    mirrored at the border.
+    """Image float [B, C, h, w] (bilinear) and mask uint8 [B, h, w] (nearest) through one grid.
 
-    Returns image float [B, C, H, W] and mask uint8 [B, H, W]. Mirroring keeps every pixel labelled.
+    Returns image float [B, C, H, W] and mask uint8 [B, H, W], mirrored at the border, which keeps
+    every pixel labelled.
     """
     grid = sampling_grid(matrix, size)
-    image = F.grid_sample(
-        image, grid, mode="bilinear", padding_mode="reflection", align_corners=False
-    )
-    mask = F.grid_sample(
-        mask[:, None].to(grid.dtype),
-        grid,
-        mode="nearest",
-        padding_mode="reflection",
-        align_corners=False,
-    )
+    image = _sample_at(image, grid, "bilinear")
+    mask = _sample_at(mask[:, None].to(grid.dtype), grid, "nearest")
     return image, mask[:, 0].to(torch.uint8)
 
 
+def _sample_at(image: Tensor, grid: Tensor, mode: str) -> Tensor:
+    """The values of an image at a grid, mirrored at the border."""
+    return F.grid_sample(image, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
 def blur(image: Tensor, sigma: Tensor, highest: float) -> Tensor:
-    """Gaussian blur of [B, C, H, W] with one `sigma` a sample (0 leaves it as it is); `highest`
-    sets the kernel size.
+    """Gaussian blur of [B, C, H, W] with one `sigma` per sample, [B] in pixels.
+
+    0 leaves a sample as it is; `highest`, the largest sigma possible, sets the kernel size.
     """
     radius = max(1, int(np.ceil(3 * highest)))
     x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
-    weights = torch.exp(-0.5 * (x / sigma.to(image.dtype).clamp(min=1e-3)[:, None]) ** 2)
+    spread = sigma.to(image.dtype).clamp(min=1e-3)[:, None]
+    weights = torch.exp(-0.5 * (x / spread) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).repeat_interleave(image.shape[1], 0)
-    rows = image.flatten(0, 1)[None]
-    groups = rows.shape[1]
-    rows = F.conv2d(
-        F.pad(rows, (radius, radius, 0, 0), mode="replicate"),
-        weights[:, None, None, :],
-        groups=groups,
-    )
-    rows = F.conv2d(
-        F.pad(rows, (0, 0, radius, radius), mode="replicate"),
-        weights[:, None, :, None],
-        groups=groups,
-    )
-    return rows[0].view_as(image)
+    planes = image.flatten(0, 1)[None]  # each channel of each sample is a group of its own
+    groups = planes.shape[1]
+    padded = F.pad(planes, (radius, radius, 0, 0), mode="replicate")
+    planes = F.conv2d(padded, weights[:, None, None, :], groups=groups)
+    padded = F.pad(planes, (0, 0, radius, radius), mode="replicate")
+    planes = F.conv2d(padded, weights[:, None, :, None], groups=groups)
+    return planes[0].view_as(image)
 
 
 def colour_matrices(p: Parameters, channels: int) -> np.ndarray:
@@ -181,9 +180,8 @@ def colour_matrices(p: Parameters, channels: int) -> np.ndarray:
     if channels != 3:
         return gain * np.eye(channels, dtype=np.float32)
     luma = np.asarray(LUMA, np.float32)
-    to_yiq = np.stack([luma, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]).astype(
-        np.float32
-    )
+    to_yiq = np.stack([luma, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+    to_yiq = to_yiq.astype(np.float32)
     turn = np.zeros((len(p.hue), 3, 3), np.float32)
     turn[:, 0, 0] = 1
     turn[:, 1, 1] = turn[:, 2, 2] = p.saturation * np.cos(p.hue)
@@ -195,16 +193,13 @@ def colour_matrices(p: Parameters, channels: int) -> np.ndarray:
 def colour(
     image: Tensor, matrix: Tensor, contrast: Tensor, brightness: Tensor, mean: Tensor, std: Tensor
 ) -> Tensor:
-    """[B, C, H, W] in 0..255 through the colour matrices [B, C, C], then normalised by `mean` and
-    `std` [C] of 0..1.
+    """[B, C, H, W] in 0..255 through the colour matrices [B, C, C], then normalised.
 
-    One matrix product does it all. Values are not clipped at white, unlike 8-bit implementations:
-    the map stays linear.
+    `mean` and `std` [C] are of values in 0..1. One matrix product does it all. Values are not
+    clipped at white, unlike 8-bit implementations: the map stays linear.
     """
     batch, channels, height, width = image.shape
-    grey = image[..., ::8, ::8].mean(
-        (1, 2, 3)
-    )  # every 8th pixel: the mean of an image needs no more
+    grey = image[..., ::8, ::8].mean((1, 2, 3))  # the mean of an image needs no more pixels
     offset = ((1 - contrast) * brightness * grey)[:, None] / 255
     scaled = matrix / (255 * std[:, None])
     shifted = (offset - mean) / std
@@ -222,34 +217,24 @@ def augment(
     mean: Tensor,
     std: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """uint8 images [B, h, w, C] and masks [B, h, w] as a normalised float batch [B, C, H, W] and
-    masks [B, H, W].
+    """uint8 images [B, h, w, C] and masks [B, h, w], changed, at `size` and normalised.
+
+    Returns images float [B, C, H, W] and masks uint8 [B, H, W].
     """
-    device = image.device
 
     def put(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(
-            device, non_blocking=True
-        )
+        values = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+        return values.to(image.device, non_blocking=True)
 
-    pixels = image.permute(0, 3, 1, 2).to(
-        torch.float32
-    )  # stays channels-last: transposing on the CPU costs 20 times this
+    # stays channels-last: transposing on the CPU costs 20 times this
+    pixels = image.permute(0, 3, 1, 2).to(torch.float32)
     matrix = warp_matrices(p, tuple(image.shape[1:3]), size, strength.translate)
     pixels, mask = warp(pixels, mask, put(matrix), size)
     if strength.blur > 0:
         pixels = blur(pixels, put(p.sigma), strength.blur)
-    return (
-        colour(
-            pixels,
-            put(colour_matrices(p, image.shape[3])),
-            put(p.contrast),
-            put(p.brightness),
-            mean,
-            std,
-        ),
-        mask,
-    )
+    colours = put(colour_matrices(p, image.shape[3]))
+    pixels = colour(pixels, colours, put(p.contrast), put(p.brightness), mean, std)
+    return pixels, mask
 
 
 def follow(
@@ -260,18 +245,11 @@ def follow(
     source: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
-    """Float maps [B, K, h, w] through the warp that `augment` puts images of `source` height and
-    width through: [B, K, H, W].
+    """Float maps [B, K, h, w] through the warp of `augment`, [B, K, H, W].
 
-    Bilinear and mirrored at the border, as the images are; the maps may have any resolution.
+    `source` is the height and width of the images that `augment` warps. Bilinear and mirrored at
+    the border, as the images are; the maps may have any resolution.
     """
-    matrix = torch.from_numpy(warp_matrices(p, source, size, strength.translate)).to(
-        maps.device, non_blocking=True
-    )
-    return F.grid_sample(
-        maps,
-        sampling_grid(matrix, size),
-        mode="bilinear",
-        padding_mode="reflection",
-        align_corners=False,
-    )
+    matrix = torch.from_numpy(warp_matrices(p, source, size, strength.translate))
+    matrix = matrix.to(maps.device, non_blocking=True)
+    return _sample_at(maps, sampling_grid(matrix, size), "bilinear")

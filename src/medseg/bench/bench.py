@@ -1,6 +1,4 @@
-"""`medseg bench`: how fast this machine trains, predicts and feeds, against the plain way of doing
-the same.
-"""
+"""`medseg bench`: how fast this machine trains, predicts and feeds, against the plain way."""
 
 from __future__ import annotations
 
@@ -11,18 +9,11 @@ from typing import Any
 
 from loguru import logger
 
+from medseg.bench.feeding import feed, plain_feed
+from medseg.bench.inputs import scenes
+from medseg.bench.prediction import latency, plain_latency, plain_predict, predict
+from medseg.bench.training import plain_train, train
 from medseg.bench.turns import in_turns
-from medseg.bench.work import (
-    feed,
-    latency,
-    plain_feed,
-    plain_latency,
-    plain_predict,
-    plain_train,
-    predict,
-    scenes,
-    train,
-)
 from medseg.config import BenchConfig, TrainConfig, make
 from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.training.parts import check
@@ -64,45 +55,42 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         "threads": config.threads,
         "compile": config.compile,
     }
-    settings = make(
-        TrainConfig, {key: value for key, value in options.items() if value is not None}
-    )
+    given = {key: value for key, value in options.items() if value is not None}
+    settings = make(TrainConfig, given)
     check(settings)
     fast, plain = WORK[config.what]
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:
         scenes(Path(folder), count=max(16, batch_size))
-        found = in_turns(
-            {"fast": (fast, (settings, Path(folder))), "plain": (plain, (settings, Path(folder)))},
-            seconds=config.seconds,
-        )
+        arguments = (settings, Path(folder))
+        variants = {"fast": (fast, arguments), "plain": (plain, arguments)}
+        found = in_turns(variants, seconds=config.seconds)
+    reported = {key: value for key, value in options.items() if key not in ("data", "threads")}
     result = {
         "what": config.what,
-        "settings": {
-            key: value for key, value in options.items() if key not in ("data", "threads")
-        },
+        "settings": reported,
         "machine": machine(accelerator),
         **found,
         "plain_is": PLAIN[config.what],
-        "speedup": round(
-            found["fast"]["images_per_second"] / found["plain"]["images_per_second"], 2
-        ),
-        "memory_ratio": round(
-            found["fast"]["peak_memory_mib"] / found["plain"]["peak_memory_mib"], 2
-        ),
+        "speedup": _ratio(found, "images_per_second"),
+        "memory_ratio": _ratio(found, "peak_memory_mib"),
     }
-    logger.info(describe(result))
+    logger.info(summary_text(result))
     return result
 
 
+def _ratio(found: dict[str, dict[str, Any]], key: str) -> float:
+    """What the fast way measured over what the plain one did."""
+    return round(found["fast"][key] / found["plain"][key], 2)
+
+
 def machine(accelerator: str) -> dict[str, Any]:
-    """What a speed depends on besides the code."""
+    """The hardware and the versions that a speed depends on."""
     import torch
 
-    device = (
-        torch.cuda.get_device_name()
-        if accelerator == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    if accelerator == "cuda":
+        device = torch.cuda.get_device_name()
+    else:
+        device = platform.processor() or platform.machine()
     return {
         "device": device,
         "cores": cores(),
@@ -111,19 +99,19 @@ def machine(accelerator: str) -> dict[str, Any]:
     }
 
 
-def describe(result: dict[str, Any]) -> str:
-    """The result in words."""
+def summary_text(result: dict[str, Any]) -> str:
+    """The result of `bench` in words, one line per way."""
     lines = [
         f"{result['what']}: {result['speedup']:.2f} times the plain way ({result['plain_is']})"
     ]
     for name in ("fast", "plain"):
         part = result[name]
-        stages = ", ".join(
-            f"{stage} {100 * share:.1f} %" for stage, share in part["stages"].items()
-        )
-        lines.append(
+        line = (
             f"  {name:5} {part['images_per_second']:9.2f} images/s   peak memory"
-            f" {part['peak_memory_mib']:.0f} MiB   median of {part['turns']}"
-            f" turns{'   ' + stages if stages else ''}"
+            f" {part['peak_memory_mib']:.0f} MiB   median of {part['turns']} turns"
         )
+        stages = [f"{stage} {100 * share:.1f} %" for stage, share in part["stages"].items()]
+        if stages:
+            line += f"   {', '.join(stages)}"
+        lines.append(line)
     return "\n".join(lines)

@@ -22,7 +22,7 @@ from medseg.errors import UserError
 
 @dataclass
 class Reading:
-    """One turn: `images` worked on in `seconds`, of which `stages` seconds in each named stage."""
+    """One turn: `images` processed in `seconds`, of which `stages` seconds in each named stage."""
 
     images: int
     seconds: float
@@ -40,13 +40,13 @@ def in_turns(
     rounds: int = 3,
     apart: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Run `maker(*arguments)` of each variant in its process, once to warm up, then in turns for
-    `seconds`.
+    """Run each variant in a process of its own, once to warm up, then in turns for `seconds`.
 
-    At least `rounds` turns each. With `apart` each turn has a new process, which warms up anew: for
-    variants that do not fit into memory together. Returns {variant: {"images_per_second" (median),
-    "turns", "stages" (median share of the turn), "peak_memory_mib", "warm_up_seconds" (median)}}.
-    Raises the `UserError` of a variant.
+    A variant is a maker and its arguments; `maker(*arguments)` returns the function to time. There
+    are at least `rounds` turns each. With `apart` each turn has a new process, which warms up anew:
+    for variants that do not fit into memory together. Returns {variant: {"images_per_second"
+    (median), "turns", "stages" (median share of the turn), "peak_memory_mib", "warm_up_seconds"
+    (median)}}. Raises the `UserError` of a variant.
     """
     readings: dict[str, list[Reading]] = {name: [] for name in variants}
     warm_up: dict[str, list[float]] = {name: [] for name in variants}
@@ -73,19 +73,17 @@ def in_turns(
     finally:
         for child in children.values():
             _end(*child)
-    return {
-        name: (
-            _summary(readings[name])
-            | {
-                "peak_memory_mib": memory[name],
-                "warm_up_seconds": round(statistics.median(warm_up[name]), 2),
-            }
-        )
-        for name in variants
-    }
+    found = {}
+    for name in variants:
+        found[name] = _summary(readings[name]) | {
+            "peak_memory_mib": memory[name],
+            "warm_up_seconds": round(statistics.median(warm_up[name]), 2),
+        }
+    return found
 
 
 def _start(work: tuple[Maker, tuple]) -> tuple[Any, Connection]:
+    """A process that waits for questions about this work, and the pipe to ask by."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_child, args=(theirs, *work))
@@ -100,26 +98,28 @@ def _end(process: Any, pipe: Connection) -> None:
 
 
 def _timed(pipe: Connection, name: str) -> float:
+    """Seconds of a turn, with what comes before the first one."""
     started = time.perf_counter()
     _ask(pipe, "run", name)
     return time.perf_counter() - started
 
 
 def _summary(readings: list[Reading]) -> dict[str, Any]:
+    """Medians over the turns: images per second, and the share of each stage."""
     staged = [reading for reading in readings if reading.stages]
-    names = list(dict.fromkeys(name for reading in staged for name in reading.stages))
-    stages = {
-        name: statistics.median(r.stages.get(name, 0.0) / r.seconds for r in staged)
-        for name in names
-    }
-    return {
-        "images_per_second": round(statistics.median(r.images / r.seconds for r in readings), 3),
-        "turns": len(readings),
-        "stages": {name: round(share, 4) for name, share in stages.items()},
-    }
+    names: dict[str, None] = {}  # in order of first appearance
+    for reading in staged:
+        names |= dict.fromkeys(reading.stages)
+    stages = {}
+    for name in names:
+        share = statistics.median(turn.stages.get(name, 0.0) / turn.seconds for turn in staged)
+        stages[name] = round(share, 4)
+    speed = statistics.median(turn.images / turn.seconds for turn in readings)
+    return {"images_per_second": round(speed, 3), "turns": len(readings), "stages": stages}
 
 
 def _ask(pipe: Connection, question: str, name: str) -> Any:
+    """The answer to "run" or "memory"; raises what the process raised."""
     try:
         pipe.send(question)
         answer = pipe.recv()
@@ -134,6 +134,7 @@ def _ask(pipe: Connection, question: str, name: str) -> Any:
 
 
 def _child(pipe: Connection, maker: Maker, arguments: tuple) -> None:
+    """Answer questions until the pipe is closed."""
     from loguru import logger
 
     logger.remove()
@@ -157,8 +158,9 @@ def _child(pipe: Connection, maker: Maker, arguments: tuple) -> None:
 
 
 def peak_memory() -> float:
-    """MiB that this process has held at most: on the CUDA device where one is used, else resident
-    in main memory.
+    """MiB that this process has held at most.
+
+    On the CUDA device where one is used, else resident in main memory.
     """
     import torch
 
@@ -166,11 +168,8 @@ def peak_memory() -> float:
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent held before
-        kib = next(
-            int(line.split()[1])
-            for line in status.read_text().splitlines()
-            if line.startswith("VmHWM")
-        )
+        lines = status.read_text().splitlines()
+        kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
         return round(kib / 1024, 1)
     import resource
 

@@ -1,5 +1,6 @@
-"""Random numbers as a pure function of (seed, epoch, sample name, index): no state, so no worker
-count, order, process or resume can change them.
+"""Random numbers as a pure function of (seed, epoch, sample name, index).
+
+There is no state, so no worker count, order, process or resume can change them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 def name_keys(names: Sequence[str]) -> np.ndarray:
     """uint64 [N]: a hash of each sample name."""
-    return np.array(
-        [
-            int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-            for name in names
-        ],
-        np.uint64,
-    )
+    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 
 def uniforms(seed: int, epoch: int, keys: np.ndarray, count: int) -> np.ndarray:
@@ -33,15 +29,17 @@ def uniforms(seed: int, epoch: int, keys: np.ndarray, count: int) -> np.ndarray:
         start = _mix(_mix(keys ^ _mix(np.uint64(seed))) + np.uint64(epoch))
         counter = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GOLDEN)
         bits = _mix(start[:, None] + counter[None, :])
-    return ((bits >> np.uint64(40)).astype(np.float32)) * np.float32(2**-24)
+    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)
 
 
 def order(seed: int, epoch: int, keys: np.ndarray) -> np.ndarray:
     """int64 [N]: the order of the samples in an epoch; equal names, if any, keep their places."""
-    return np.argsort(uniforms(seed, epoch, keys ^ np.uint64(0x0BDE5), 1)[:, 0], kind="stable")
+    position = uniforms(seed, epoch, keys ^ np.uint64(0x0BDE5), 1)[:, 0]
+    return np.argsort(position, kind="stable")
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
+    """The output function of SplitMix64, uint64 [...] to uint64 [...]."""
     with np.errstate(over="ignore"):
         x = (x + np.uint64(_GOLDEN)).astype(np.uint64)
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

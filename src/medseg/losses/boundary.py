@@ -25,25 +25,24 @@ def boundary(
     ignore_index: int = 255,
     radius: int = 16,
 ) -> Tensor:
-    """Mean over pixels of |t - p| times the distance in pixels to the mask's contour. Range 0 to
-    radius - 1/2.
+    """Mean over pixels of |t - p| times the distance in pixels to the mask's contour.
 
-    Kervadec et al., arXiv 1812.07032, add up p times the signed distance, which is this plus a
-    constant: same gradient, but here a perfect prediction is 0. Distances are exact Euclidean ones
-    between pixel centres, less the half pixel to the contour, and stop at `radius`, so that they
-    can be found on the device and an empty mask has the even weight radius - 1/2 rather than none.
-    Per image and foreground class, then averaged as the region terms are. Meant as a small addition
-    to one of those, such as dice+0.1*boundary. Logits [B, K, H, W] and class indices [B, H, W] in,
-    a scalar out.
+    Range 0 to radius - 1/2. Kervadec et al., arXiv 1812.07032, add up p times the signed distance,
+    which is this plus a constant: same gradient, but here a perfect prediction is 0. Distances are
+    exact Euclidean ones between pixel centres, less the half pixel to the contour, and stop at
+    `radius`, so that they can be found on the device and an empty mask has the even weight radius -
+    1/2 rather than none. Per image and foreground class, then averaged as the region terms are.
+    Meant as a small addition to one of those, such as dice+0.1*boundary. Logits [B, K, H, W] and
+    class indices [B, H, W] in, a scalar out.
     """
     if not 1 <= radius <= 127:
         raise UserError(f"radius {radius} of the boundary term: expected 1 to 127 pixels")
     logits = working(logits, target)
     valid = valid_pixels(target, ignore_index)
     truth = truth_maps(target, 1, logits.shape[1], valid)
-    far = squared_distance(truth, radius) + squared_distance(
-        valid & ~truth, radius
-    )  # one of the two is 0
+    to_truth = squared_distance(truth, radius)
+    to_rest = squared_distance(valid & ~truth, radius)
+    far = to_truth + to_rest  # one of the two is 0
     p = logits.softmax(dim=1)[:, 1:]
     losses = torch.where(truth, 1 - p, p) * (far.to(p.dtype).sqrt() - 0.5)
     losses = ratio(torch.where(valid, losses, 0).sum(dim=(2, 3)), valid.sum(dim=(2, 3)))
@@ -51,10 +50,10 @@ def boundary(
 
 
 def squared_distance(mask: Tensor, radius: int) -> Tensor:
-    """bool [..., H, W] to the squared distance from each pixel to the nearest true one, at most
-    radius^2, int16.
+    """int16 [..., H, W]: the squared distance from each pixel to the nearest true one.
 
-    One sweep along the rows and one along the columns: the squared distance is separable.
+    `mask` is bool [..., H, W]; the distance stops at `radius`. One sweep along the rows and one
+    along the columns: the squared distance is separable.
     """
     distance = torch.where(mask, 0, radius**2).to(torch.int16)
     for dim in (-1, -2):
@@ -62,7 +61,7 @@ def squared_distance(mask: Tensor, radius: int) -> Tensor:
         distance = start.clone()
         for step in range(1, min(radius, start.shape[dim] - 1) + 1):
             length = start.shape[dim] - step
-            for here, there in ((0, step), (step, 0)):
+            for here, there in ((0, step), (step, 0)):  # towards either end
                 part = distance.narrow(dim, here, length)
                 torch.minimum(part, start.narrow(dim, there, length) + step**2, out=part)
     return distance

@@ -17,8 +17,9 @@ Weights = Sequence[float] | Tensor | None
 
 
 def working(logits: Tensor, target: Tensor) -> Tensor:
-    """`logits` [B, K, H, W] in float32 (float64 stays), after a look at the shapes; the target's
-    values are not read.
+    """`logits` [B, K, H, W] in float32; float64 stays.
+
+    Raises `UserError` for shapes that do not fit; the values of the target are not read.
     """
     if logits.ndim != 4 or logits.shape[1] < 2:
         raise UserError(
@@ -56,26 +57,27 @@ def valid_pixels(target: Tensor, ignore_index: int) -> Tensor:
 
 
 def truth_maps(target: Tensor, first: int, classes: int, valid: Tensor) -> Tensor:
-    """bool [B, C, H, W]: where the target is class `first`, `first` + 1, ... `classes` - 1; false
-    where it is ignored.
+    """bool [B, C, H, W]: where the target is class `first`, `first` + 1, ... `classes` - 1.
+
+    False where the target is ignored.
     """
     index = torch.arange(first, classes, dtype=target.dtype, device=target.device)
     return (target.unsqueeze(1) == index.view(1, -1, 1, 1)) & valid
 
 
 def log_odds(logits: Tensor, first: int) -> Tensor:
-    """log(p / (1 - p)) of the softmax probability of class `first` and each later one, [B, K -
-    first, H, W].
+    """log(p / (1 - p)) of the softmax probability p of class `first` and each later one.
 
-    With two classes this is z1 - z0, the foreground logit. Unlike a sigmoid on each raw logit it
-    keeps what training minimises and what the softmax predicts one quantity for any K.
+    [B, K - first, H, W]. With two classes this is z1 - z0, the foreground logit. Unlike a sigmoid
+    on each raw logit, it keeps what training minimises and what the softmax predicts one quantity
+    for any K.
     """
-
-    def of(k: int) -> Tensor:
+    odds = []
+    for k in range(first, logits.shape[1]):
         others = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
-        return logits[:, k] - (others[:, 0] if others.shape[1] == 1 else others.logsumexp(dim=1))
-
-    return torch.stack([of(k) for k in range(first, logits.shape[1])], dim=1)
+        rest = others[:, 0] if others.shape[1] == 1 else others.logsumexp(dim=1)
+        odds.append(logits[:, k] - rest)
+    return torch.stack(odds, dim=1)
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -84,15 +86,14 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def foreground_mean(losses: Tensor, valid: Tensor, weights: Tensor | None) -> Tensor:
-    """[B, K - 1] losses of the foreground classes of each image to a scalar.
+    """[B, K - 1] losses of the foreground classes per image to a scalar.
 
     First the (weighted) mean over classes, then the mean over images, so that the average over the
     shards of a batch is that of the batch. An image without any pixel that counts is left out.
     """
-    each = (
-        losses.mean(dim=1)
-        if weights is None
-        else (losses * weights[1:]).sum(dim=1) / weights[1:].sum()
-    )
+    if weights is None:
+        per_image = losses.mean(dim=1)
+    else:
+        per_image = (losses * weights[1:]).sum(dim=1) / weights[1:].sum()
     counts = valid.flatten(1).any(dim=1).to(losses.dtype)
-    return ratio((each * counts).sum(), counts.sum())
+    return ratio((per_image * counts).sum(), counts.sum())

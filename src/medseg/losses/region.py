@@ -1,5 +1,4 @@
-"""Terms of overlap between the predicted probability and the mask: Dice, Jaccard, Tversky, focal
-Tversky.
+"""Overlap of the predicted probability and the mask: Dice, Jaccard, Tversky, focal Tversky.
 
 With p the softmax probability of a foreground class in one image, TP = sum p t, FP = sum p (1 - t)
 and FN = sum (1 - p) t over the pixels that count, all four rest on the Tversky index TP / (TP +
@@ -60,8 +59,7 @@ def tversky(
     tversky_alpha: float = 0.3,
     tversky_beta: float = 0.7,
 ) -> Tensor:
-    """1 - TP / (TP + alpha FP + beta FN): beta above alpha makes a missed pixel dearer than a false
-    one.
+    """1 - TP / (TP + alpha FP + beta FN); with beta > alpha, misses cost more.
 
     Salehi et al., arXiv 1706.05721, with their preferred 0.3 and 0.7; ours is per image. alpha =
     beta = 1/2 is `dice`.
@@ -99,6 +97,7 @@ def _region(
     ignore_index: int,
     exponent: float = 1.0,
 ) -> Tensor:
+    """The Tversky loss with weights `alpha` and `beta`, to the power of `exponent`."""
     if alpha < 0 or beta < 0 or alpha + beta == 0:
         raise UserError(
             f"--tversky-alpha {alpha:g} and --tversky-beta {beta:g}: expected two numbers of at"
@@ -117,7 +116,6 @@ def _region(
     false_share = ratio(predicted, valid.sum(dim=(2, 3)))
     losses = torch.where(present, 1 - index, false_share)
     if exponent != 1:
-        losses = (
-            losses.clamp(min=0) + EPSILON
-        ) ** exponent - EPSILON**exponent  # rounding may leave -1e-7
+        shifted = losses.clamp(min=0) + EPSILON  # rounding may leave -1e-7
+        losses = shifted**exponent - EPSILON**exponent
     return foreground_mean(losses, valid, class_weights_of(class_weights, logits))

@@ -23,16 +23,15 @@ WINDOW = 31
 def structure(
     logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
 ) -> Tensor:
-    """Weighted binary cross-entropy plus weighted IoU, with weights 1 + 5 |mean of t over 31x31 -
-    t|. Range 0 to infinity.
+    """Weighted binary cross-entropy plus weighted IoU; weights 1 + 5 |mean of t over 31x31 - t|.
 
-    The pixel position aware loss of F3Net (Wei et al., arXiv 1911.11445), known as the structure
-    loss of PraNet (arXiv 2006.11392): sum(w bce) / sum(w) + 1 - (sum(w p t) + 1) / (sum(w (p + t -
-    p t)) + 1), per image, mean over images. This is the formula of the papers; most published code
-    computes `structure_legacy`. Outside of the image, and where the mask is ignored, t counts as 0
-    in the window. With more than two classes each foreground class is taken against the rest, by
-    the log-odds of its softmax probability. Logits [B, K, H, W] and class indices [B, H, W] in, a
-    scalar out.
+    Range 0 to infinity. The pixel position aware loss of F3Net (Wei et al., arXiv 1911.11445),
+    known as the structure loss of PraNet (arXiv 2006.11392): sum(w bce) / sum(w) + 1 - (sum(w p t)
+    + 1) / (sum(w (p + t - p t)) + 1), per image, mean over images. This is the formula of the
+    papers; most published code computes `structure_legacy`. Outside of the image, and where the
+    mask is ignored, t counts as 0 in the window. With more than two classes each foreground class
+    is taken against the rest, by the log-odds of its softmax probability. Logits [B, K, H, W] and
+    class indices [B, H, W] in, a scalar out.
     """
     return _structure(logits, target, class_weights, ignore_index, legacy=False)
 
@@ -41,10 +40,10 @@ def structure_legacy(
     logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
 ) -> Tensor:
     """`structure` with a plain mean for the weighted cross-entropy, to reproduce published numbers.
-    Range 0 to infinity.
 
-    The copied code asks for unreduced losses through an argument that torch reads as a request for
-    their mean, and a constant weighted by w is the constant. Only the IoU is weighted.
+    Range 0 to infinity. The copied code asks for unreduced losses through an argument that torch
+    reads as a request for their mean, and a constant weighted by w is the constant. Only the IoU is
+    weighted.
     """
     return _structure(logits, target, class_weights, ignore_index, legacy=True)
 
@@ -69,8 +68,9 @@ def _structure(
 
 
 def _contour_weight(truth: Tensor) -> Tensor:
-    """1 far from the contour, up to 6 at it. Two one-dimensional means: ten times faster on CPU
-    than the square one.
+    """1 far from the contour, up to 6 at it.
+
+    Two one-dimensional means: ten times faster on a CPU than the square one.
     """
     half = WINDOW // 2
     mean = F.avg_pool2d(truth, (WINDOW, 1), stride=1, padding=(half, 0))

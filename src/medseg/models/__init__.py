@@ -1,6 +1,4 @@
-"""The networks, by name. Each takes images [B, C, H, W] of any size and returns logits [B, K, H,
-W].
-"""
+"""The networks by name, each from images [B, C, H, W] of any size to logits [B, K, H, W]."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from medseg.models.smp import SMP
 from medseg.models.unet import UNet
 from medseg.models.unetpp import UNetPP
 
-__all__ = ["MODELS", "create_model", "describe", "network_arguments", "normalisation"]
+__all__ = ["MODELS", "create_model", "model_table", "network_arguments", "normalisation"]
 
 
 @dataclass(frozen=True)
@@ -90,18 +88,13 @@ def create_model(
     for what does not exist or does not go together.
     """
     entry = MODELS[choose("model", name, MODELS)]
-    for what, value in (
-        ("in_channels", in_channels),
-        ("classes", classes),
-        ("base_channels", base_channels),
-    ):
+    counts = {"in_channels": in_channels, "classes": classes, "base_channels": base_channels}
+    for option, value in counts.items():
         if value is not None and value < 1:
-            raise UserError(f"{what}: got {value}, expected at least 1")
+            raise UserError(f"{option}: got {value}, expected at least 1")
     if auxiliary and not entry.auxiliary:
-        raise UserError(
-            f"{name} has no auxiliary heads; those with: "
-            + ", ".join(each for each, other in MODELS.items() if other.auxiliary)
-        )
+        others = [other for other, facts in MODELS.items() if facts.auxiliary]
+        raise UserError(f"{name} has no auxiliary heads; those with: {', '.join(others)}")
     if name == "smp":
         if base_channels is not None:
             raise UserError(
@@ -128,8 +121,9 @@ def create_model(
 
 
 def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
-    """The keyword arguments of `create_model` but for the encoder's weights; they travel with the
-    checkpoint.
+    """The keyword arguments of `create_model` that travel with the checkpoint.
+
+    The encoder's weights are not among them: the checkpoint has its own.
     """
     model = config.model
     arguments = {
@@ -146,9 +140,10 @@ def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
     return arguments | {"base_channels": model.base_channels}
 
 
-def describe() -> list[dict[str, Any]]:
-    """Name, base channels, parameters, GMAC at 320x320, paper and address of each network, at 3
-    input channels, 2 classes.
+def model_table() -> list[dict[str, Any]]:
+    """One row per network: name, base channels, parameters, GMAC at 320x320, paper and its URL.
+
+    Counted at 3 input channels and 2 classes; smp with a U-Net decoder on resnet18.
     """
     rows = []
     for name, entry in MODELS.items():
@@ -168,10 +163,10 @@ def describe() -> list[dict[str, Any]]:
 
 
 def multiply_adds(model: nn.Module, size: int, in_channels: int = 3) -> int:
-    """Multiply-adds of the convolutions and matrix products for one square image; a model on the
-    meta device computes nothing.
+    """Multiply-adds of the convolutions and matrix products for one square image.
 
-    Norms, activations, pooling and interpolation are not counted; bias terms neither.
+    Norms, activations, pooling, interpolation and bias terms are not counted. A model on the meta
+    device computes nothing.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

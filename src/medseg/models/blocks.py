@@ -1,4 +1,4 @@
-"""Pieces that several networks share, and the base that lets every network take images of any size."""
+"""Blocks that several networks share, and the base class that fits images of any size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Kernel = int | tuple[int, int]
 def CBA(  # noqa: N802
     inputs: int, outputs: int, kernel: Kernel = 3, *, stride: int = 1, dilation: int = 1
 ) -> nn.Sequential:
-    """Convolution without bias, batch norm, ReLU: [B, inputs, H, W] to [B, outputs, H / stride, W /
-    stride].
+    """Convolution without bias, batch norm, ReLU.
 
-    Padding keeps the size at stride 1 for odd kernels; a kernel of 2 has none.
+    [B, inputs, H, W] to [B, outputs, H / stride, W / stride]. Padding keeps the size at stride 1
+    for odd kernels; a kernel of 2 has none.
     """
     pair = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     padding = tuple((side - 1) // 2 * dilation for side in pair)
@@ -47,16 +47,16 @@ def head(inputs: int, classes: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, classes, 1, bias=False)
 
 
-class PatientBatchNorm(nn.BatchNorm2d):
-    """Batch norm that bears a training batch with one value a channel, as global pooling of one
-    image gives.
+class SingleValueBatchNorm(nn.BatchNorm2d):
+    """Batch norm that accepts a training batch with a single value per channel.
 
-    The mean of one value leaves nothing of it, and PyTorch refuses. Here such a batch is normalised
-    by the running statistics, which it leaves as they are; in every other case this is
-    `BatchNorm2d`.
+    Global pooling of one image gives such a batch. A value less its own mean is 0, and PyTorch
+    refuses. Here it is normalised by the running statistics, which it leaves as they are; in every
+    other case this is `BatchNorm2d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
@@ -65,15 +65,15 @@ class PatientBatchNorm(nn.BatchNorm2d):
 
 
 class DilatedConv2d(nn.Conv2d):
-    """A dilated convolution that a CPU trains in float32 also where the rest is bfloat16; in every
-    other case a `Conv2d`.
+    """A dilated convolution that a CPU trains in float32 even where the rest is bfloat16.
 
-    PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its buffers in the gradient of such weights,
-    unless channels come in multiples of 16: infinite, wrong, or the process dies (docs/log.md,
-    2026-11-24).
+    In every other case it is a `Conv2d`. PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its
+    buffers in the gradient of such weights, unless channels come in multiples of 16: infinite,
+    wrong, or the process dies (docs/log.md, 2026-11-24).
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, out_channels, H', W'], as `Conv2d`."""
         if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
@@ -81,20 +81,14 @@ class DilatedConv2d(nn.Conv2d):
 
 
 def guard_dilated(model: nn.Module) -> None:
-    """Turn the convolutions that bfloat16 training on a CPU would harm into `DilatedConv2d`, with
-    the same parameters.
+    """Make `DilatedConv2d` of the convolutions that bfloat16 training on a CPU would harm.
+
+    Their parameters stay the same.
     """
     for module in model.modules():
-        channels = (
-            (module.in_channels, module.out_channels, module.groups)
-            if type(module) is nn.Conv2d
-            else ()
-        )
-        if (
-            channels
-            and max(module.dilation) > 1
-            and (channels[0] % 16 or channels[1] % 16 or channels[2] > 1)
-        ):
+        if type(module) is not nn.Conv2d or max(module.dilation) == 1:
+            continue
+        if module.in_channels % 16 or module.out_channels % 16 or module.groups > 1:
             module.__class__ = DilatedConv2d
 
 
@@ -102,9 +96,8 @@ def resize(x: Tensor, like: Tensor, mode: str = "bilinear") -> Tensor:
     """x at the height and width of `like`; bilinear keeps the corners, as the references do."""
     if x.shape[-2:] == like.shape[-2:]:
         return x
-    return F.interpolate(
-        x, size=like.shape[-2:], mode=mode, align_corners=True if mode == "bilinear" else None
-    )
+    align_corners = True if mode == "bilinear" else None
+    return F.interpolate(x, size=like.shape[-2:], mode=mode, align_corners=align_corners)
 
 
 class SegmentationNetwork(nn.Module):
@@ -147,19 +140,23 @@ class SegmentationNetwork(nn.Module):
     def observe(
         self, x: Tensor, names: Sequence[str]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What `multiscale` gives and the feature maps of these names, in one pass."""
+        """The logits of `multiscale` and the feature maps of these names, in one pass."""
         fitted = self.fit(x)
         stages = self.stages(fitted)
-        heads = {name: self.restore(y, x) for name, y in self.heads(stages, fitted).items()}
-        return heads, {name: stages[name] for name in names}
+        logits = {name: self.restore(y, x) for name, y in self.heads(stages, fitted).items()}
+        return logits, {name: stages[name] for name in names}
 
     def fit(self, x: Tensor) -> Tensor:
         """Images at a size that the network takes."""
-        bottom, right = (
-            max(self.smallest, -(-side // self.stride) * self.stride) - side
-            for side in x.shape[-2:]
-        )
-        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+        bottom, right = (self.missing(side) for side in x.shape[-2:])
+        if bottom == 0 and right == 0:
+            return x
+        return F.pad(x, (0, right, 0, bottom), mode="replicate")
+
+    def missing(self, side: int) -> int:
+        """Pixels between a side and the next one that the network takes."""
+        multiple = -(-side // self.stride) * self.stride
+        return max(self.smallest, multiple) - side
 
     def restore(self, y: Tensor, x: Tensor) -> Tensor:
         """Logits of fitted images at the size of the images."""

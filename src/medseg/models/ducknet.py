@@ -24,6 +24,7 @@ class Residual(nn.Module):
         self.after = norm_relu(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H, W]."""
         return self.after(self.skip(x) + self.main(x))
 
 
@@ -47,17 +48,18 @@ class Duck(nn.Module):
         self.after = norm_relu(o)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H, W]."""
         x = self.before(x)
         return self.after(sum(branch(x) for branch in self.branches))
 
 
 class DUCKNet(SegmentationNetwork):
-    """Five DUCK stages down, beside a plain strided path that keeps low-level detail, and five up
-    by addition.
+    """Five DUCK stages down, and five up by addition.
 
-    `base_channels` is the filter count of the first stage, 17 or 34 in the paper. Differs from the
-    authors' Keras code by batch norm before ReLU, a separable kernel of 7 for 6, a 3x3 main path of
-    stride 2 for 2x2, and ReLU after the outer norms.
+    Beside the way down, a plain strided path keeps low-level detail. `base_channels` is the filter
+    count of the first stage, 17 or 34 in the paper. Differs from the authors' Keras code by batch
+    norm before ReLU, a separable kernel of 7 for 6, a 3x3 main path of stride 2 for 2x2, and ReLU
+    after the outer norms.
     """
 
     stride = 32
@@ -70,31 +72,26 @@ class DUCKNet(SegmentationNetwork):
             [Duck(in_channels, f), *(Duck(width, width) for width in widths[1:5])]
         )
         self.main = nn.ModuleList(CBA(i, o, stride=2) for i, o in pairwise(widths))
-        self.plain = nn.ModuleList(
-            CBA(i, o, 2, stride=2)
-            for i, o in zip([in_channels, *widths[1:5]], widths[1:], strict=True)
-        )
+        plain_widths = [in_channels, *widths[1:]]
+        self.plain = nn.ModuleList(CBA(i, o, 2, stride=2) for i, o in pairwise(plain_widths))
         self.middle = nn.Sequential(
             Residual(widths[5], widths[5]),
             Residual(widths[5], widths[5]),
             Residual(widths[5], widths[4]),
             Residual(widths[4], widths[4]),
         )
-        self.up = nn.ModuleList(
-            Duck(i, o) for i, o in zip(widths[4::-1], [*widths[3::-1], f], strict=True)
-        )
+        up_widths = [*widths[4::-1], f]  # 16f, 8f, ..., f, f
+        self.up = nn.ModuleList(Duck(i, o) for i, o in pairwise(up_widths))
         self.head = head(f, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """encoder0 (full resolution) to encoder4, middle (1/32), decoder4 to decoder0."""
         plain = x
         found: dict[str, Tensor] = {}
-        for level, (duck, main, path) in enumerate(
-            zip(self.duck, self.main, self.plain, strict=True)
-        ):
-            skip = found[f"encoder{level}"] = duck(x)
-            plain = path(plain)
-            x = main(skip) + plain
+        for level in range(5):
+            skip = found[f"encoder{level}"] = self.duck[level](x)
+            plain = self.plain[level](plain)
+            x = self.main[level](skip) + plain
         x = found["middle"] = self.middle(x)
         for level, duck in zip((4, 3, 2, 1, 0), self.up, strict=True):
             skip = found[f"encoder{level}"]

@@ -1,11 +1,9 @@
-"""The encoders of segmentation-models-pytorch and timm: their names, their normalisation, their
-weights.
-"""
+"""The encoders of segmentation-models-pytorch and timm: names, normalisation and weights."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 IMAGENET: Normalisation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF: Normalisation = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-# Encoders of the library whose ImageNet weights were made with other numbers; it would ask the
-# network for them.
-OTHER = {
+# Encoders of the library whose ImageNet weights were made with other numbers, by the beginning of
+# their names; the library would download them.
+OTHER_NORMALISATIONS = {
     "inception": HALF,
     "xception": HALF,
     "timm-tf_efficientnet_lite": HALF,
@@ -40,15 +38,17 @@ def library() -> Any:
 
 
 def check_encoder(name: str) -> None:
-    """`UserError` with the nearest name unless the library, or timm for "tu-NAME", has this
-    encoder.
+    """Raise `UserError`, with the nearest name, for an unknown encoder.
+
+    Known are those of the library and, as "tu-NAME", those of timm.
     """
     known = library().encoders.get_encoder_names()
     import timm
 
     if name in known or (name.startswith("tu-") and timm.is_model(name.removeprefix("tu-"))):
         return
-    hint = nearest(name, [*known, *(f"tu-{each}" for each in timm.list_models())]) or "."
+    of_timm = [f"tu-{model}" for model in timm.list_models()]
+    hint = nearest(name, [*known, *of_timm]) or "."
     raise UserError(
         f"unknown encoder {name!r}{hint} Choose tu-NAME with the name of a timm model, or from:"
         f" {', '.join(known)}."
@@ -59,7 +59,7 @@ def normalisation(encoder: str | None, encoder_weights: str | None = "imagenet")
     """Mean and std, for values of 0..1, that the encoder's pretrained weights were made with.
 
     ImageNet's for networks without a pretrained encoder (`encoder` None, or weights None or
-    "none"). Asks no network.
+    "none"). Downloads nothing.
     """
     if encoder is None or encoder_weights in (None, "none"):
         return IMAGENET
@@ -68,30 +68,27 @@ def normalisation(encoder: str | None, encoder_weights: str | None = "imagenet")
         import timm
 
         about = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
-        return (
-            (tuple(about.mean), tuple(about.std))
-            if about and about.mean and about.std
-            else IMAGENET
-        )
-    return next(
-        (numbers for prefix, numbers in OTHER.items() if encoder.startswith(prefix)), IMAGENET
-    )
+        if about and about.mean and about.std:
+            return tuple(about.mean), tuple(about.std)
+        return IMAGENET
+    for prefix, numbers in OTHER_NORMALISATIONS.items():
+        if encoder.startswith(prefix):
+            return numbers
+    return IMAGENET
 
 
 def imagenet_source(encoder: str) -> str:
-    """The address of the ImageNet weights of an encoder. `UserError` where there are none."""
+    """The URL of the ImageNet weights of an encoder. Raises `UserError` where there are none."""
+    place: str | None = None
     if encoder.startswith("tu-"):
         import timm
 
         about = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
-        place = about.hf_hub_id or about.url if about else None
+        if about:
+            place = about.hf_hub_id or about.url
     else:
-        place = (
-            library()
-            .encoders.encoders[encoder]["pretrained_settings"]
-            .get("imagenet", {})
-            .get("repo_id")
-        )
+        settings = library().encoders.encoders[encoder]["pretrained_settings"]
+        place = settings.get("imagenet", {}).get("repo_id")
     if not place:
         raise UserError(
             f"--encoder-weights imagenet: there are none for {encoder}; give the file of a state"
@@ -102,10 +99,10 @@ def imagenet_source(encoder: str) -> str:
 
 @contextmanager
 def asking_the_hub_once() -> Iterator[None]:
-    """Inside, a hub that does not answer within 5 s is not asked again: its cache on disk is used,
-    or the download fails.
+    """Inside, a hub that does not answer within 5 s is not asked again.
 
-    Left to itself, the hub's client retries for half a minute.
+    Its cache on disk is used, or the download fails. Left to itself, the hub's client retries for
+    half a minute.
     """
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
@@ -130,20 +127,19 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
     channels and scaled by 3 / n, summed for one (as timm does). Other entries of the file, such as
     a classifier, are left out. Raises `UserError` when one is missing or has another shape.
     """
-    own = {_bare(key): (key, value) for key, value in encoder.state_dict().items()}
-    found = {_bare(key): value for key, value in _read(path).items()}
-    if any(key.startswith("_blocks.") for key in found) and not any(
-        key.startswith("_blocks.") for key in own
-    ):
+    own = {_without_prefixes(key): (key, value) for key, value in encoder.state_dict().items()}
+    found = {_without_prefixes(key): value for key, value in _read(path).items()}
+    if _numbers_blocks_through(found) and not _numbers_blocks_through(own):
         found = _in_timm_names(found, list(own))
     found = {_joined(key): value for key, value in found.items()}
-    filled, missing = {}, []
+    filled: dict[str, Tensor] = {}
+    missing: list[str] = []
     for bare, (key, value) in own.items():
-        given = found.pop(_joined(bare), None)
-        if given is not None and given.ndim == 4 and given.shape[1] == 3:
-            given = adapt_channels(given, value.shape[1])
-        if given is not None and given.shape == value.shape:
-            filled[key] = given
+        weight = found.pop(_joined(bare), None)
+        if weight is not None and weight.ndim == 4 and weight.shape[1] == 3:
+            weight = adapt_channels(weight, value.shape[1])
+        if weight is not None and weight.shape == value.shape:
+            filled[key] = weight
         elif not key.endswith("num_batches_tracked"):
             missing.append(bare)
     if missing:
@@ -160,15 +156,18 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
 
 
 def adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """Weights [O, 3, h, w] of a convolution for `channels` inputs: summed for one, else repeated
-    and scaled by 3 / n.
+    """Weights [O, 3, h, w] of a convolution for `channels` inputs, [O, channels, h, w].
+
+    Summed for one, else repeated and scaled by 3 / `channels`.
     """
     if channels == 1:
         return weight.sum(1, keepdim=True)
-    return weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels] * (3 / channels)
+    repeats = -(-channels // 3)
+    return weight.repeat(1, repeats, 1, 1)[:, :channels] * (3 / channels)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, also those below "state_dict", "model" or "weights"."""
     if not path.exists():
         raise UserError(
             f"--encoder-weights {path}: no such file; expected imagenet, none or the file of a"
@@ -190,11 +189,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model", "weights"):
         if isinstance(tree, dict) and isinstance(tree.get(key), dict):
             tree = tree[key]
-    tensors = (
-        {key: value for key, value in tree.items() if isinstance(value, Tensor)}
-        if isinstance(tree, dict)
-        else {}
-    )
+    entries = tree.items() if isinstance(tree, dict) else ()
+    tensors = {key: value for key, value in entries if isinstance(value, Tensor)}
     if not tensors:
         raise UserError(
             f"--encoder-weights {path}: holds no tensors by name; expected a state dict"
@@ -202,7 +198,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _bare(key: str) -> str:
+def _without_prefixes(key: str) -> str:
     return re.sub(r"^((module|network|encoder|model|backbone|body)[._])+", "", key)
 
 
@@ -211,39 +207,44 @@ def _joined(key: str) -> str:
     return key.replace(".", "_")
 
 
+def _numbers_blocks_through(keys: Iterable[str]) -> bool:
+    """Whether these are the names of the efficientnet-pytorch packages."""
+    return any(key.startswith("_blocks.") for key in keys)
+
+
+# efficientnet-pytorch to timm: layers of a block with expansion, of one without, and outside of any
+_EXPANDING = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+}
+_NOT_EXPANDING = _EXPANDING | {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+
+
 def _in_timm_names(found: dict[str, Tensor], own: list[str]) -> dict[str, Tensor]:
-    """From `_blocks.7._expand_conv` (numbered through) to `blocks.3.1.conv_pw` (by stage), the
-    order being the same.
+    """From `_blocks.7._expand_conv` (numbered through) to `blocks.3.1.conv_pw` (by stage).
+
+    The order of the blocks is the same.
     """
-    places = list(
-        dict.fromkeys(match[1] for key in own if (match := re.match(r"(blocks\.\d+\.\d+)\.", key)))
-    )
-    expanding = {
-        match[1] for key in found if (match := re.match(r"_blocks\.(\d+)\._expand_conv", key))
-    }
-    wide = {
-        "_expand_conv": "conv_pw",
-        "_bn0": "bn1",
-        "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2",
-        "_project_conv": "conv_pwl",
-        "_bn2": "bn3",
-        "_se_reduce": "se.conv_reduce",
-        "_se_expand": "se.conv_expand",
-    }
-    narrow = wide | {
-        "_bn1": "bn1",
-        "_project_conv": "conv_pw",
-        "_bn2": "bn2",
-    }  # a block without expansion
-    outside = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-    renamed = {}
+    blocks = (re.match(r"(blocks\.\d+\.\d+)\.", key) for key in own)
+    places = list(dict.fromkeys(block[1] for block in blocks if block))
+    expansions = (re.match(r"_blocks\.(\d+)\._expand_conv", key) for key in found)
+    expanding = {expansion[1] for expansion in expansions if expansion}
+    renamed: dict[str, Tensor] = {}
     for key, value in found.items():
         match = re.match(r"_blocks\.(\d+)\.(\w+)\.(\w+)$", key)
-        if match and int(match[1]) < len(places):
-            names = wide if match[1] in expanding else narrow
-            renamed[f"{places[int(match[1])]}.{names.get(match[2], match[2])}.{match[3]}"] = value
-        elif not match:
+        if match is None:
             layer, _, rest = key.partition(".")
-            renamed[f"{outside.get(layer, layer)}.{rest}"] = value
+            renamed[f"{_OUTSIDE.get(layer, layer)}.{rest}"] = value
+            continue
+        number, layer, rest = match.groups()
+        if int(number) < len(places):
+            names = _EXPANDING if number in expanding else _NOT_EXPANDING
+            renamed[f"{places[int(number)]}.{names.get(layer, layer)}.{rest}"] = value
     return renamed

@@ -12,13 +12,12 @@ TOLERANCE = 1e-3  # of the largest logit, between the network and the folded one
 
 
 def fold_batch_norm(model: nn.Module, channels: int) -> nn.Module:
-    """The network in eval mode without the batch norms that directly follow a convolution; the same
-    logits but for rounding.
+    """The network in eval mode without the batch norms that directly follow a convolution.
 
-    Which ones do is seen in a forward pass, not guessed from names, so it holds for any encoder.
-    The result is for prediction only: it cannot be trained, and its state dict is another. Where
-    the logits of a random image differ, as when something else reads the output of a convolution
-    too, the given network is returned as it is.
+    The logits are the same but for rounding. Which batch norms do is seen in a forward pass, not
+    guessed from names, so it holds for any encoder. The result is for prediction only: it cannot be
+    trained, and its state dict is another. Where the logits of a random image differ, as when
+    something else reads the output of a convolution too, the given network is returned as it is.
     """
     model = model.eval()
     folded = copy.deepcopy(model)
@@ -28,24 +27,21 @@ def fold_batch_norm(model: nn.Module, channels: int) -> nn.Module:
         expected = model(image)
         names = {module: name for name, module in folded.named_modules()}
         for conv, norm in _pairs(folded, image):
-            _replace(
-                folded,
-                names[conv],
-                fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d)),
-            )
-            _replace(
-                folded, names[norm], norm.act if hasattr(norm, "act") else nn.Identity()
-            )  # timm's norm with activation
+            transpose = isinstance(conv, nn.ConvTranspose2d)
+            _replace(folded, names[conv], fuse_conv_bn_eval(conv, norm, transpose=transpose))
+            # timm's batch norm holds the activation that follows it
+            rest = norm.act if hasattr(norm, "act") else nn.Identity()
+            _replace(folded, names[norm], rest)
         error = (folded(image) - expected).abs().max()
     return folded if error <= TOLERANCE * expected.abs().max() else model
 
 
 def _pairs(model: nn.Module, image: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions and the batch norms that took their very output."""
-    made: dict[
-        int, tuple[nn.Module, Tensor]
-    ] = {}  # by identity; the tensor is kept, or its id would be used again
-    pairs, hooks = [], []
+    """Convolutions and the batch norms that took their very output, where both have one partner."""
+    # by the identity of the output; the tensor is kept, or its id would be used again
+    made: dict[int, tuple[nn.Module, Tensor]] = {}
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    hooks = []
 
     def after_convolution(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         made[id(output)] = module, output
@@ -62,12 +58,12 @@ def _pairs(model: nn.Module, image: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
     model(image)
     for hook in hooks:
         hook.remove()
-    once = {conv: [norm for other, norm in pairs if other is conv] for conv, _ in pairs}
-    used = [norm for _, norm in pairs]
+    convolutions = [conv for conv, _ in pairs]
+    norms = [norm for _, norm in pairs]
     return [
-        (conv, norms[0])
-        for conv, norms in once.items()
-        if len(norms) == 1 and used.count(norms[0]) == 1
+        (conv, norm)
+        for conv, norm in pairs
+        if convolutions.count(conv) == 1 and norms.count(norm) == 1
     ]
 
 

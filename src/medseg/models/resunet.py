@@ -9,9 +9,7 @@ from medseg.models.blocks import CBA, SegmentationNetwork, head, resize
 
 
 class ResBlock(nn.Module):
-    """CBA with `stride`, CBA, plus a bare 1x1 convolution (or the input itself); nothing after the
-    sum.
-    """
+    """CBA with `stride`, CBA, plus a bare 1x1 convolution (or the input itself)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -20,6 +18,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]; nothing follows the sum."""
         return self.main(x) + self.skip(x)
 
 

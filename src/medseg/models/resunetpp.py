@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import UserError
-from medseg.models.blocks import CBA, PatientBatchNorm, SegmentationNetwork, head, resize
+from medseg.models.blocks import CBA, SegmentationNetwork, SingleValueBatchNorm, head, resize
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from the global average (Hu et al. 2017, arXiv 1709.01507), reduced 16 times."""
+    """Channel gates from the global average (Hu et al. 2017, arXiv 1709.01507), reduced 16-fold."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -22,13 +22,12 @@ class SqueezeExcite(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
         return x * self.gate(x.mean((2, 3)))[:, :, None, None]
 
 
 class Encoding(nn.Module):
-    """A residual block of stride 2; returns what flows down (squeezed, but at the bottom) and the
-    gate for the decoder.
-    """
+    """A residual block of stride 2, with squeeze and excitation except at the bottom."""
 
     def __init__(self, inputs: int, outputs: int, squeeze: bool = True) -> None:
         super().__init__()
@@ -37,13 +36,15 @@ class Encoding(nn.Module):
         self.squeeze = SqueezeExcite(outputs) if squeeze else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The input of the next stage and the gate for the decoder: [B, outputs, H / 2, W / 2]."""
         y = self.main(x) + self.skip(x)
         return self.squeeze(y), y
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid: the global average and dilations 1, 6, 12, 18, each a fifth of the
-    outputs wide.
+    """Atrous spatial pyramid: the global average and dilations 1, 6, 12, 18.
+
+    Each of the five has a fifth of the output channels.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -51,15 +52,17 @@ class ASPP(nn.Module):
         hidden = outputs // 5
         self.average = nn.Sequential(
             nn.Conv2d(inputs, hidden, 1, bias=False),
-            PatientBatchNorm(hidden),
+            SingleValueBatchNorm(hidden),
             nn.ReLU(inplace=True),
         )
         self.branches = nn.ModuleList(CBA(inputs, hidden, dilation=rate) for rate in (1, 6, 12, 18))
         self.merge = CBA(5 * hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H, W]."""
         pooled = self.average(x.mean((2, 3), keepdim=True)).expand(-1, -1, *x.shape[-2:])
-        return self.merge(torch.cat([pooled, *(branch(x) for branch in self.branches)], 1))
+        dilated = [branch(x) for branch in self.branches]
+        return self.merge(torch.cat([pooled, *dilated], 1))
 
 
 class Decoding(nn.Module):
@@ -76,6 +79,7 @@ class Decoding(nn.Module):
         self.skip = CBA(inputs + gate, outputs, 1)
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        """x [B, inputs, H, W] at the size of the gate [B, gate, H', W']: [B, outputs, H', W']."""
         x = x * self.attention(self.from_below(x) + resize(self.from_gate(gate), x, "nearest"))
         x = torch.cat([resize(x, gate), gate], 1)
         return self.main(x) + self.skip(x)
@@ -114,9 +118,7 @@ class ResUNetPP(SegmentationNetwork):
         self.head = head(b, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """encoder0 (1/2) to encoder3 (1/16), bridge, decoder2 (1/8) to decoder0 (1/2), pyramid
-        (1/2).
-        """
+        """encoder0 (1/2) to encoder3 (1/16), bridge, decoder2 (1/8) to decoder0, pyramid (1/2)."""
         found: dict[str, Tensor] = {}
         for level, block in enumerate(self.down):
             x, found[f"encoder{level}"] = block(x)
@@ -126,4 +128,5 @@ class ResUNetPP(SegmentationNetwork):
         return found | {"pyramid": self.pyramid(x)}
 
     def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """The one head, upsampled from half the resolution."""
         return {"main": resize(self.head(stages["pyramid"]), x)}

@@ -1,6 +1,4 @@
-"""Any encoder and decoder of segmentation-models-pytorch, under the same contract as our own
-networks.
-"""
+"""Any encoder and decoder of segmentation-models-pytorch, under the contract of our networks."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medseg.errors import UserError, choose
-from medseg.models.blocks import PatientBatchNorm, SegmentationNetwork, resize
+from medseg.models.blocks import SegmentationNetwork, SingleValueBatchNorm, resize
 from medseg.models.encoders import (
     asking_the_hub_once,
     check_encoder,
@@ -28,8 +26,8 @@ class SMP(SegmentationNetwork):
     """An encoder and a decoder of the library, with its own names in the state dict.
 
     Images are padded to a multiple of 32; a timm encoder that takes one size only gets them resized
-    to it, and the logits are resized back. Batch norms that see one value a channel in a training
-    batch of one (pyramid pooling, split attention) are patient there.
+    to it, and the logits are resized back. Batch norms accept the single value per channel that
+    pyramid pooling and split attention give in a training batch of one.
     """
 
     stride = 32
@@ -50,50 +48,54 @@ class SMP(SegmentationNetwork):
         )
         check_encoder(encoder)
         source = imagenet_source(encoder) if encoder_weights == "imagenet" else None
-        network, way = _fitting(decoder, encoder, in_channels, classes)
+        network, fitting = _fitting(decoder, encoder, in_channels, classes)
         if source:
-            network = _pretrained(source, decoder, encoder, in_channels, classes, way.options)
+            network = _pretrained(source, decoder, encoder, in_channels, classes, fitting.options)
         elif encoder_weights not in (None, "none"):
             load_encoder(network.encoder, Path(encoder_weights))
         for module in network.modules():
             if type(module) is nn.BatchNorm2d:
-                module.__class__ = PatientBatchNorm  # adds nothing but its forward
-        self.stride, self.smallest, self.only_size = _stride(network), way.smallest, way.only_size
-        self.encoder, self.decoder, self.segmentation_head = (
-            network.encoder,
-            network.decoder,
-            network.segmentation_head,
-        )
+                module.__class__ = SingleValueBatchNorm  # adds nothing but its forward
+        self.stride = _stride(network)
+        self.smallest = fitting.smallest
+        self.only_size = fitting.only_size
+        self.encoder = network.encoder
+        self.decoder = network.decoder
+        self.segmentation_head = network.segmentation_head
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """encoder0, encoder1, ... from the finest on (most encoders start at 1/2; dpt's are of one
-        size), and decoder.
+        """encoder0, encoder1, ... from the finest on, and decoder.
+
+        Most encoders start at 1/2; those of dpt are all of one size.
         """
         maps = self.encoder(x)
         if isinstance(maps, tuple):  # dpt: with the class tokens
-            decoded, shown = self.decoder(*maps), maps[0]
+            shown = maps[0]
+            decoded = self.decoder(*maps)
         else:
-            decoded, shown = (
-                self.decoder(maps),
-                [y for y in maps[1:] if y.shape[1]],
-            )  # not the image, no placeholder
-        return {f"encoder{level}": y for level, y in enumerate(shown)} | {"decoder": decoded}
+            shown = [y for y in maps[1:] if y.shape[1]]  # not the image, no placeholder
+            decoded = self.decoder(maps)
+        found = {f"encoder{level}": y for level, y in enumerate(shown)}
+        return found | {"decoder": decoded}
 
     def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """The library's segmentation head, at the size of x."""
         return {"main": resize(self.segmentation_head(stages["decoder"]), x)}
 
     def fit(self, x: Tensor) -> Tensor:
+        """Images padded, or resized for an encoder that takes one size only."""
         if self.only_size is None:
             return super().fit(x)
         return F.interpolate(x, self.only_size, mode="bilinear", antialias=True)
 
     def restore(self, y: Tensor, x: Tensor) -> Tensor:
+        """Logits of fitted images at the size of the images, the inverse of `fit`."""
         if self.only_size is None:
             return super().restore(y, x)
         return F.interpolate(y, x.shape[-2:], mode="bilinear")
 
 
-class Way(NamedTuple):
+class Fitting(NamedTuple):
     """How an encoder and a decoder go together."""
 
     options: dict[str, Any]  # of the encoder
@@ -101,69 +103,67 @@ class Way(NamedTuple):
     only_size: tuple[int, int] | None = None  # the one height and width that it takes
 
 
-def _fitting(decoder: str, encoder: str, in_channels: int, classes: int) -> tuple[nn.Module, Way]:
-    """The network with random weights, and the way that makes it work.
+def _fitting(
+    decoder: str, encoder: str, in_channels: int, classes: int
+) -> tuple[nn.Module, Fitting]:
+    """The network with random weights, and the options and sizes that make it work.
 
     Many of timm's transformers take images of any size only when told so when built, each family by
-    its own option, and some never; a decoder may need more pixels than others. So each way is tried
-    on small images. Raises `UserError` when none works.
+    its own option, and some never; a decoder may need more pixels than others. So each combination
+    is tried on small images. Raises `UserError` when none works.
     """
-    reason, fixed = None, None
-    for options in (
-        ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
-        if encoder.startswith("tu-")
-        else ({},)
-    ):
+    choices: list[dict[str, Any]] = [{}]
+    if encoder.startswith("tu-"):
+        choices += [{"strict_img_size": False}, {"dynamic_img_size": True}]
+    create = library().create_model
+    reason: Exception | None = None
+    fixed_size: tuple[nn.Module, Fitting] | None = None
+    for options in choices:
         try:
-            network = library().create_model(
-                decoder, encoder, None, in_channels, classes, **options
-            )
-        except (
-            Exception
-        ) as error:  # of any kind: the option may not exist, the two may not go together
+            network = create(decoder, encoder, None, in_channels, classes, **options)
+        except Exception as error:  # the option may not exist, the two may not go together
             reason = reason or error
             continue
         for least in (2 * _stride(network), 4 * _stride(network)):
             reason = _trial(network, in_channels, (least, 2 * least))
             if reason is None:
-                return network, Way(options, least)
+                return network, Fitting(options, least)
         size = _own_size(encoder)
-        if fixed is None and size and _trial(network, in_channels, size) is None:
-            fixed = network, Way(options, only_size=size)
-    if fixed:
-        return fixed
+        if fixed_size is None and size and _trial(network, in_channels, size) is None:
+            fixed_size = network, Fitting(options, only_size=size)
+    if fixed_size is not None:
+        return fixed_size
+    text = " ".join(str(reason).split())[:160]
     raise UserError(
-        f"--encoder {encoder} does not fit --decoder {decoder}"
-        f" ({' '.join(str(reason).split())[:160]}); choose another of the two"
+        f"--encoder {encoder} does not fit --decoder {decoder} ({text}); choose another of the two"
     )
 
 
 def _pretrained(
     source: str, decoder: str, encoder: str, in_channels: int, classes: int, options: dict[str, Any]
 ) -> nn.Module:
-    """The network with the ImageNet weights at `source` in its encoder, adapted by the library to
-    `in_channels`.
+    """The network with the ImageNet weights at `source` in its encoder.
+
+    The library adapts them to `in_channels`. Raises `UserError` when they cannot be downloaded.
     """
     weights = True if encoder.startswith("tu-") else "imagenet"
+    create = library().create_model
     try:
         with asking_the_hub_once():
-            return library().create_model(
-                decoder, encoder, weights, in_channels, classes, **options
-            )
-    except (
-        Exception
-    ) as error:  # whatever the network, the hub's client or a damaged file in its cache raise
+            return create(decoder, encoder, weights, in_channels, classes, **options)
+    except Exception as error:  # by the network, the hub's client or a damaged file in its cache
+        text = " ".join(str(error).split())[:120].strip()
         raise UserError(
             f"--encoder-weights imagenet: the weights of {encoder} could not be downloaded from"
-            f" {source} ({' '.join(str(error).split())[:120].strip()}); offline, fetch the file on"
-            " a connected machine and give --encoder-weights PATH, or start from random weights"
-            " with --encoder-weights none"
+            f" {source} ({text}); offline, fetch the file on a connected machine and give"
+            " --encoder-weights PATH, or start from random weights with --encoder-weights none"
         ) from None
 
 
 def _stride(network: nn.Module) -> int:
-    """At least 32, even where the decoder reads fewer stages: encoders such as HRNet compute them
-    all.
+    """At least 32, even where the decoder reads fewer stages.
+
+    Encoders such as HRNet compute them all.
     """
     return max(32, network.encoder.output_stride)
 
@@ -175,11 +175,13 @@ def _own_size(encoder: str) -> tuple[int, int] | None:
     import timm
 
     about = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
-    return tuple(about.input_size[-2:]) if about and about.input_size else None
+    if about is None or not about.input_size:
+        return None
+    return tuple(about.input_size[-2:])
 
 
 def _trial(network: nn.Module, channels: int, size: tuple[int, int]) -> Exception | None:
-    """What goes wrong with an image of this size, if anything."""
+    """The error that an image of this height and width raises, None if it goes through."""
     network.eval()
     try:
         with torch.no_grad():

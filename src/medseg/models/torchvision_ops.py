@@ -17,18 +17,14 @@ _LIBRARY: list[torch.library.Library] = []  # the declarations live as long as t
 
 
 def declare_missing() -> None:
-    """Make `import torchvision` work; call before the first import of timm or
-    segmentation-models-pytorch.
+    """Make `import torchvision` work.
+
+    To be called before the first import of timm or segmentation-models-pytorch.
     """
     if _LIBRARY or torch.version.cuda or torch.version.hip or hasattr(torch.ops.torchvision, "nms"):
         return
-    spec = importlib.util.find_spec("torchvision")
-    for extension in Path(spec.origin).parent.glob("_C.*") if spec and spec.origin else ():
-        try:
-            torch.ops.load_library(extension)
-            return
-        except OSError:
-            continue
+    if _extension_loads():
+        return
     library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in (
         "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -36,3 +32,17 @@ def declare_missing() -> None:
     ):
         library.define(schema)
     _LIBRARY.append(library)
+
+
+def _extension_loads() -> bool:
+    """Load torchvision's compiled operators, if it has any that fit this PyTorch."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.origin:
+        return False
+    for extension in Path(spec.origin).parent.glob("_C.*"):
+        try:
+            torch.ops.load_library(extension)
+        except OSError:
+            continue
+        return True
+    return False

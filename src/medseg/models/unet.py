@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +23,8 @@ class UNet(SegmentationNetwork):
     def __init__(self, *, in_channels: int = 3, classes: int = 2, base_channels: int = 32) -> None:
         super().__init__()
         widths = [base_channels * 2**level for level in range(5)]
-        self.down = nn.ModuleList(
-            double_conv(i, o) for i, o in zip([in_channels, *widths], widths[:4], strict=False)
-        )
+        down_widths = [in_channels, *widths[:4]]
+        self.down = nn.ModuleList(double_conv(i, o) for i, o in pairwise(down_widths))
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.middle = double_conv(widths[3], widths[4])
         self.up = nn.ModuleList(deconv(2 * width, width) for width in reversed(widths[:4]))
@@ -31,8 +32,9 @@ class UNet(SegmentationNetwork):
         self.head = head(base_channels, classes)
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
-        """encoder0 (full resolution) to encoder3, middle (1/16), decoder3 to decoder0; widths b,
-        2b, 4b, 8b, 16b, 8b, ...
+        """encoder0 (full resolution) to encoder3, middle (1/16), decoder3 to decoder0.
+
+        Channels are b, 2b, 4b, 8b, 16b, 8b, ..., b for `base_channels` b.
         """
         found: dict[str, Tensor] = {}
         for level, block in enumerate(self.down):

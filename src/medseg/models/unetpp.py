@@ -9,12 +9,11 @@ from medseg.models.blocks import SegmentationNetwork, deconv, double_conv, head
 
 
 class UNetPP(SegmentationNetwork):
-    """Nested skip pathways: node X(i, j) at level i joins X(i, 0..j-1) and the upsampled X(i+1,
-    j-1).
+    """Nested skip pathways: node X(i, j) joins X(i, 0..j-1) and the upsampled X(i+1, j-1).
 
-    Differs from the paper by a last diagonal half as wide as its level, batch norm, 3x3 transposed
-    convolutions, 32 channels at the top, and no pruned inference. `auxiliary` adds heads on X(0,
-    1), X(0, 2), X(0, 3).
+    Level i has 1 / 2**i of the resolution. Differs from the paper by a last diagonal half as wide
+    as its level, batch norm, 3x3 transposed convolutions, 32 channels at the top, and no pruned
+    inference. `auxiliary` adds heads on X(0, 1), X(0, 2), X(0, 3).
     """
 
     stride = 16
@@ -29,8 +28,7 @@ class UNetPP(SegmentationNetwork):
     ) -> None:
         super().__init__()
         b = base_channels
-        # node: channels in, channels out, channels that its Deconv hands to the level above (0: it
-        # has none)
+        # node: channels in, channels out, channels that its deconv hands to the level above or 0
         nodes = {
             "00": (in_channels, b, 0),
             "10": (b, 2 * b, b),
@@ -52,17 +50,16 @@ class UNetPP(SegmentationNetwork):
         self.up = nn.ModuleDict({name: deconv(o, up) for name, (_, o, up) in nodes.items() if up})
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.head = head(b, classes)
-        self.auxiliary = nn.ModuleDict(
-            {f"aux{j}": head(b, classes) for j in (1, 2, 3)} if auxiliary else {}
-        )
+        columns = (1, 2, 3) if auxiliary else ()
+        self.auxiliary = nn.ModuleDict({f"aux{j}": head(b, classes) for j in columns})
 
     def stages(self, x: Tensor) -> dict[str, Tensor]:
         """Every node as "x00" to "x04": level i at 1 / 2**i of the resolution."""
         found: dict[str, Tensor] = {}
         for level in range(5):
-            found[f"x{level}0"] = self.node[f"{level}0"](
-                self.pool(found[f"x{level - 1}0"]) if level else x
-            )
+            if level > 0:
+                x = self.pool(x)
+            x = found[f"x{level}0"] = self.node[f"{level}0"](x)
         for column in range(1, 5):
             for level in range(5 - column):
                 below = f"{level + 1}{column - 1}"
@@ -72,5 +69,6 @@ class UNetPP(SegmentationNetwork):
         return found
 
     def heads(self, stages: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+        """The head on X(0, 4), and the auxiliary ones on X(0, 1) to X(0, 3)."""
         extra = {name: each(stages[f"x0{name[-1]}"]) for name, each in self.auxiliary.items()}
         return {"main": self.head(stages["x04"])} | extra

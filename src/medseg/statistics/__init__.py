@@ -1,1 +1,1 @@
-"""Intervals and paired tests on plain arrays; what a number may be believed, and when two differ."""
+"""Intervals and paired tests on plain arrays: how sure a number is, and when two differ."""

@@ -1,6 +1,4 @@
-"""Whether two models differ on the same images: paired tests, the correction for many pairs, and
-letters.
-"""
+"""Whether models differ on the same images: paired tests, correction for many pairs, letters."""
 
 from __future__ import annotations
 
@@ -15,18 +13,18 @@ _DRAWS = 20_000
 
 
 def permutation_test(sums: np.ndarray, *, seed: int = 0) -> float:
-    """Two-sided p value for a mean difference of 0: `sums` [G] are the differences summed over each
-    independent unit.
+    """Two-sided p value for a mean difference of 0.
 
-    The two models are exchanged within units at random (Fisher's sign-flip test): all 2^G ways
-    where G is at most 14, else 20,000 draws, with the observed one counted among them, so that p is
-    never 0. 1 without units.
+    `sums` [G] are the differences summed over each independent unit. The two models are exchanged
+    within units at random (Fisher's sign-flip test): all 2^G ways where G is at most 14, else
+    20,000 draws, with the observed one counted among them, so that p is never 0. 1 without units.
     """
     sums = np.asarray(sums, np.float64)
     observed = abs(sums.sum())
     close = observed * (1 - 1e-9) - 1e-12  # ways that are equal but for rounding count as equal
     if len(sums) <= EXACT_SIGNS:
-        signs = 1 - 2 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)
+        ways = np.arange(2 ** len(sums))[:, None]
+        signs = 1 - 2 * ((ways >> np.arange(len(sums))) & 1)  # one row per way: its bits as signs
         return float((np.abs(signs @ sums) >= close).mean())
     rng = np.random.default_rng(seed)
     beyond = 0
@@ -39,12 +37,12 @@ def permutation_test(sums: np.ndarray, *, seed: int = 0) -> float:
 
 
 def wilcoxon(differences: np.ndarray) -> float:
-    """Two-sided p value of the signed-rank test (Wilcoxon 1945) for differences [G] of independent
-    units.
+    """Two-sided p value of the signed-rank test (Wilcoxon 1945).
 
-    Zeros are dropped and ties get their mean rank. Up to 200 units the distribution of the rank sum
-    is exact, ties included (common libraries turn to the normal one there); above it is normal with
-    the variance corrected for ties, and no correction for continuity. 1 without units that differ.
+    `differences` [G] are those of independent units. Zeros are dropped and ties get their mean
+    rank. Up to 200 units the distribution of the rank sum is exact, ties included (common libraries
+    turn to the normal one there); above it is normal with the variance corrected for ties, and no
+    correction for continuity. 1 without units that differ.
     """
     values = np.asarray(differences, np.float64)
     values = values[np.abs(values) > 1e-12]
@@ -67,8 +65,9 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _share_up_to(limit: float, ranks: np.ndarray) -> float:
-    """Probability that the sum of a random half of the ranks is at most `limit`. Mean ranks are
-    multiples of one half.
+    """Probability that the sum of a random half of the ranks is at most `limit`.
+
+    Mean ranks are multiples of one half.
     """
     doubled = np.round(2 * ranks).astype(int)
     share = np.zeros(doubled.sum() + 1)
@@ -81,8 +80,9 @@ def _share_up_to(limit: float, ranks: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values corrected for their number (Holm 1979), in the order given: compare them with
-    the level as they are.
+    """The p values corrected for their number (Holm 1979), in the order given.
+
+    They are compared with the level as they are.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected = [0.0] * len(p_values)
@@ -94,25 +94,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def letters(count: int, different: set[tuple[int, int]]) -> list[str]:
-    """Letters for models 0 to count - 1, best first: two share one exactly if their pair is not in
-    `different`.
+    """Letters for models 0 to count - 1, best first.
 
-    The sets behind the letters are the maximal cliques of models that cannot be told apart (Piepho,
-    J. Comput. Graph. Stat. 13, 2004), found by splitting at each pair that differs. Past z the
-    letters are doubled.
+    Two models share a letter exactly if their pair is not in `different`. The sets behind the
+    letters are the maximal cliques of models that cannot be told apart (Piepho, J. Comput. Graph.
+    Stat. 13, 2004), found by splitting at each pair that differs. Past z the letters are doubled.
     """
     sets: list[frozenset[int]] = [frozenset(range(count))]
     for a, b in sorted(tuple(sorted(pair)) for pair in different):
-        parts = [
-            part
-            for each in sets
-            for part in ((each - {a}, each - {b}) if {a, b} <= each else (each,))
-        ]
+        parts: list[frozenset[int]] = []
+        for members in sets:
+            if {a, b} <= members:
+                parts += [members - {a}, members - {b}]
+            else:
+                parts.append(members)
         distinct = list(dict.fromkeys(parts))
-        sets = [each for each in distinct if not any(each < other for other in distinct)]
+        sets = [part for part in distinct if not any(part < other for other in distinct)]
     sets.sort(key=sorted)
-    names = [chr(ord("a") + i % 26) * (1 + i // 26) for i in range(len(sets))]
-    return [
-        "".join(name for name, each in zip(names, sets, strict=True) if i in each)
-        for i in range(count)
-    ]
+    found = [""] * count
+    for i, members in enumerate(sets):
+        letter = chr(ord("a") + i % 26) * (1 + i // 26)
+        for model in members:
+            found[model] += letter
+    return found

@@ -25,10 +25,10 @@ from medseg.data.sources.splits import write_split
 from medseg.distill.teacher import Teacher
 from medseg.environment import environment
 from medseg.errors import UserError
+from medseg.evaluation.conventions import PER_IMAGE, POOLED
 from medseg.evaluation.counting import Counted, Decision, count
 from medseg.evaluation.evaluate import Options, evaluate_items, subject_of
 from medseg.evaluation.intervals import headline
-from medseg.evaluation.conventions import PER_IMAGE, POOLED
 from medseg.evaluation.stamp import split_stamp
 from medseg.evaluation.targets import Target
 from medseg.files import lock, new_folder, write_text

@@ -108,17 +108,7 @@ def ask(model: nn.Module, method: str, *arguments: Any) -> Any:
 
 def make_objective(config: TrainConfig) -> Objective:
     """The objective that a config asks for. Raises `UserError` for loss options that no term uses."""
-    given = config.loss
-    loss = hybrid_loss(
-        given.loss,
-        class_weights=given.class_weights,
-        ignore_index=given.ignore_index,
-        label_smoothing=given.label_smoothing,
-        ohem_threshold=given.ohem_threshold,
-        focal_gamma=given.focal_gamma,
-        tversky_alpha=given.tversky_alpha,
-        tversky_beta=given.tversky_beta,
-    )
+    loss = hybrid_loss(config.loss)
     return (
         deep_supervised(loss, config.model.auxiliary_weights)
         if config.model.auxiliary

@@ -1,6 +1,4 @@
-"""What a video endoscope does to a synthetic picture: tone, blur, colour fringes, noise, black
-border, text.
-"""
+"""The look of a video endoscope: tone, blur, colour fringes, noise, black border and text."""
 
 from __future__ import annotations
 
@@ -30,13 +28,18 @@ class Video:
 
 
 def draw_video(rng: np.random.Generator) -> Video:
+    """The look of a sequence, drawn at random."""
     border = str(rng.choice(["none", "octagon", "inset", "round"], p=[0.3, 0.4, 0.2, 0.1]))
     stamp = rng.integers([1, 1, 2009, 0, 100], [29, 13, 2024, 86000, 9999])
+    margin = float(rng.uniform(0.02, 0.07))
+    cut = float(rng.uniform(0.16, 0.3))
+    boxed = border == "octagon" and rng.random() < 0.4
+    box = float(rng.uniform(0.24, 0.34)) if boxed else 0.0
     return Video(
         border=border,
-        margin=float(rng.uniform(0.02, 0.07)),
-        cut=float(rng.uniform(0.16, 0.3)),
-        box=float(rng.uniform(0.24, 0.34)) if border == "octagon" and rng.random() < 0.4 else 0.0,
+        margin=margin,
+        cut=cut,
+        box=box,
         black=tuple(int(v) for v in rng.integers(0, 14) + rng.integers(-2, 3, 3).clip(0)),
         text=bool(rng.random() < 0.4),
         stamp=tuple(int(v) for v in stamp),
@@ -52,27 +55,24 @@ def draw_video(rng: np.random.Generator) -> Video:
 def develop(
     light: np.ndarray, video: Video, rng: np.random.Generator, frame: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 RGB [H, W, 3] from linear light [3, H, W], and uint8 [H, W], 1 where the scene is seen,
-    not the border.
+    """uint8 RGB [H, W, 3] from linear light [3, H, W], and where the scene is seen.
+
+    That is uint8 [H, W]: 1 there, 0 on the border.
     """
     _, height, width = light.shape
     unit = height / 256
-    y, x = (
-        np.linspace(-1, 1, height, dtype=np.float32)[:, None],
-        np.linspace(-1, 1, width, dtype=np.float32)[None],
-    )
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     gain = video.exposure * np.exp(rng.normal(0, 0.04)) * 1.9
     lens = np.float32(gain) * (1 - np.float32(video.vignette) * 0.5 * (x * x + y * y))
-    sharp = (
-        video.blur
-        * unit
-        * (rng.uniform(1.6, 2.8) if rng.random() < 0.12 else rng.uniform(0.9, 1.15))
-    )
+    out_of_focus = rng.random() < 0.12
+    focus = rng.uniform(1.6, 2.8) if out_of_focus else rng.uniform(0.9, 1.15)
+    sigma = video.blur * unit * focus
     shake = motion(rng, unit) if rng.random() < 0.25 else None
     planes = []
     for channel, plane in enumerate(light):
         plane = cv2.sqrt(1 - cv2.exp(-(plane * lens))) * np.float32(255)
-        plane = cv2.GaussianBlur(plane, (0, 0), sharp)
+        plane = cv2.GaussianBlur(plane, (0, 0), sigma)
         if shake is not None:
             plane = cv2.filter2D(plane, -1, shake)
         if video.fringe and channel != 1:
@@ -94,11 +94,12 @@ def develop(
 def motion(rng: np.random.Generator, unit: float) -> np.ndarray:
     """A blur kernel along a random direction, up to 7 pixels long at 256."""
     side = 2 * max(1, round(3.5 * unit)) + 1
-    way = rng.uniform(0, np.pi)
-    reach = rng.uniform(0.8, 3.5) * unit * np.array([np.cos(way), np.sin(way)])
+    direction = rng.uniform(0, np.pi)
+    reach = rng.uniform(0.8, 3.5) * unit * np.array([np.cos(direction), np.sin(direction)])
     kernel = np.zeros((side, side), np.float32)
-    ends = np.round((np.stack([-reach, reach]) + side // 2) * 16).astype(int)
-    cv2.line(kernel, tuple(map(int, ends[0])), tuple(map(int, ends[1])), 1.0, 1, cv2.LINE_AA, 4)
+    ends = np.round((np.stack([-reach, reach]) + side // 2) * 16).astype(int)  # 1/16 of a pixel
+    start, end = ends.tolist()
+    cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA, 4)
     return kernel / kernel.sum()
 
 
@@ -134,6 +135,9 @@ def window(video: Video, height: int, width: int) -> np.ndarray:
 def write(image: np.ndarray, video: Video, frame: int) -> None:
     """Invented recording data in the style of a video processor, drawn onto the picture."""
     height = image.shape[0]
+    left, top = video.text_at
+    scale, thickness = height / 256 * 0.55, max(1, height // 256)
+    font, grey = cv2.FONT_HERSHEY_PLAIN, (205, 210, 205)
     day, month, year, second, case = video.stamp
     second += frame
     lines = [
@@ -143,14 +147,5 @@ def write(image: np.ndarray, video: Video, frame: int) -> None:
         "Ct:N  A3",
     ]
     for row, line in enumerate(lines):
-        at = (round(height * video.text_at[0]), round(height * (video.text_at[1] + 0.045 * row)))
-        cv2.putText(
-            image,
-            line,
-            at,
-            cv2.FONT_HERSHEY_PLAIN,
-            height / 256 * 0.55,
-            (205, 210, 205),
-            max(1, height // 256),
-            cv2.LINE_AA,
-        )
+        at = (round(height * left), round(height * (top + 0.045 * row)))
+        cv2.putText(image, line, at, font, scale, grey, thickness, cv2.LINE_AA)
