@@ -36,6 +36,7 @@ FIXED = (  # these decide how a trial is evaluated and how long it takes
     "seeds",
 )
 
+
 @dataclass(frozen=True)
 class Parameter:
     """One line of a space: choices, or a range from `low` to `high`.

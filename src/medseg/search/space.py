@@ -1,4 +1,4 @@
-"""What a search may vary: a set of config paths with distributions, tried before the first trial."""
+"""What a search may vary: config paths with distributions, checked before the first trial."""
 
 from __future__ import annotations
 

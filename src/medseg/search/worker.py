@@ -18,7 +18,8 @@ from medseg.errors import UserError
 from medseg.search.job import Job
 from medseg.search.space import configure, suggest
 from medseg.search.study import make_sampler, tally, too_many, try_again
-from medseg.search.trial import in_processes, objective, reporter
+from medseg.search.trial import objective, reporter
+from medseg.search.trial_process import in_processes
 from medseg.training.loop import Interrupted, Pruned
 
 
