@@ -9,7 +9,15 @@ import sys
 import pytest
 
 from medseg.errors import UserError
-from medseg.files import lock, new_folder, read_csv, write_atomic, write_csv, write_text
+from medseg.files import (
+    folder_or_nothing,
+    lock,
+    new_folder,
+    read_csv,
+    write_atomic,
+    write_csv,
+    write_text,
+)
 
 
 def test_a_failure_while_writing_keeps_the_earlier_file(tmp_path):
@@ -121,3 +129,20 @@ def test_a_lock_is_held_against_another_process_and_freed_when_it_dies(tmp_path)
     other.wait()
     with lock(tmp_path / ".lock", "in use"):
         pass
+
+
+def test_a_folder_made_for_nothing_is_taken_back(tmp_path):
+    new = tmp_path / "runs" / "search"
+    with pytest.raises(ValueError), folder_or_nothing(new, "--out"):
+        raise ValueError
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_was_there_or_holds_something_stays(tmp_path):
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError), folder_or_nothing(tmp_path / "runs", "--out"):
+        raise ValueError
+    with pytest.raises(ValueError), folder_or_nothing(tmp_path / "runs" / "a", "--out"):
+        (tmp_path / "runs" / "a" / "kept").touch()
+        raise ValueError
+    assert (tmp_path / "runs" / "a" / "kept").exists()

@@ -7,7 +7,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -76,6 +76,29 @@ def new_folder(path: Path, flag: str, remedy: str) -> Path:
             f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to"
         ) from None
     return path
+
+
+@contextmanager
+def folder_or_nothing(path: Path, flag: str) -> Iterator[None]:
+    """`path` as a folder, made where it is not there, and taken back where the block fails.
+
+    Only folders that were made here and are still empty are removed. Raises `UserError` where it
+    cannot be made.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to"
+        ) from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # one that is not empty stays, and so do those above it
+            for folder in missing:
+                folder.rmdir()
+        raise
 
 
 def _csv_line(cells: Iterable[Any]) -> str:

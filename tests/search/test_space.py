@@ -106,7 +106,7 @@ def test_the_default_space_is_the_originals():
         ("devices: [1, 2]", "cannot be searched"),
         ("lr: 0.1", "expected a list of choices or a mapping"),
         ("lr: []", "an empty list"),
-        ("lr: [1, 1]", "stands twice"),
+        ("lr: [1, 1]", "lists a choice twice"),
         ("lr: [1]\noptim.lr: [2]", "stands for the same as lr"),
         ("", "holds no path"),
         ("- lr", "expected lines such as"),

@@ -25,13 +25,13 @@ from medseg.errors import UserError
 from medseg.evaluation.rows import read_rows
 from medseg.files import read_csv, write_csv, write_text
 from medseg.search import dashboard as dashboards
-from medseg.search import processes, results
+from medseg.search import processes, results, worker
 from medseg.search import trial as trials
-from medseg.search import work as worker
+from medseg.search.conduct import prepare, training_of
 from medseg.search.folds import fold_datasets
 from medseg.search.page import importance, place
 from medseg.search.results import saved_by_pruning
-from medseg.search.search import prepare, search, training_of
+from medseg.search.search import search
 from medseg.search.study import (
     RETRIES,
     TrialState,
@@ -46,8 +46,8 @@ from medseg.search.study import (
     too_many,
     try_again,
 )
-from medseg.search.work import work
-from medseg.training import loop as engine
+from medseg.search.worker import work
+from medseg.training.loop import Interrupted, Pruned
 
 
 def options(dataset, tmp_path, **changes):
@@ -309,7 +309,7 @@ def test_a_study_from_its_first_trial_to_the_test(dataset, tmp_path):
     longer = search(make(SearchConfig, given | {"trials": 4}))  # goes on
     assert longer["finished"] == 4 and longer["trials"][:3] == result["trials"]
     with pytest.raises(
-        UserError, match=r"--study search: was begun with momentum = 0.9, now it is 0.8"
+        UserError, match=r"--study search: was started with momentum = 0.9, now it is 0.8"
     ):
         search(make(SearchConfig, given | {"momentum": 0.8}))
     done = search(
@@ -380,9 +380,7 @@ def job_of(dataset, tmp_path, **changes):
 
 def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, monkeypatch):
     job = job_of(dataset, tmp_path)
-    happens = iter(
-        [UserError("loss became nan"), engine.Interrupted("run"), engine.Pruned(), 0.5, 0.25]
-    )
+    happens = iter([UserError("loss became nan"), Interrupted("run"), Pruned(), 0.5, 0.25])
 
     def objective(config, dataset, folds, report):
         outcome = next(happens)
@@ -391,7 +389,7 @@ def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, m
         return outcome
 
     monkeypatch.setattr(worker, "objective", objective)
-    with pytest.raises(engine.Interrupted):
+    with pytest.raises(Interrupted):
         work(job)
     assert tally(job.study).failed == 1 and tally(job.study).finished == 1
     stopped = job.study.get_trials()[1]
@@ -525,7 +523,7 @@ def test_as_many_other_images_are_not_the_same(dataset, tmp_path):
         next(folder.iterdir()).rename(folder / "another.png")
     with pytest.raises(
         UserError,
-        match=r"was begun with validation images = '4, names [0-9a-f]{8}', now it is '4, names",
+        match=r"was started with validation images = '4, names [0-9a-f]{8}', now it is '4, names",
     ):
         job_of(tmp_path / "moved", tmp_path)
 
@@ -545,7 +543,7 @@ def test_a_database_that_fails_is_told_of_in_a_line(last):
 
     with (
         pytest.raises(
-            UserError, match=r"--storage sqlite:///x.db: the database failed \(it is\); .* goes on"
+            UserError, match=r"--storage sqlite:///x.db: the database failed \(it is\); .* resumes"
         ) as told,
         storage_errors("sqlite:///x.db"),
     ):
@@ -585,8 +583,16 @@ def test_the_dashboard_takes_a_free_port_of_this_machine_alone(dataset, tmp_path
         dashboards.dashboard(url, "mine")
 
 
+def test_an_unusable_storage_leaves_no_folder(dataset, tmp_path):
+    options = {"data": str(dataset), "out": tmp_path / "runs" / "study", "trials": 1}
+    config = make(SearchConfig, options | {"storage": f"sqlite:///{tmp_path}/none/study.db"})
+    with pytest.raises(UserError, match="unable to open database file"):
+        search(config)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_study_in_use_by_another_space_is_refused(dataset, tmp_path):
     job = job_of(dataset, tmp_path)
-    with pytest.raises(UserError, match="was begun with a = 1, now it is 2"):
+    with pytest.raises(UserError, match="was started with a = 1, now it is 2"):
         open_study("other", job.study._storage, pruner=None, about={"a": 1})
         open_study("other", job.study._storage, pruner=None, about={"a": 2})

@@ -1,6 +1,4 @@
-"""What ties images of two parts together: the same pixels, the same scene, neighbours in time, the
-same group.
-"""
+"""What ties images of two parts together: pixels, scene, neighbourhood in time, or group."""
 
 from __future__ import annotations
 
@@ -27,12 +25,13 @@ class Images:
 
     @property
     def names(self) -> list[str]:
+        """The parts, each once."""
         return list(dict.fromkeys(self.parts))
 
 
 @dataclass
 class Evidence:
-    """Pairs (a, b), a < b, by kind; `matches` counts the agreeing local features of the near ones."""
+    """Pairs (a, b), a < b, by kind; `matches` counts agreeing local features of near ones."""
 
     exact: set[Pair] = field(default_factory=set)
     near: set[Pair] = field(default_factory=set)
@@ -41,14 +40,15 @@ class Evidence:
     matches: dict[Pair, int] = field(default_factory=dict)
 
     def kinds(self, pair: Pair) -> list[str]:
+        """The kinds of evidence for a pair, the strongest first."""
         return [kind for kind in KINDS if pair in getattr(self, kind)]
 
 
 def gather(images: Images, exact: Sequence[Pair], near: Mapping[Pair, int]) -> Evidence:
-    """All pairs; an exact pair is not near as well. Neighbours are consecutive frame numbers within
-    one known group.
+    """All pairs; an exact pair is not near as well.
 
-    Weak likeness of images that are known to be of different groups is left out.
+    Neighbours are consecutive frame numbers within one known group. Weak likeness of images that
+    are known to be of different groups is left out.
     """
     kept = {
         (a, b): count
@@ -71,75 +71,72 @@ def gather(images: Images, exact: Sequence[Pair], near: Mapping[Pair, int]) -> E
 
 
 def between(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """For each two parts: of the later part's images, how many have a partner of each kind in the
-    earlier one.
+    """For each two parts: how many of the later one's images have a partner in the earlier one.
 
-    Counts of neighbours and groups are None where no image of either part has a group.
+    By kind of evidence, and `any`. None for the kinds that need groups where a part has none.
     """
     rows = []
     for later, part in enumerate(images.names):
         for other in images.names[:later]:
-            inside = {
-                kind: {
-                    a if images.parts[a] == part else b
-                    for a, b in getattr(found, kind)
-                    if {images.parts[a], images.parts[b]} == {part, other}
-                }
+            partners = {
+                kind: _indices_of(part, images, _pairs_of(found, kind, images, {part, other}))
                 for kind in KINDS
             }
-            rows.append(
-                {
-                    "part": part,
-                    "in": other,
-                    "images": images.parts.count(part),
-                    **_counts(inside, grouped=_grouped(images, part) and _grouped(images, other)),
-                }
-            )
+            grouped = _grouped(images, part) and _grouped(images, other)
+            rows.append(_row(images, part, other, partners, grouped=grouped))
     return rows
 
 
 def within(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """For each part: how many of its images have a partner of each kind in the part itself; None as
-    in `between`.
-    """
+    """For each part: how many of its images have a partner in the part itself; as `between`."""
     rows = []
     for part in images.names:
-        inside = {
-            kind: {
-                index
-                for a, b in getattr(found, kind)
-                if images.parts[a] == images.parts[b] == part
-                for index in (a, b)
-            }
+        partners = {
+            kind: _indices_of(part, images, _pairs_of(found, kind, images, {part}))
             for kind in KINDS
         }
-        rows.append(
-            {
-                "part": part,
-                "in": "itself",
-                "images": images.parts.count(part),
-                **_counts(inside, grouped=_grouped(images, part)),
-            }
-        )
+        rows.append(_row(images, part, "itself", partners, grouped=_grouped(images, part)))
     return rows
 
 
+def _pairs_of(found: Evidence, kind: str, images: Images, parts: set[str]) -> list[Pair]:
+    """The pairs of a kind whose two images stand in exactly these parts."""
+    return [(a, b) for a, b in getattr(found, kind) if {images.parts[a], images.parts[b]} == parts]
+
+
+def _indices_of(part: str, images: Images, pairs: Sequence[Pair]) -> set[int]:
+    """The images of a part that occur in pairs."""
+    return {index for pair in pairs for index in pair if images.parts[index] == part}
+
+
 def _grouped(images: Images, part: str) -> bool:
+    """Whether a group is known for any image of a part."""
     return any(
         item.group for item, own in zip(images.items, images.parts, strict=True) if own == part
     )
 
 
-def _counts(inside: Mapping[str, set[int]], *, grouped: bool) -> dict[str, int | None]:
+def _row(
+    images: Images, part: str, other: str, partners: Mapping[str, set[int]], *, grouped: bool
+) -> dict[str, Any]:
+    """One line of the table on screen and in leaks.json."""
     counts = {
-        kind: len(inside[kind]) if grouped or kind in ("exact", "near") else None for kind in KINDS
+        kind: len(partners[kind]) if grouped or kind in ("exact", "near") else None
+        for kind in KINDS
     }
-    return counts | {"any": len(set().union(*inside.values()))}
+    return {
+        "part": part,
+        "in": other,
+        "images": images.parts.count(part),
+        **counts,
+        "any": len(set().union(*partners.values())),
+    }
 
 
 def pair_rows(images: Images, found: Evidence) -> list[dict[str, Any]]:
-    """The table of pairs, those between parts first; pairs that only share a group are left out,
-    they are too many.
+    """The table of pairs, those between parts first.
+
+    Pairs that only share a group are left out: they are too many.
     """
     rows = []
     for a, b in found.exact | found.near | found.neighbour:
@@ -151,30 +148,29 @@ def pair_rows(images: Images, found: Evidence) -> list[dict[str, Any]]:
                 "other": other.name,
                 "other_part": images.parts[b],
                 "evidence": "+".join(kind for kind in found.kinds((a, b)) if kind != "group"),
-                "same_group": (
-                    ""
-                    if not (one.group and other.group)
-                    else "yes"
-                    if one.group == other.group
-                    else "no"
-                ),
+                "same_group": _same_group(one, other),
                 "matches": found.matches.get((a, b), ""),
                 "pair": (a, b),
             }
         )
-    return sorted(
-        rows,
-        key=lambda row: (
-            row["part"] == row["other_part"],
-            strength(found, row["pair"]),
-            row["pair"],
-        ),
-    )
+
+    def order(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["part"] == row["other_part"], strength(found, row["pair"]), row["pair"]
+
+    return sorted(rows, key=order)
+
+
+def _same_group(one: Item, other: Item) -> str:
+    """ "yes", "no", or nothing where a group is not known."""
+    if not (one.group and other.group):
+        return ""
+    return "yes" if one.group == other.group else "no"
 
 
 def strength(found: Evidence, pair: Pair) -> tuple[int, int]:
-    """A sort key that puts the strongest evidence first: exact copies, then near ones by matches,
-    then neighbours.
+    """A sort key that puts the strongest evidence first.
+
+    Exact copies, then near ones by matches, then neighbours.
     """
     kinds = found.kinds(pair)
     return (KINDS.index(kinds[0]) if kinds else len(KINDS)), -found.matches.get(pair, 0)

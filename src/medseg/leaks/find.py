@@ -1,6 +1,4 @@
-"""`medseg data leaks`: what ties the parts of a split together, as counts, a table of pairs and a
-page with pictures.
-"""
+"""`medseg data leaks`: what ties the parts of a split together."""
 
 from __future__ import annotations
 
@@ -11,7 +9,6 @@ from typing import Any
 
 from loguru import logger
 
-import medseg
 from medseg.config import LeaksConfig
 from medseg.console import progress, to_json
 from medseg.data.sample import Dataset, Item
@@ -25,22 +22,18 @@ from medseg.leaks.evidence import Images, between, gather, pair_rows, within
 from medseg.leaks.fingerprints import fingerprints
 from medseg.leaks.matching import exact_pairs, near_pairs
 from medseg.leaks.page import write_page
+from medseg.version import __version__
 
 FILES = ("leaks.json", "pairs.csv", "leaks.html")
 
 
 def find_leaks(config: LeaksConfig) -> dict[str, Any]:
-    """Examine a split; write leaks.json, pairs.csv and leaks.html; return the content of
-    leaks.json.
+    """Examine a split; write leaks.json, pairs.csv and leaks.html; return what leaks.json holds.
 
     `leaks` in it is whether any image has a partner of any kind in another part.
     """
-    dataset = choose_groups(
-        undivided(
-            open_dataset(config.data, data_root=config.data_root, split=config.split), config.split
-        ),
-        config.groups,
-    )
+    dataset = open_dataset(config.data, data_root=config.data_root, split=config.split)
+    dataset = choose_groups(undivided(dataset, config.split), config.groups)
     images = _images(dataset, config)
     folder = _out(config, dataset)
     with progress("read", show=config.progress) as advance:
@@ -62,7 +55,7 @@ def find_leaks(config: LeaksConfig) -> dict[str, Any]:
         "within": within(images, found),
         "pairs": {kind: len(getattr(found, kind)) for kind in ("exact", "near", "neighbour")},
         "leaks": any(row["any"] for row in parts),
-        "medseg": medseg.__version__,
+        "medseg": __version__,
     }
     for row in table:
         del row["pair"]
@@ -81,9 +74,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def undivided(dataset: Dataset, split: str | None) -> Dataset:
-    """The data set as one part, "all", where nobody asked for the random split that is the default
-    of training.
-    """
+    """The data set as one part, "all", where no split was asked for and none is on disk."""
     if split is not None or not dataset.split.startswith(DEFAULT_SPLIT):
         return dataset
     items = tuple(item for part in dataset.parts.values() for item in part)
@@ -96,9 +87,7 @@ def undivided(dataset: Dataset, split: str | None) -> Dataset:
 
 
 def _images(dataset: Dataset, config: LeaksConfig) -> Images:
-    """The parts in the order train, validation, test, then each data set of --against as a part of
-    its name.
-    """
+    """The parts in order, then each data set of --against as a part of its name."""
     items: list[Item] = []
     parts: list[str] = []
     for part in (*PARTS, "all"):
@@ -122,6 +111,7 @@ def _images(dataset: Dataset, config: LeaksConfig) -> Images:
 
 
 def _group_notes(grouped: int, images: Images) -> list[str]:
+    """What to say where groups are not known, or not of all images."""
     if not grouped:
         return [
             "no sequences or patients are known: only appearance was compared; a groups.csv"
@@ -132,7 +122,7 @@ def _group_notes(grouped: int, images: Images) -> list[str]:
 
 
 def _out(config: LeaksConfig, dataset: Dataset) -> Path:
-    """The folder of the results; in one that the user names, none are replaced without --overwrite."""
+    """The folder of the results; those in a folder the user named need --overwrite."""
     name = "-".join(re.sub(r"[^\w.-]+", "_", word) for word in (dataset.name, dataset.split))
     folder = config.out or Path("leaks") / name
     taken = [each for each in FILES if (folder / each).exists()]

@@ -1,5 +1,4 @@
-"""What is kept of an image to find its copies: a digest of its pixels, its layout and colours, and
-its local features.
+"""What is kept of an image to find its copies: digest, layout, colours and local features.
 
 The features are SIFT (Lowe, Int. J. Comput. Vision 60, 2004) of the green channel, where vessels
 and folds show best, after local equalisation of contrast. Unlike the paper: weaker features are
@@ -33,11 +32,11 @@ OVERLAY_MARGIN = 4  # pixels around text without features
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`layout`, `colours` and `chroma` are float32 vectors of unit length (or zero), so that a
-    product is a similarity.
+    """What is compared of an image.
 
-    `points` float32 [N, 2] are x and y in an image whose longer side is `LONG_SIDE`, `features`
-    uint8 [N, 128].
+    `layout`, `colours` and `chroma` are float32 vectors of unit length (or zero), so that a product
+    is a similarity. `points` float32 [N, 2] are x and y in an image whose longer side is
+    `LONG_SIDE`, `features` uint8 [N, 128].
     """
 
     digest: str
@@ -51,8 +50,9 @@ class Fingerprint:
 def fingerprints(
     items: Sequence[Item], *, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> list[Fingerprint]:
-    """One fingerprint an image, in the order given. Raises `DecodeError` naming a file that cannot
-    be read.
+    """One fingerprint per image, in the order given.
+
+    Raises `DecodeError` naming a file that cannot be read.
     """
     found = []
     with ThreadPoolExecutor(workers) as pool:
@@ -65,9 +65,8 @@ def fingerprints(
 
 def fingerprint(image: np.ndarray) -> Fingerprint:
     """The fingerprint of a uint8 [H, W, 3] RGB image."""
-    digest = hashlib.blake2b(
-        repr(image.shape).encode() + image.tobytes(), digest_size=16
-    ).hexdigest()
+    content = repr(image.shape).encode() + image.tobytes()
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     scale = LONG_SIDE / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -102,8 +101,7 @@ def local_features(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def overlay(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W], 1 at thin white structures: the names and dates that a processor writes into
-    frames, and small highlights.
+    """uint8 [H, W], 1 at thin white structures: text written into frames, and small highlights.
 
     Without this, two frames of different patients agree in their letters.
     """
@@ -113,24 +111,19 @@ def overlay(image: np.ndarray) -> np.ndarray:
 
 
 def _colours(image: np.ndarray) -> np.ndarray:
-    """The histogram of Lab colours: the same for any crop that keeps the share of tissue, lumen and
-    light.
-    """
+    """The histogram of Lab colours: the same for crops that keep the shares of tissue and lumen."""
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    return _unit(
-        np.sqrt(cv2.calcHist([lab], [0, 1, 2], None, [8, 16, 16], [0, 256, 100, 200, 100, 200]))
-    )
+    ranges = [0, 256, 100, 200, 100, 200]
+    return _unit(np.sqrt(cv2.calcHist([lab], [0, 1, 2], None, [8, 16, 16], ranges)))
 
 
 def _chroma(image: np.ndarray) -> np.ndarray:
     """The histogram of the shares of red and green: the same for any brightness."""
     values = image[image.max(axis=2) > DARK].astype(np.float32)
     shares = values[:, :2] / (values.sum(axis=1, keepdims=True) + 1)
-    return _unit(
-        np.sqrt(
-            np.histogram2d(shares[:, 0], shares[:, 1], bins=24, range=((0.2, 0.8), (0.1, 0.5)))[0]
-        )
-    )
+    ranges = ((0.2, 0.8), (0.1, 0.5))
+    histogram = np.histogram2d(shares[:, 0], shares[:, 1], bins=24, range=ranges)[0]
+    return _unit(np.sqrt(histogram))
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`medseg data split`: folds for cross-validation that keep groups together, written as text lists."""
+"""`medseg data split`: folds for cross-validation that keep groups together, as text lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
-import medseg
 from medseg.config import SplitConfig
 from medseg.console import progress, to_json
 from medseg.data.decode.raster import read_mask
@@ -25,35 +24,28 @@ from medseg.files import new_folder, write_csv, write_text
 from medseg.hardware import cores
 from medseg.leaks.fingerprints import fingerprints
 from medseg.leaks.matching import clusters, exact_pairs, near_pairs
+from medseg.version import __version__
 
-SIZES = 4  # strata of equally many images by the share of foreground, beside the one of empty masks
+SIZES = 4  # strata of equally many images by share of foreground, beside the one of empty masks
+SOURCES = {"auto": "auto: clusters of images that show the same scene"}  # of groups, in split.json
 
 
 def split(config: SplitConfig) -> dict[str, Any]:
-    """Write one folder of train.txt, validation.txt, test.txt and groups.csv a fold, and
-    split.json; return its content.
+    """Write a folder of part lists and groups.csv per fold, and split.json.
 
     Fold k is the test part, the next one the validation part (none for two folds), the rest is for
-    training: so each image is tested once, and weights are chosen on images that share no group
-    with those. Raises `UserError` for fewer groups than folds, and where no groups are known.
+    training: so each image is tested once, and weights are selected on images that share no group
+    with those. Returns the content of split.json. Raises `UserError` for fewer groups than folds,
+    and where no groups are known.
     """
     dataset, items = _items(config)
     workers = config.workers or cores()
     if config.groups == "auto":
         items = _auto_groups(items, workers, config.progress)
-    grouped = config.scheme == "grouped-kfold"
-    if grouped and not any(item.group for item in items):
-        raise UserError(
-            f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of"
-            " name,group), or --groups auto to keep together what looks the same"
-        )
-    alone = sum(item.group is None for item in items)
-    units = [
-        item.group if grouped and item.group else f" {item.name}" for item in items
-    ]  # no group starts with a blank
+    units = _units(dataset, items, grouped=config.scheme == "grouped-kfold")
     shares = foreground(items, workers)
     folds = assign(units, strata(shares), config.folds, config.seed)
-    name = f"{config.scheme}-{config.folds}{'-auto' if config.groups == 'auto' else ''}-seed{config.seed}"
+    name = _scheme_name(config)
     out = new_folder(
         config.out or Path("folds") / f"{dataset.name}-{name}",
         "--out",
@@ -62,65 +54,70 @@ def split(config: SplitConfig) -> dict[str, Any]:
     rows, stamps = [], []
     for fold in range(config.folds):
         parts = _parts(items, folds, fold, config.folds)
-        folder = out / f"{name}-fold{fold + 1}"
-        write_split(
-            folder, {part: [item.name for item in part_items] for part, part_items in parts.items()}
-        )
-        if any(item.group for item in items):
-            write_csv(
-                folder / "groups.csv",
-                [
-                    dict(zip(COLUMNS, (item.name, item.group), strict=True))
-                    for item in items
-                    if item.group
-                ],
-            )
-        stamps.append(
-            leak_stamp(
-                parts["test"],
-                [item for part in ("train", "validation") for item in parts.get(part, ())],
-            )
-        )
+        _write_fold(out / f"{name}-fold{fold + 1}", parts, items)
+        seen = [*parts["train"], *parts.get("validation", ())]
+        stamps.append(leak_stamp(parts["test"], seen))
         rows.append(_row(fold, parts["test"], shares[folds == fold]))
-    source = {"auto": "auto: clusters of images that show the same scene", "known": "known"}.get(
-        config.groups, config.groups
-    )
-    notes = (
-        [
-            f"groups are clusters by appearance: {len({item.group for item in items})} for"
-            f" {len(items)} images; sequences or patients may still be divided between parts, a"
-            " table of them is better"
-        ]
-        if config.groups == "auto"
-        else []
-    )
-    notes += (
-        [f"{alone} of {len(items)} images have no group and stand alone"]
-        if grouped and alone
-        else []
-    )
-    notes += [f"fold {fold}: {stamp}" for fold, stamp in enumerate(stamps, 1) if stamp]
     result = {
         "data": dataset.name,
         "scheme": name,
-        "groups": source,
+        "groups": SOURCES.get(config.groups, config.groups),
         "seed": config.seed,
         "folds": rows,
-        "notes": notes,
+        "notes": _notes(config, items, stamps),
         "leaky": any(stamps),
-        "medseg": medseg.__version__,
+        "medseg": __version__,
     }
     write_text(out / "split.json", to_json(result))
-    for note in notes:
+    for note in result["notes"]:
         logger.info(note)
     logger.info(f"{config.folds} folds in {out}; train on one with --split {out / f'{name}-fold1'}")
     return result
 
 
+def _scheme_name(config: SplitConfig) -> str:
+    """Such as grouped-kfold-5-seed0."""
+    auto = "-auto" if config.groups == "auto" else ""
+    return f"{config.scheme}-{config.folds}{auto}-seed{config.seed}"
+
+
+def _units(dataset: Dataset, items: Sequence[Item], *, grouped: bool) -> list[str]:
+    """What stays together with each image: its group, or the image alone."""
+    if grouped and not any(item.group for item in items):
+        raise UserError(
+            f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of"
+            " name,group), or --groups auto to keep together what looks the same"
+        )
+    # no group starts with a blank
+    return [item.group if grouped and item.group else f" {item.name}" for item in items]
+
+
+def _write_fold(folder: Path, parts: dict[str, list[Item]], items: Sequence[Item]) -> None:
+    """The lists of a fold, and the groups of all images beside them where any are known."""
+    names = {part: [item.name for item in part_items] for part, part_items in parts.items()}
+    write_split(folder, names)
+    known = [(item.name, item.group) for item in items if item.group]
+    if known:
+        write_csv(folder / "groups.csv", [dict(zip(COLUMNS, row, strict=True)) for row in known])
+
+
+def _notes(config: SplitConfig, items: Sequence[Item], stamps: Sequence[str]) -> list[str]:
+    """What a reader of the folds should know."""
+    notes = []
+    if config.groups == "auto":
+        clusters_found = len({item.group for item in items})
+        notes.append(
+            f"groups are clusters by appearance: {clusters_found} for {len(items)} images;"
+            " sequences or patients may still be divided between parts, a table of them is better"
+        )
+    alone = sum(item.group is None for item in items)
+    if config.scheme == "grouped-kfold" and alone:
+        notes.append(f"{alone} of {len(items)} images have no group and are groups of their own")
+    return notes + [f"fold {fold}: {stamp}" for fold, stamp in enumerate(stamps, 1) if stamp]
+
+
 def foreground(items: Sequence[Item], workers: int = 1) -> np.ndarray:
-    """float64 [N]: the share of foreground pixels in each mask, ignored ones (255 in index masks)
-    left out.
-    """
+    """float64 [N]: the share of foreground in each mask, ignored pixels (255) left out."""
     coding = survey(items, workers=workers)
 
     def share(item: Item) -> float:
@@ -179,9 +176,8 @@ def _items(config: SplitConfig) -> tuple[Dataset, list[Item]]:
     """All images of the data set, whatever parts it has, in the order of their names."""
     dataset = open_dataset(config.data, data_root=config.data_root)
     dataset = choose_groups(dataset, "known" if config.groups == "auto" else config.groups)
-    items = sorted(
-        (item for part in dataset.parts.values() for item in part), key=lambda item: item.name
-    )
+    items = [item for part in dataset.parts.values() for item in part]
+    items.sort(key=lambda item: item.name)
     if any("/" in item.name for item in items):
         raise UserError(
             f"{dataset.name}: images of different parts have the same names; rename them first"
@@ -205,20 +201,23 @@ def _auto_groups(items: list[Item], workers: int, show: bool) -> list[Item]:
 def _parts(
     items: Sequence[Item], folds: np.ndarray, fold: int, count: int
 ) -> dict[str, list[Item]]:
-    test, validation = fold, (fold + 1) % count if count > 2 else -1
-    parts = {
-        "train": [
-            item for item, own in zip(items, folds, strict=True) if own not in (test, validation)
-        ]
-    }
-    if validation >= 0:
-        parts["validation"] = [
-            item for item, own in zip(items, folds, strict=True) if own == validation
-        ]
-    return parts | {"test": [item for item, own in zip(items, folds, strict=True) if own == test]}
+    """The images of each part when `fold` is tested."""
+    validation = (fold + 1) % count if count > 2 else None
+    parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+    for item, own in zip(items, folds, strict=True):
+        if own == fold:
+            parts["test"].append(item)
+        elif own == validation:
+            parts["validation"].append(item)
+        else:
+            parts["train"].append(item)
+    if validation is None:
+        del parts["validation"]
+    return parts
 
 
 def _row(fold: int, items: Sequence[Item], shares: np.ndarray) -> dict[str, Any]:
+    """The line of a fold in split.json and on screen."""
     filled = shares[shares > 0]
     return {
         "fold": fold + 1,

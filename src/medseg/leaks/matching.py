@@ -1,9 +1,8 @@
-"""Pairs of images that show the same: first cheap candidates by layout and colour, then a check by
-matched local features.
-"""
+"""Pairs of images of one scene: candidates by layout and colour, checked by local features."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -26,9 +25,10 @@ def exact_pairs(prints: Sequence[Fingerprint]) -> list[Pair]:
     by_digest: dict[str, list[int]] = {}
     for index, one in enumerate(prints):
         by_digest.setdefault(one.digest, []).append(index)
-    return sorted(
-        (a, b) for same in by_digest.values() for i, a in enumerate(same) for b in same[i + 1 :]
-    )
+    pairs: list[Pair] = []
+    for same in by_digest.values():
+        pairs += itertools.combinations(same, 2)
+    return sorted(pairs)
 
 
 def near_pairs(
@@ -39,19 +39,18 @@ def near_pairs(
 ) -> dict[Pair, int]:
     """Pairs (a, b), a < b, that show the same scene, with the number of local features that agree.
 
-    Crop, scale, rotation, brightness, compression and a small motion of the camera are seen
-    through; a mirrored copy and images without texture are not found. `parts` names the part of
+    Crop, scale, rotation, brightness, compression and a small motion of the camera do not matter; a
+    mirrored copy and images without texture are not found. `parts` names the part of
     each image: an image of a smaller part is then also compared with its nearest images of the
     other parts.
     """
     tried = candidates(prints, parts)
     found = {}
     for done, (a, b) in enumerate(tried, 1):
-        agreeing = (
-            MATCHES
-            if prints[a].digest == prints[b].digest
-            else agreeing_features(prints[a], prints[b])
-        )
+        if prints[a].digest == prints[b].digest:
+            agreeing = MATCHES
+        else:
+            agreeing = agreeing_features(prints[a], prints[b])
         if agreeing >= MATCHES:
             found[a, b] = agreeing
         if progress and (done % 50 == 0 or done == len(tried)):
@@ -62,12 +61,10 @@ def near_pairs(
 def candidates(
     prints: Sequence[Fingerprint], parts: Sequence[str] | None = None, nearest: int = NEAREST
 ) -> list[Pair]:
-    """Pairs worth checking: of each image the nearest by chroma alone, and by layout, colours and
-    chroma together.
-    """
-    layout, colours, chroma = (
-        np.stack([getattr(one, key) for one in prints]) for key in ("layout", "colours", "chroma")
-    )
+    """Pairs worth checking: the nearest of each image by chroma, and by all three vectors."""
+    layout = np.stack([one.layout for one in prints])
+    colours = np.stack([one.colours for one in prints])
+    chroma = np.stack([one.chroma for one in prints])
     labels = np.array(parts if parts is not None else [""] * len(prints))
     sizes = {label: int((labels == label).sum()) for label in set(labels.tolist())}
     largest = max(sizes, key=sizes.get)
@@ -86,8 +83,7 @@ def candidates(
 
 
 def agreeing_features(a: Fingerprint, b: Fingerprint) -> int:
-    """How many local features one shift, rotation and scaling carries from `a` onto their match in
-    `b`.
+    """How many local features one similarity transform carries from `a` to their match in `b`.
 
     Descriptors are compared by Hellinger distance (RootSIFT: Arandjelovic and Zisserman, CVPR
     2012), matches must be mutual and distinct (Lowe's ratio), and the transform is found by RANSAC,
@@ -96,17 +92,13 @@ def agreeing_features(a: Fingerprint, b: Fingerprint) -> int:
     if min(len(a.points), len(b.points)) < MATCHES:
         return 0
     similarity = _root(a.features) @ _root(b.features).T
-    rows, best, back = (
-        np.arange(len(a.points)),
-        similarity.argmax(axis=1),
-        similarity.argmax(axis=0),
-    )
+    rows = np.arange(len(a.points))
+    best, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
     first = similarity[rows, best]
     similarity[rows, best] = -1
     second = similarity.max(axis=1)
-    distinct = np.maximum(0, 1 - first) < RATIO**2 * np.maximum(
-        0, 1 - second
-    )  # squared distances are 2 - 2 * similarity
+    # squared distances are 2 - 2 * similarity
+    distinct = np.maximum(0, 1 - first) < RATIO**2 * np.maximum(0, 1 - second)
     kept = np.flatnonzero(distinct & (back[best] == rows))
     if len(kept) < MATCHES:
         return 0
@@ -119,8 +111,9 @@ def agreeing_features(a: Fingerprint, b: Fingerprint) -> int:
 
 
 def clusters(count: int, pairs: Sequence[Pair]) -> list[int]:
-    """The cluster of each of `count` images when paired images share one: numbers from 0 in order
-    of first appearance.
+    """The cluster of each of `count` images when paired images share one.
+
+    Numbers from 0 in the order of first appearance.
     """
     parent = list(range(count))
 
@@ -138,13 +131,13 @@ def clusters(count: int, pairs: Sequence[Pair]) -> list[int]:
 
 
 def _nearest(similarity: np.ndarray, rows: np.ndarray, count: int) -> set[Pair]:
+    """The pairs of each row with its `count` most similar images that are not at minus infinity."""
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return {
-        (min(int(row), int(other)), max(int(row), int(other)))
-        for row, line, values in zip(rows, order, similarity, strict=True)
-        for other in line
-        if values[other] > -np.inf
-    }
+    pairs: set[Pair] = set()
+    for row, line, values in zip(rows.tolist(), order.tolist(), similarity, strict=True):
+        near = [other for other in line if values[other] > -np.inf]
+        pairs |= {(min(row, other), max(row, other)) for other in near}
+    return pairs
 
 
 def _root(features: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`medseg search --dashboard`: optuna-dashboard on the storage of a study, for this machine alone."""
+"""`medseg search --dashboard`: optuna-dashboard on a study's storage, for this machine alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ HOST, PORTS = "127.0.0.1", range(8080, 8100)
 
 
 def dashboard(url: str, study: str) -> dict[str, Any]:
-    """Serve until Ctrl-C or SIGTERM. Raises `UserError` where it is not installed, for an unknown
-    study, and without a port.
+    """Serve until Ctrl-C or SIGTERM.
+
+    Raises `UserError` where it is not installed, for an unknown study, and without a free port.
     """
     try:
         from optuna_dashboard import run_server

@@ -1,6 +1,4 @@
-"""The processes of `--workers`: started, waited for, and stopped with the command that started
-them.
-"""
+"""The processes of `--workers`: started, waited for, and stopped with the command."""
 
 from __future__ import annotations
 
@@ -10,7 +8,8 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import BinaryIO
 
 from loguru import logger
 
@@ -18,41 +17,38 @@ from medseg.config import SearchConfig, TrainConfig, dump, flatten, make
 from medseg.errors import UserError
 from medseg.files import write_text
 from medseg.hardware import cores
+from medseg.search.job import Job
 from medseg.search.study import tally
-from medseg.training import loop as engine
+from medseg.training.loop import Interrupted
 
 WORKER = "MEDSEG_SEARCH_WORKER"  # set in these processes: the name of the command they belong to
 STORAGE = "MEDSEG_STORAGE"
 
 
-def run_workers(job: Any, *, quiet: bool) -> int:
-    """Start the workers and wait for them; a lost one is told of, and the others take over its
-    trial.
+def run_workers(job: Job, *, quiet: bool) -> int:
+    """Start the workers and wait for them; returns how many trials they finished.
 
-    What they say goes to worker-N.log in the study's folder where `quiet`, for the sake of a live
-    table.
+    Where `quiet`, what they say goes to worker-N.log in the study's folder, for the sake of a live
+    table. A lost worker is reported, and the others take over its trial.
     """
     before = tally(job.study).finished
     codes = _run(job, quiet)
     if 130 in codes:
-        raise engine.Interrupted(str(job.folder))
-    finished, wanted, said = (
-        tally(job.study).finished,
-        job.config.search.trials,
-        ", ".join(map(str, codes)),
-    )
+        raise Interrupted(str(job.folder))
+    finished, wanted = tally(job.study).finished, job.config.search.trials
+    said = ", ".join(map(str, codes))
     if any(codes):
         logger.warning(f"workers ended with exit codes {said}")
     if finished < wanted:
         where = job.folder / "worker-1.log" if quiet else "above"
         raise UserError(
             f"all workers have ended after {finished} of {wanted} trials (exit codes {said}); see"
-            f" {where}, then give the same command again"
+            f" {where}, then run the same command again"
         )
     return finished - before
 
 
-def _run(job: Any, quiet: bool) -> list[int]:
+def _run(job: Job, quiet: bool) -> list[int]:
     """The exit codes of all workers."""
     file = job.folder / "workers.yaml"
     write_text(file, dump(_config(job)))
@@ -60,55 +56,45 @@ def _run(job: Any, quiet: bool) -> list[int]:
     with ExitStack() as files:
         try:
             for number in range(job.config.data.workers):
-                environment = (
-                    os.environ | {WORKER: job.me, STORAGE: job.url} | _device(number, job.base)
-                )
-                log = (
-                    files.enter_context(open(job.folder / f"worker-{number + 1}.log", "ab"))
-                    if quiet
-                    else None
-                )
-                processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-m", "medseg", "search", "--config", str(file)],
-                        env=environment,
-                        stderr=log,
-                    )
-                )
-            write_text(
-                job.folder / "workers.pid", "".join(f"{process.pid}\n" for process in processes)
-            )
+                log = None
+                if quiet:
+                    log = files.enter_context(open(job.folder / f"worker-{number + 1}.log", "ab"))
+                processes.append(_start(job, number, file, log))
+            pids = "".join(f"{process.pid}\n" for process in processes)
+            write_text(job.folder / "workers.pid", pids)
             return [process.wait() for process in processes]
         except KeyboardInterrupt:
             _stop(processes)
-            raise engine.Interrupted(str(job.folder)) from None
+            raise Interrupted(str(job.folder)) from None
 
 
-def _config(job: Any) -> SearchConfig:
+def _start(job: Job, number: int, config: Path, log: BinaryIO | None) -> subprocess.Popen:
+    """One worker, its standard error going to `log` where there is one."""
+    own = {WORKER: job.command, STORAGE: job.url} | _device(number, job.base)
+    return subprocess.Popen(
+        [sys.executable, "-m", "medseg", "search", "--config", str(config)],
+        env=os.environ | own,
+        stderr=log,
+    )
+
+
+def _config(job: Job) -> SearchConfig:
     """What each worker is told: the command's own options, with a share of the cores."""
     config = job.config
-    share = config.hardware.threads or max(
-        1, cores() // config.data.workers // config.hardware.devices
-    )
-    secret = {"storage": None}  # may hold a password: handed on in the environment
-    return make(
-        SearchConfig,
-        flatten(config)
-        | secret
-        | {
-            "workers": 1,
-            "threads": share,
-            "progress": False,
-            "json": False,
-            "out": str(job.folder),
-        },
-    )
+    share = cores() // config.data.workers // config.hardware.devices
+    own = {
+        "storage": None,  # may hold a password: handed on in the environment
+        "workers": 1,
+        "threads": config.hardware.threads or max(1, share),
+        "progress": False,
+        "json": False,
+        "out": str(job.folder),
+    }
+    return make(SearchConfig, flatten(config) | own)
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
-    """Have all workers save and end; a terminal has told them already, a plain signal to this
-    process has not.
-    """
+    """Have all workers save and end: a terminal has told them already, a plain signal has not."""
     for process in processes:
         if process.poll() is None:
             time.sleep(0.5)

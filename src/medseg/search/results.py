@@ -1,6 +1,4 @@
-"""What a study leaves behind: search.json, the recipe of the winner, search.html, and the gain over
-the default.
-"""
+"""What a study leaves behind: search.json, the winner's recipe, search.html, the gain."""
 
 from __future__ import annotations
 
@@ -17,49 +15,29 @@ from medseg.console import to_json
 from medseg.errors import UserError
 from medseg.evaluation.rows import read_rows
 from medseg.files import write_text
+from medseg.search.job import FREE, Job
 from medseg.search.page import write_page
 from medseg.search.space import Space, configure, named_values, plain
-from medseg.search.study import TrialState, counted, hidden, outcomes, tally
-from medseg.search.work import FREE, Work
+from medseg.search.study import FrozenTrial, TrialState, counted, hidden, outcomes, tally
 from medseg.statistics.bootstrap import mean_interval
 from medseg.training.session import train
 
 
-def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Write search.json, best.yaml and search.html into the study's folder; returns the content of
-    search.json.
+def write_results(job: Job, retrained: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write search.json, best.yaml and search.html into the study's folder.
+
+    Returns the content of search.json.
     """
-    study, found = job.study, tally(job.study)
-    best = best_trial(job)
+    study, found, best = job.study, tally(job.study), best_trial(job)
     trials = study.get_trials(deepcopy=False)
     rows = [
-        {
-            "number": trial.number,
-            "state": state,
-            "value": trial.value if state == "completed" else None,
-            "steps": len(trial.intermediate_values),
-            "seconds": trial.user_attrs.get("seconds"),
-            "steps_took": trial.user_attrs.get("steps_took"),
-            "run": trial.user_attrs.get("run"),
-            "params": named_values(job.space, trial.params),
-            **({"error": trial.user_attrs["error"]} if "error" in trial.user_attrs else {}),
-        }
-        for trial, state in zip(trials, outcomes(trials), strict=True)
+        _trial_row(job, trial, state) for trial, state in zip(trials, outcomes(trials), strict=True)
     ]
     result = {
         "study": study.study_name,
         "storage": hidden(job.url),
         "metric": job.base.training.metric,
-        "best": (
-            {
-                "trial": best.number,
-                "value": best.value,
-                "params": named_values(job.space, best.params),
-                "run": best.user_attrs.get("run"),
-            }
-            if best
-            else None
-        ),
+        "best": _best_row(job, best),
         "wanted": job.config.search.trials,
         "finished": found.finished,
         "completed": found.completed,
@@ -83,23 +61,52 @@ def write_results(job: Work, retrained: dict[str, Any] | None = None) -> dict[st
     return result
 
 
-def best_trial(job: Work) -> Any:
+def _trial_row(job: Job, trial: FrozenTrial, state: str) -> dict[str, Any]:
+    """A trial as search.json holds it."""
+    row = {
+        "number": trial.number,
+        "state": state,
+        "value": trial.value if state == "completed" else None,
+        "steps": len(trial.intermediate_values),
+        "seconds": trial.user_attrs.get("seconds"),
+        "steps_took": trial.user_attrs.get("steps_took"),
+        "run": trial.user_attrs.get("run"),
+        "params": named_values(job.space, trial.params),
+    }
+    if "error" in trial.user_attrs:
+        row["error"] = trial.user_attrs["error"]
+    return row
+
+
+def _best_row(job: Job, best: FrozenTrial | None) -> dict[str, Any] | None:
+    """The winner as search.json holds it."""
+    if best is None:
+        return None
+    return {
+        "trial": best.number,
+        "value": best.value,
+        "params": named_values(job.space, best.params),
+        "run": best.user_attrs.get("run"),
+    }
+
+
+def best_trial(job: Job) -> FrozenTrial | None:
     """The completed trial with the highest value, the earliest of equal ones; None without any."""
     done = [trial for trial in counted(job.study) if trial.state == TrialState.COMPLETE]
     return max(done, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
-def best_config(job: Work) -> TrainConfig:
+def best_config(job: Job) -> TrainConfig:
     """The training that the best trial stands for."""
     return configure(job.base, job.space, named_values(job.space, best_trial(job).params))
 
 
 def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
-    """The share of the time of all trials that pruning saved: a pruned one is taken to go on at the
-    pace of its own steps.
+    """The share of the time of all trials that pruning saved.
 
-    What a trial costs beside its steps (start, report) is counted once, and the report that a
-    pruned one would have ended with is not: the share is rather too low than too high.
+    A pruned trial is assumed to continue at the pace of its own steps. What a trial costs beside
+    its steps (start, report) is counted once, and the report that a pruned one would have ended
+    with is not: the share is rather too low than too high.
     """
     spent = saved = 0.0
     for row in rows:
@@ -110,13 +117,13 @@ def saved_by_pruning(rows: list[dict[str, Any]], steps: int) -> float | None:
     return saved / (spent + saved) if spent else None
 
 
-def retrain(job: Work) -> dict[str, Any]:
-    """Train the winner and the default in full on the data as they are divided, and test each once.
+def retrain(job: Job) -> dict[str, Any]:
+    """Train the winner and the default in full, and test each once.
 
     Returns {"trial", "best", "default": {"run", "validation", "test"}, "part", "gain", "interval"}:
     the mean over images of the difference of the metric, with its 95 % interval over groups of
     images. It is kept in the study, and what is there for the winner is not repeated, wherever it
-    was done; nor are finished trainings.
+    was done; neither are finished trainings.
     """
     best = best_trial(job).number
     kept = json.loads(job.study.user_attrs.get("retrained", "{}"))
@@ -129,26 +136,19 @@ def retrain(job: Work) -> dict[str, Any]:
     return found
 
 
-def _compare(job: Work) -> dict[str, Any]:
+def _compare(job: Job) -> dict[str, Any]:
     """Winner and default, trained and tested."""
     metric, made = job.base.training.metric, {}
     for name, config in (("best", best_config(job)), ("default", job.base)):
         _put_aside(job.folder / name, config, job.space)
         made[name] = _train(name, config, job.folder / name, metric)
     part = "test" if made["best"]["test"] is not None else "validation"
-    rows = {
-        name: {
-            row["name"]: row
-            for row in read_rows(job.folder / name / "report" / part / "per_image.csv")
-        }
-        for name in made
-    }
-    names = [name for name in rows["best"] if name in rows["default"]]
-    differences = [rows["best"][name][metric] - rows["default"][name][metric] for name in names]
+    best, default = (_rows_by_name(job.folder / name, part) for name in ("best", "default"))
+    names = [name for name in best if name in default]
+    differences = [best[name][metric] - default[name][metric] for name in names]
+    groups = [best[name].get("group") for name in names]
+    low, high = mean_interval(differences, groups, bounds=(-1.0, 1.0))
     defined = [value for value in differences if not math.isnan(value)]
-    low, high = mean_interval(
-        differences, [rows["best"][name].get("group") for name in names], bounds=(-1.0, 1.0)
-    )
     return made | {
         "part": part,
         "gain": sum(defined) / max(1, len(defined)),
@@ -157,23 +157,23 @@ def _compare(job: Work) -> dict[str, Any]:
     }
 
 
+def _rows_by_name(run: Path, part: str) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in read_rows(run / "report" / part / "per_image.csv")}
+
+
 def _put_aside(folder: Path, config: TrainConfig, space: Space) -> None:
-    """Rename a run with other options: that of the winner before more trials were made, or of
-    another study in this folder.
+    """Rename a run of other options.
+
+    That of the winner before more trials were made, or of another study in this folder.
     """
     if not (folder / "config.yaml").exists():
         return
     before, now = flatten(make(TrainConfig, read_yaml(folder / "config.yaml"))), flatten(config)
-    for key, unset in (
-        ("classes", 0),
-        ("mask_kind", "auto"),
-        ("batch_size", 0),
-    ):  # the data decided
-        if now[key] == unset:
+    for key, unset in (("classes", 0), ("mask_kind", "auto"), ("batch_size", 0)):
+        if now[key] == unset:  # the data decided
             now[key] = before[key]
-    if now["batch_size"] > before["batch_size"] and not any(
-        each.name == "batch_size" for each in space
-    ):  # cut to the images
+    searched = any(each.name == "batch_size" for each in space)
+    if now["batch_size"] > before["batch_size"] and not searched:  # cut to the number of images
         now["batch_size"] = before["batch_size"]
     if any(before[key] != now[key] for key in now if key not in FREE):
         aside = folder
@@ -184,38 +184,36 @@ def _put_aside(folder: Path, config: TrainConfig, space: Space) -> None:
 
 
 def _train(name: str, config: TrainConfig, folder: Path, metric: str) -> dict[str, Any]:
+    """The folder and the scores of a training, made now, resumed, or done before."""
     report = folder / "report"
     if not (report / "validation" / "summary.json").exists():
         logger.info(f"training the {name} options in full")
         resume = folder if (folder / "last.pt").exists() else None
         if folder.exists() and resume is None and any(folder.iterdir()):
             raise UserError(
-                f"{folder}: was stopped before its first checkpoint; remove this folder and give"
+                f"{folder}: was stopped before its first checkpoint; remove this folder and run"
                 " the command again"
             )
         train(replace(config, output=replace(config.output, out=folder, resume=resume)))
     found: dict[str, Any] = {"run": str(folder)}
     for part in ("validation", "test"):
         file = report / part / "summary.json"
-        found[part] = (
-            json.loads(file.read_text())["protocols"]["per-image-foreground"][metric]
-            if file.exists()
-            else None
-        )
+        found[part] = None
+        if file.exists():
+            protocols = json.loads(file.read_text())["protocols"]
+            found[part] = protocols["per-image-foreground"][metric]
     return found
 
 
 def report_gain(retrained: dict[str, Any], metric: str) -> str:
     """The gain in a line."""
     part, (low, high) = retrained["part"], retrained["interval"]
-    ends = (
-        f"95 % {low:+.4f} to {high:+.4f}" if not math.isnan(low) else "no interval: too few images"
-    )
-    note = (
-        ""
-        if part == "test"
-        else "; there is no test part, so the winner was chosen on these images: too good"
-    )
+    ends = "no interval: too few images"
+    if not math.isnan(low):
+        ends = f"95 % {low:+.4f} to {high:+.4f}"
+    note = ""
+    if part != "test":
+        note = "; there is no test part, so the winner was chosen on these images: optimistic"
     return (
         f"{part} {metric}: best {retrained['best'][part]:.4f}, default"
         f" {retrained['default'][part]:.4f}, gain {retrained['gain']:+.4f} ({ends},"
@@ -223,7 +221,7 @@ def report_gain(retrained: dict[str, Any], metric: str) -> str:
     )
 
 
-def differing(job: Work) -> dict[str, Any]:
+def differing(job: Job) -> dict[str, Any]:
     """Options of the winner that are not the default's."""
     before, after = flatten(job.base), flatten(best_config(job))
     return {key: after[key] for key in after if after[key] != before[key]}

@@ -1,5 +1,4 @@
-"""The study in its database: opened or gone on with, its trials counted, and trials of lost workers
-tried again.
+"""The study in its database: opened or resumed, its trials counted, those of lost workers retried.
 
 A slot of the study is a trial that ended, or is running. A trial whose worker died, was stopped, or
 was one too many frees its slot, so that the sum is exact for any number of workers: no lock is
@@ -20,7 +19,8 @@ from typing import Any
 from medseg.console import to_json
 from medseg.errors import UserError
 
-RETRIES = 3  # a trial that loses its worker this often counts as failed: it may be what kills them
+RETRIES = 3  # a trial that loses its worker more often counts as failed: it may be the reason
+ATTEMPTS = 4  # to open a database
 
 try:
     import optuna
@@ -30,14 +30,13 @@ except ImportError:
     raise UserError("medseg search needs Optuna: pip install 'medseg[search]'") from None
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.simplefilter(
-    "ignore", ExperimentalWarning
-)  # heartbeats and the TPE options we use, experimental since 2021
+# heartbeats and the options of TPE that we use have been experimental since 2021
+warnings.simplefilter("ignore", ExperimentalWarning)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Trials by what became of them; `freed` are those tried again or one too many."""
+    """Trials by outcome; `freed` are those tried again or one too many."""
 
     completed: int
     pruned: int
@@ -47,10 +46,12 @@ class Tally:
 
     @property
     def finished(self) -> int:
+        """Trials that ended, whichever way."""
         return self.completed + self.pruned + self.failed
 
     @property
     def taken(self) -> int:
+        """Slots of the study that are not free."""
         return self.finished + self.running
 
 
@@ -60,43 +61,41 @@ def default_storage(folder: Path) -> str:
 
 
 def open_storage(url: str, grace: float) -> optuna.storages.RDBStorage:
-    """The database behind an SQLAlchemy URL, with heartbeats. Raises `UserError` where it cannot be
-    reached.
+    """The database behind an SQLAlchemy URL, with heartbeats.
+
+    Raises `UserError` where it cannot be reached.
     """
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     if url.startswith(("postgres://", "postgresql://")):
         url = "postgresql+psycopg://" + url.split("://", 1)[1]
-    arguments = (
-        {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    )
-    for last in (False, False, False, True):
+    is_sqlite = url.startswith("sqlite")
+    options = {"connect_args": {"timeout": 60}} if is_sqlite else {"pool_pre_ping": True}
+    for attempt in range(ATTEMPTS):
         try:
             return optuna.storages.RDBStorage(
                 url,
-                engine_kwargs=arguments,
+                engine_kwargs=options,
                 heartbeat_interval=max(1, int(grace / 4)),
                 grace_period=max(2, int(grace)),
                 heartbeat_stale_trial_callback=try_again,
             )
         except (ImportError, ModuleNotFoundError) as error:
             raise UserError(
-                f"--storage: the driver of this database is missing ({error}); for PostgreSQL: "
-                "pip install 'medseg[search]'"
+                f"--storage: the driver of this database is missing ({error}); for PostgreSQL:"
+                " pip install 'medseg[search]'"
             ) from None
         except ArgumentError:
             raise UserError(
-                "--storage: not an SQLAlchemy URL; expected one such as sqlite:///study.db or "
-                "postgresql://USER@HOST/NAME"
+                "--storage: not an SQLAlchemy URL; expected one such as sqlite:///study.db or"
+                " postgresql://USER@HOST/NAME"
             ) from None
-        except (
-            SQLAlchemyError
-        ) as error:  # two workers that make the tables at once: one of them has to look again
-            if last:
-                reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        except SQLAlchemyError as error:
+            # of two workers that create the tables at once, one has to look again
+            if attempt == ATTEMPTS - 1:
                 raise UserError(
-                    f"--storage {hidden(url)}: {reason}; check that the database runs and may be"
-                    " written to"
+                    f"--storage {hidden(url)}: {_reason(error)}; check that the database is running"
+                    " and may be written to"
                 ) from None
             time.sleep(1)
     raise AssertionError
@@ -107,23 +106,24 @@ def storage_errors(url: str) -> Iterator[None]:
     """A database that fails while the study runs, as one line: `UserError`."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    of_optuna = (optuna.exceptions.StorageInternalError, UnboundLocalError)
     try:
         yield
-    except (
-        optuna.exceptions.StorageInternalError,
-        SQLAlchemyError,
-        UnboundLocalError,
-    ) as error:  # the last by Optuna
+    except (*of_optuna, SQLAlchemyError) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, SQLAlchemyError):
             cause = cause.__cause__ or cause.__context__
         if cause is None:
             raise
-        reason = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
         raise UserError(
-            f"--storage {hidden(url)}: the database failed ({reason}); when it runs again, the same"
-            " command goes on with the study"
+            f"--storage {hidden(url)}: the database failed ({_reason(cause)}); when it is running"
+            " again, the same command resumes the study"
         ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what the database said."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
 
 
 def hidden(url: str) -> str:
@@ -136,8 +136,9 @@ def hidden(url: str) -> str:
 def open_study(
     name: str, storage: Any, *, pruner: Any, about: dict[str, Any] | None = None
 ) -> optuna.Study:
-    """The study of that name, new or gone on with; `UserError` where it was begun with other
-    options than `about`.
+    """The study of that name, new or resumed.
+
+    Raises `UserError` where it was started with other options than `about`.
     """
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
@@ -153,7 +154,7 @@ def open_study(
     if changed:
         key = changed[0]
         raise UserError(
-            f"--study {name}: was begun with {key} = {before.get(key)!r}, now it is"
+            f"--study {name}: was started with {key} = {before.get(key)!r}, now it is"
             f" {now.get(key)!r}; its trials would not be comparable: choose another --study"
         )
     return study
@@ -193,23 +194,20 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
     history = [*trial.system_attrs.get("retry_history", []), trial.number]
     if len(history) > RETRIES:
         return
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            system_attrs={
-                **trial.system_attrs,
-                "failed_trial": history[0],
-                "retry_history": history,
-            },
-        )
+    attributes = {"failed_trial": history[0], "retry_history": history}
+    again = optuna.create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=trial.system_attrs | attributes,
     )
+    study.add_trial(again)
 
 
 def outcome(trial: FrozenTrial, tried_again: set[int]) -> str:
-    """ "completed", "pruned", "failed", "running", "waiting" or "freed" (its slot is for another
-    trial).
+    """ "completed", "pruned", "failed", "running", "waiting" or "freed".
+
+    The slot of a freed trial is for another one.
     """
     states = {
         TrialState.COMPLETE: "completed",
@@ -221,17 +219,16 @@ def outcome(trial: FrozenTrial, tried_again: set[int]) -> str:
         return states[trial.state]
     if trial.number in tried_again or "freed" in trial.user_attrs:
         return "freed"
-    own = "error" in trial.user_attrs  # said by the trial itself; a lost one says nothing
-    return (
-        "failed" if own or len(trial.system_attrs.get("retry_history", [])) >= RETRIES else "freed"
-    )
+    reported = "error" in trial.user_attrs  # a trial that lost its worker reports nothing
+    given_up = len(trial.system_attrs.get("retry_history", [])) >= RETRIES
+    return "failed" if reported or given_up else "freed"
 
 
 def outcomes(trials: list[FrozenTrial]) -> list[str]:
     """The outcome of each trial."""
-    tried_again = {
-        number for trial in trials for number in trial.system_attrs.get("retry_history", [])
-    }
+    tried_again: set[int] = set()
+    for trial in trials:
+        tried_again.update(trial.system_attrs.get("retry_history", []))
     return [outcome(trial, tried_again) for trial in trials]
 
 
@@ -244,17 +241,18 @@ def tally(study: optuna.Study) -> Tally:
 
 
 def too_many(study: optuna.Study, number: int, wanted: int) -> bool:
-    """Whether the slots are taken by trials with lower numbers: two workers asked for the last one
-    at once.
+    """Whether the slots are taken by trials with lower numbers.
+
+    It happens when two workers ask for the last one at once.
     """
     trials = study.get_trials(deepcopy=False)
-    return (
-        sum(
-            trial.number < number and found in ("completed", "pruned", "failed", "running")
-            for trial, found in zip(trials, outcomes(trials), strict=True)
-        )
-        >= wanted
-    )
+    taking = ("completed", "pruned", "failed", "running")
+    before = [
+        trial.number
+        for trial, found in zip(trials, outcomes(trials), strict=True)
+        if trial.number < number and found in taking
+    ]
+    return len(before) >= wanted
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:

@@ -1,4 +1,4 @@
-"""The trials of a study in view while it runs."""
+"""The trials of a study on screen while it runs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from loguru import logger
+from optuna.trial import FrozenTrial
 
 from medseg.console import log_to_stderr
+from medseg.search.job import Job
 from medseg.search.results import best_trial
 from medseg.search.space import named_values
 from medseg.search.study import counted, outcomes, tally
-from medseg.search.work import Work
 
 ROWS = 15
 
 
 @contextmanager
-def live_table(job: Work) -> Iterator[None]:
+def live_table(job: Job) -> Iterator[None]:
     """A table that follows the study, those of other workers too; warnings appear above it."""
     from rich.console import Console
     from rich.live import Live
@@ -44,7 +45,7 @@ def live_table(job: Work) -> Iterator[None]:
         log_to_stderr()
 
 
-def table(job: Work) -> Any:
+def table(job: Job) -> Any:
     """The best trial and the latest ones."""
     from rich.table import Table
 
@@ -64,35 +65,36 @@ def table(job: Work) -> Any:
     if best and best.number not in {trial.number for trial in shown}:
         shown.insert(0, best)
     for trial in shown:
-        reports = trial.intermediate_values
-        value = (
-            trial.value if trial.value is not None else reports[max(reports)] if reports else None
-        )
-        params = ", ".join(
-            f"{key} {_short(each)}" for key, each in named_values(job.space, trial.params).items()
-        )
-        seconds = trial.user_attrs.get("seconds")
-        made.add_row(
-            str(trial.number),
-            states[trial.number],
-            "–" if value is None else f"{value:.4f}",
-            str(len(reports)),
-            "–" if seconds is None else f"{seconds:.0f}",
-            params,
-            style="bold green" if best and trial.number == best.number else "",
-        )
+        style = "bold green" if best and trial.number == best.number else ""
+        made.add_row(*_cells(job, trial, states[trial.number]), style=style)
     return made
 
 
-def last_line(job: Work) -> str:
+def _cells(job: Job, trial: FrozenTrial, state: str) -> list[str]:
+    """The cells of one trial: number, state, score, steps, seconds, values."""
+    reports = trial.intermediate_values
+    value = trial.value
+    if value is None and reports:
+        value = reports[max(reports)]
+    seconds = trial.user_attrs.get("seconds")
+    values = named_values(job.space, trial.params)
+    return [
+        str(trial.number),
+        state,
+        "–" if value is None else f"{value:.4f}",
+        str(len(reports)),
+        "–" if seconds is None else f"{seconds:.0f}",
+        ", ".join(f"{key} {_short(each)}" for key, each in values.items()),
+    ]
+
+
+def last_line(job: Job) -> str:
     """The trial that ended last, in a line."""
     ended = counted(job.study)
     if not ended:
         return "no trial has ended yet"
-    last, best = (
-        max(ended, key=lambda trial: (trial.datetime_complete, trial.number)),
-        best_trial(job),
-    )
+    last = max(ended, key=lambda trial: (trial.datetime_complete, trial.number))
+    best = best_trial(job)
     value = "" if last.value is None else f" {last.value:.4f}"
     so_far = f", best {best.value:.4f} in trial {best.number}" if best else ""
     return (
