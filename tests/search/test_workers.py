@@ -142,7 +142,8 @@ def test_workers_of_one_command_and_the_winner_is_retrained_once(dataset, tmp_pa
 
 @pytest.mark.slow
 def test_ctrl_c_and_the_same_command_again(dataset, tmp_path):
-    words = [*flags(dataset, tmp_path, trials=3, epochs=10), "--out", str(tmp_path / "study")]
+    # epochs enough that the second trial is not over before the signal reaches it
+    words = [*flags(dataset, tmp_path, trials=3, epochs=30), "--out", str(tmp_path / "study")]
     url = f"sqlite:///{tmp_path}/study/study.db"
     first = start(words)
     wait_for(lambda: (tmp_path / "study" / "study.db").exists())
