@@ -1,6 +1,4 @@
-"""Shared by the suite: small generated data sets, a private cache, and the real images where they
-are at hand.
-"""
+"""Shared by the suite: small generated data sets, a private cache, and real images at hand."""
 
 import os
 from pathlib import Path
@@ -66,8 +64,9 @@ def write_part(folder: Path, count: int, first: int = 0, *, vary: bool = True) -
 
 @pytest.fixture
 def dataset(tmp_path):
-    """12 training, 4 validation and 5 test images of several sizes, in the layout of the original
-    toolkit.
+    """12 training, 4 validation and 5 test images of several sizes.
+
+    In the layout of the original toolkit.
     """
     root = tmp_path / "set"
     for part, count, first in (("train", 12, 0), ("validation", 4, 100), ("test", 5, 200)):

@@ -1,4 +1,4 @@
-"""`medseg evaluate --protocols all` on a run and on folders of predictions, and `medseg calibrate`."""
+"""`medseg evaluate --protocols all` on runs and on folders of predictions; `medseg calibrate`."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
 
 
 def test_faint_maps_are_no_masks_of_0_and_1(dataset, tmp_path):
-    """A network that is sure of nothing: 16-bit values up to 200 of 65535 are small probabilities."""
+    """16-bit values up to 200 of 65535, of a network sure of nothing, are small probabilities."""
     for file in (dataset / "test" / "masks").iterdir():
         write(
             tmp_path / "faint",
@@ -340,8 +340,9 @@ def test_ignored_pixels_are_in_no_measure():
 
 
 def test_real_masks_moved_by_four_pixels(real, tmp_path):
-    """Every outline pixel has one of the other mask within the shift; JPEG masks, images of several
-    sizes.
+    """Every outline pixel has one of the other mask within the shift.
+
+    The masks are JPEG files, the images of several sizes.
     """
     files = sorted((real / "Kvasir-SEG" / "masks").iterdir())[:6]
     for file in files:

@@ -1,5 +1,6 @@
-"""Trials are counted exactly, whatever happens to their workers; the study judges on validation
-alone.
+"""Trials are counted exactly, whatever happens to their workers.
+
+The study evaluates on validation alone.
 """
 
 import json
@@ -203,9 +204,7 @@ def test_a_sealed_image_cannot_be_read(dataset):
 
 
 def test_while_a_trial_runs_the_test_part_is_out_of_reach(dataset, tmp_path, monkeypatch):
-    """Also by a training that is given the whole data set, whose decoded images lie in the cache
-    already.
-    """
+    """Also for a training on the whole data set, whose decoded images are in the cache already."""
     config = training_of(make(SearchConfig, options(dataset, tmp_path, epochs=1)))
     import medseg
 
