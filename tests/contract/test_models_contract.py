@@ -1,5 +1,7 @@
 """What every network promises, whatever its wiring."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -146,6 +148,9 @@ def test_compiled_graph_equals_eager(name, training):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler to compile with"
+)
 @pytest.mark.parametrize("name", ["unet", "resunetpp"])
 def test_compiled_code_equals_eager(name):
     compiled_equals_eager(name, False, "inductor")

@@ -1,4 +1,4 @@
-"""`medseg evaluate --protocols all` on a run and on folders of predictions, and `medseg calibrate`."""
+"""`medseg evaluate --protocols all` on runs and on folders of predictions; `medseg calibrate`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def results(folder):
     return json.loads((folder / "summary.json").read_text()), read_csv(folder / "per_image.csv")
 
 
-def test_a_run_and_its_own_probability_maps_agree(run, dataset, tmp_path):
+def test_a_run_and_its_own_probability_maps_agree(separated, dataset, tmp_path):
+    run = separated
     assert main(["evaluate", run, "--protocols", "all", "--out", str(tmp_path / "a"), *QUIET]) == 0
     assert (
         main(
@@ -73,9 +74,8 @@ def test_a_run_and_its_own_probability_maps_agree(run, dataset, tmp_path):
     assert [row["name"] for row in rows] == [row["name"] for row in folder_rows]
     for name in NAMES:
         for key, value in ours["protocols"][name].items():
-            # 16 bits move some pixels a level, and of those interpolated to 352x352 one across one
-            # half in two images: this network, hardly trained, says .49 to .502 everywhere, and
-            # each pixel of the few is .0007 of the precision
+            # rounded to 16 bits, some pixels move one of 256 levels, or, interpolated to 352x352,
+            # to the other side of one half
             soft = name in ("pranet", "uacanet", "polyp-pvt-soft")
             near = 5e-3 if soft else 1e-3 if name.endswith("352") else 1e-9
             assert folder["protocols"][name][key] == pytest.approx(value, abs=near, nan_ok=True), (
@@ -170,7 +170,7 @@ def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
 
 
 def test_faint_maps_are_no_masks_of_0_and_1(dataset, tmp_path):
-    """A network that is sure of nothing: 16-bit values up to 200 of 65535 are small probabilities."""
+    """16-bit values up to 200 of 65535, of a network sure of nothing, are small probabilities."""
     for file in (dataset / "test" / "masks").iterdir():
         write(
             tmp_path / "faint",
@@ -341,8 +341,9 @@ def test_ignored_pixels_are_in_no_measure():
 
 
 def test_real_masks_moved_by_four_pixels(real, tmp_path):
-    """Every outline pixel has one of the other mask within the shift; JPEG masks, images of several
-    sizes.
+    """Every outline pixel has one of the other mask within the shift.
+
+    The masks are JPEG files, the images of several sizes.
     """
     files = sorted((real / "Kvasir-SEG" / "masks").iterdir())[:6]
     for file in files:

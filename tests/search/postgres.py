@@ -3,6 +3,7 @@
 import glob
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -65,7 +66,8 @@ def server(folder):
         **user,
     )
     try:
-        for _ in range(100):
+        until = time.monotonic() + 60
+        while True:
             ready = subprocess.run(
                 [f"{place}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "2"],
                 check=False,
@@ -73,8 +75,9 @@ def server(folder):
             if ready.returncode == 0:
                 break
             assert process.poll() is None, "the server ended at once"
+            assert time.monotonic() < until, "the server did not answer within a minute"
             time.sleep(0.1)
         yield f"postgresql://medseg@127.0.0.1:{port}/postgres"
     finally:
-        process.send_signal(2)  # fast shutdown
-        process.wait(30)
+        process.send_signal(signal.SIGINT)  # fast shutdown
+        process.wait(60)

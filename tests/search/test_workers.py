@@ -1,5 +1,6 @@
-"""Several workers, real processes: a database server, a kill in the middle of a trial, Ctrl-C, a
-trial over two devices.
+"""Several workers, as real processes.
+
+With a database server, a kill in the middle of a trial, Ctrl-C, and a trial over two devices.
 """
 
 import json
@@ -78,7 +79,7 @@ def postgresql():
 
 @pytest.mark.slow
 def test_three_workers_share_postgresql_and_one_is_killed_in_a_trial(dataset, tmp_path, postgresql):
-    words = flags(dataset, tmp_path, trials=6, epochs=12, grace="4s")
+    words = flags(dataset, tmp_path, trials=6, epochs=12, grace="10s")
     workers = [
         start([*words, "--out", str(tmp_path / f"w{i}")], MEDSEG_STORAGE=postgresql)
         for i in range(3)
@@ -142,7 +143,8 @@ def test_workers_of_one_command_and_the_winner_is_retrained_once(dataset, tmp_pa
 
 @pytest.mark.slow
 def test_ctrl_c_and_the_same_command_again(dataset, tmp_path):
-    words = [*flags(dataset, tmp_path, trials=3, epochs=10), "--out", str(tmp_path / "study")]
+    # epochs enough that the second trial is not over before the signal reaches it
+    words = [*flags(dataset, tmp_path, trials=3, epochs=30), "--out", str(tmp_path / "study")]
     url = f"sqlite:///{tmp_path}/study/study.db"
     first = start(words)
     wait_for(lambda: (tmp_path / "study" / "study.db").exists())
@@ -236,8 +238,9 @@ def test_the_processes_of_a_trial_end_with_their_worker(dataset, tmp_path):
 
 @pytest.mark.slow
 def test_a_trial_over_two_devices_and_both_agree_to_stop(dataset, tmp_path):
-    """Earlier trials that were perfect from the start make the pruner give up: no process is left
-    waiting for the other.
+    """Earlier trials, perfect from the start, make the pruner give up.
+
+    No process is left waiting for the other.
     """
     (tmp_path / "study").mkdir()
     url = f"sqlite:///{tmp_path}/study/study.db"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import medseg
 from conftest import FAST, write_part
@@ -50,8 +51,17 @@ def per_image(folder) -> dict:
     return {row["name"]: row for row in read_rows(Path(folder) / "per_image.csv")}
 
 
-def test_folds_judge_every_image_once(folds, capsys):
-    result = medseg.train(**folds)
+@pytest.fixture
+def inverted(separated):
+    """The same run with its classes exchanged: well separated too, and each image a failure."""
+    stored = torch.load(f"{separated}/best.pt", weights_only=True)
+    stored["weights"]["head.weight"] = stored["weights"]["head.weight"].flip(0)
+    torch.save(stored, f"{separated}/best.pt")
+    return separated
+
+
+def test_folds_judge_every_image_once(folds, inverted, capsys):
+    result = medseg.train(**folds | {"init": inverted, "lr": 1e-12})
     run, summary = Path(result["run"]), result["summaries"]["test"]
     rows = per_image(run / "report" / "test")
     assert (

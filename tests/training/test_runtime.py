@@ -96,7 +96,8 @@ def test_half_precision_on_a_cpu_is_refused_with_a_remedy():
     assert pick_precision("fp32", "cpu") == "fp32"
 
 
-def test_threads_share_the_cores():
+def test_threads_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would be taken as a wish
     before = torch.get_num_threads()
     try:
         make_fabric(Hardware(accelerator="cpu", devices=2, threads=0))

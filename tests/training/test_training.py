@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,8 +89,8 @@ def test_evaluate_repeats_the_numbers_of_training(fast):
     )
 
 
-def test_the_predictor_agrees_with_the_evaluation(fast, dataset):
-    result = medseg.train(**fast)
+def test_the_predictor_agrees_with_the_evaluation(fast, dataset, separated):
+    result = medseg.train(**fast | {"init": separated, "lr": 1e-12})
     predictor = medseg.Predictor.load(result["run"], accelerator="cpu", precision="fp32")
     counts = {
         row["name"]: row
@@ -101,7 +102,9 @@ def test_the_predictor_agrees_with_the_evaluation(fast, dataset):
         assert mask.shape == truth.shape and mask.dtype == np.uint8
         assert counts[path.stem]["tp"] == int(((mask == 1) & truth).sum())
         assert counts[path.stem]["fp"] == int(((mask == 1) & ~truth).sum())
-        np.testing.assert_array_equal(predictor.probability(path)[1] > 0.5, mask == 1)
+        probability = predictor.probability(path)[1]
+        assert np.abs(probability - 0.5).min() > 1e-4
+        np.testing.assert_array_equal(probability > 0.5, mask == 1)
 
 
 def medseg_mask(path):
@@ -224,9 +227,20 @@ def test_the_last_weights_can_be_kept_instead_of_the_best(fast, tmp_path):
     assert medseg.Predictor.load(run, accelerator="cpu")
 
 
-def test_a_time_budget_ends_the_run_and_the_schedule(fast, tmp_path):
+def test_a_time_budget_ends_the_run_and_the_schedule(fast, tmp_path, monkeypatch):
+    """By a clock of its own: each step takes 3/16 of a second, and nothing else takes time."""
+    clock, step = [0.0], engine.step
+
+    def ticking(*arguments):
+        clock[0] += 3 / 16
+        return step(*arguments)
+
+    monkeypatch.setattr(engine, "step", ticking)
+    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     medseg.train(**fast | {"epochs": 100_000, "time_budget": 3, "warmup_epochs": 0})
     rows = read_csv(tmp_path / "run" / "metrics.csv")
+    assert len(rows) == 6  # 16 steps, three per epoch
+    assert rows[-1]["seconds"] == 3
     assert len(rows) < 1000 and rows[-1]["lr"] < 0.1 * rows[0]["lr"]
     assert "val_dice" in rows[-1]
 

@@ -80,16 +80,36 @@ class DilatedConv2d(nn.Conv2d):
             return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
 
 
-def guard_dilated(model: nn.Module) -> None:
-    """Make `DilatedConv2d` of the convolutions that bfloat16 training on a CPU would harm.
+class SubsampledConv2d(nn.Conv2d):
+    """A strided 1x1 convolution that a CPU trains on the pixels it needs, picked beforehand.
 
-    Their parameters stay the same.
+    In every other case it is a `Conv2d`. For fewer than 16 input and at most 16 output channels,
+    channels last, the weight gradient of PyTorch 2.13 writes beyond its buffer, in float32 and in
+    bfloat16, on CPUs with AVX2 and with AVX-512: the process dies now or later (docs/log.md,
+    2026-11-25).
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, out_channels, H', W'], as `Conv2d`."""
+        if not (self.training and x.device.type == "cpu"):
+            return super().forward(x)
+        picked = x[..., :: self.stride[0], :: self.stride[1]]
+        picked = picked.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(picked, self.weight, self.bias)
+
+
+def guard_convolutions(model: nn.Module) -> None:
+    """Replace the convolutions that training on a CPU would harm; parameters stay the same."""
     for module in model.modules():
-        if type(module) is not nn.Conv2d or max(module.dilation) == 1:
+        if type(module) is not nn.Conv2d:
             continue
-        if module.in_channels % 16 or module.out_channels % 16 or module.groups > 1:
+        channels = module.in_channels, module.out_channels
+        odd = any(count % 16 for count in channels) or module.groups > 1
+        pointwise = module.kernel_size == (1, 1) and module.padding == (0, 0) and module.groups == 1
+        if max(module.dilation) > 1 and odd:
             module.__class__ = DilatedConv2d
+        elif pointwise and max(module.stride) > 1 and channels[0] < 16 and channels[1] <= 16:
+            module.__class__ = SubsampledConv2d
 
 
 def resize(x: Tensor, like: Tensor, mode: str = "bilinear") -> Tensor:
