@@ -40,12 +40,11 @@ from medseg.distill import FEATURE_TERMS, parse_kd
 from medseg.files import read_csv, write_text
 from medseg.models import create_model, network_arguments
 from medseg.training import loop as engine
-from medseg.training.optim import make_optimizer
+from medseg.training.distillation import find_teachers, open_teacher_logits
+from medseg.training.learner import make_learner
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.tasks import make_objective
-from medseg.training.teaching import find_teachers, make_teaching, open_answers
 
 BLOCK = 4  # steps timed at a time
 
@@ -92,47 +91,21 @@ def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
     fabric, _ = make_fabric(config.hardware)
     fabric.launch()
     torch.manual_seed(0)
-    network = create_model(**network_arguments(config, parts.coding.classes)).to(
-        memory_format=torch.channels_last
-    )
-    teaching = make_teaching(
-        config,
-        parts,
-        find_teachers(config, parts, fabric.device.type, None),
-        network,
-        fabric.device,
-    )
-    optimizer = make_optimizer(network, config.optim, fused=True)
-    if teaching:
-        teaching.join(optimizer, config.optim)
-    model, optimizer = fabric.setup(network, optimizer)
-    if teaching:
-        teaching.share(fabric)
-    objective = teaching.around(make_objective(config)) if teaching else make_objective(config)
+    network = create_model(**network_arguments(config, parts.coding.classes))
+    teachers = find_teachers(config, parts, fabric.device.type, None)
+    learner = make_learner(config, parts, network, teachers, fabric)
+    task, optimizer = fabric.setup(learner.task, learner.optimizer)
     batches = TrainBatches(
         parts.train, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
-    loop = engine.Loop(
-        config,
-        fabric,
-        model,
-        optimizer,
-        objective,
-        batches,
-        parts.preprocessing,
-        None,
-        None,
-        after_step=lambda state, terms: None,
-        after_epoch=lambda state, row, improved: None,
-        save=lambda state: None,
-        stop=lambda: False,
-        recall=teaching.recall if teaching else None,
-    )
+    loop = engine.Loop(config, fabric, task, optimizer, batches, parts.preprocessing)
+    if learner.distillation:
+        loop.teacher_logits = learner.distillation.teacher_logits
     state, waiting = State(), iter(())
 
     def steps() -> float:
         nonlocal waiting
-        model.train()
+        task.train()
         started = time.perf_counter()
         for _ in range(BLOCK):
             batch = next(waiting, None)
@@ -167,7 +140,7 @@ def measure(
         config = make(TrainConfig, base | Setting("kl").options(teachers) | {"cache_dir": folder})
         found = find_teachers(config, parts, "cpu", None)
         started = time.perf_counter()
-        open_answers(config, parts, found, make_fabric(plain.hardware)[0].device)
+        open_teacher_logits(config, parts, found, make_fabric(plain.hardware)[0].device)
         cache_seconds = time.perf_counter() - started
     for each in every:
         config = make(TrainConfig, base | each.options(teachers))

@@ -38,7 +38,7 @@ from medseg.training.parts import make_preprocessing
 from medseg.training.profile import wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.tasks import make_objective
+from medseg.training.tasks import make_task
 
 NETWORKS = {
     "unet-32": {"model": "unet"},
@@ -73,28 +73,15 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
     network = create_model(**network_arguments(config, 2), encoder_weights=None)
     network = network.to(fabric.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(network, config.optim, fused=True)
+    task = make_task(config, network)
     if mode:
-        network.compile(mode=mode)
-    model, optimizer = fabric.setup(network, optimizer)
+        task.forward_pass.compile(mode=mode)
+    task, optimizer = fabric.setup(task, optimizer)
     batches = TrainBatches(
         store, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
     state = State()
-    loop = engine.Loop(
-        config,
-        fabric,
-        model,
-        optimizer,
-        make_objective(config),
-        batches,
-        make_preprocessing(config),
-        None,
-        None,
-        after_step=lambda state, terms: None,
-        after_epoch=lambda state, row, improved: None,
-        save=lambda state: None,
-        stop=lambda: False,
-    )
+    loop = engine.Loop(config, fabric, task, optimizer, batches, make_preprocessing(config))
 
     def turn() -> Reading:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The main job from Python: train, judge, predict, resume."""
+"""The main job from Python: train, evaluate, predict, resume."""
 
 import json
 import subprocess
@@ -122,7 +122,7 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(engine, "step", counted)
     from medseg.training import session as module
 
-    real = module._stop_on_signals
+    real = module.stop_on_signals
 
     def pretend():
         class Context:
@@ -134,10 +134,10 @@ def stop_after(monkeypatch, steps):
 
         return Context()
 
-    monkeypatch.setattr(module, "_stop_on_signals", pretend)
+    monkeypatch.setattr(module, "stop_on_signals", pretend)
     return lambda: (
         monkeypatch.setattr(engine, "step", original),
-        monkeypatch.setattr(module, "_stop_on_signals", real),
+        monkeypatch.setattr(module, "stop_on_signals", real),
     )
 
 

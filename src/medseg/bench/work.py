@@ -32,7 +32,7 @@ from medseg.training.parts import make_preprocessing
 from medseg.training.profile import StageTimer, wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.tasks import make_objective
+from medseg.training.tasks import TaskBatch, make_task
 
 TURN = 2.0  # seconds that a turn should take
 
@@ -94,38 +94,25 @@ def train(config: TrainConfig, folder: Path) -> Work:
     model = create_model(**network_arguments(config, 2), encoder_weights=None)
     model = model.to(fabric.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, config.optim, fused=fabric.device.type != "mps")
+    task = make_task(config, model)
     if config.hardware.compile:
-        model.compile()
-    model, optimizer = fabric.setup(model, optimizer)
+        task.forward_pass.compile()
+    task, optimizer = fabric.setup(task, optimizer)
     batches = _batches(config, folder, fabric.device)
     state = State()
-    loop = engine.Loop(
-        config,
-        fabric,
-        model,
-        optimizer,
-        make_objective(config),
-        batches,
-        make_preprocessing(config),
-        None,
-        None,
-        after_step=lambda state, terms: None,
-        after_epoch=lambda state, row, improved: None,
-        save=lambda state: None,
-        stop=lambda: False,
-    )
-    model.train()
+    loop = engine.Loop(config, fabric, task, optimizer, batches, make_preprocessing(config))
+    task.train()
     count = config.training.batch_size
-    plain_stage, steps = loop.stage, [0]
+    plain_stage, steps = loop.callbacks.stage, [0]
 
     def step() -> Reading:
         steps[0] += 1
         timer = StageTimer(fabric.device)
-        loop.stage = (
+        loop.callbacks.stage = (
             timer.stage if fabric.device.type == "cpu" or steps[0] % 4 == 0 else plain_stage
         )
         started = time.perf_counter()
-        with loop.stage("data"):
+        with loop.callbacks.stage("data"):
             batch = next(batches.epoch(state.epoch, state.step))
         engine.step(loop, state, batch, True)
         wait_for(fabric.device)
@@ -165,8 +152,8 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
     device = _plain_device(config)
     model = create_model(**network_arguments(config, 2), encoder_weights=None).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr)
-    objective, batches, preprocessing = (
-        make_objective(config),
+    task, batches, preprocessing = (
+        make_task(config, model),
         _batches(config, folder, device),
         make_preprocessing(config),
     )
@@ -186,7 +173,7 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
             mean=mean,
             std=std,
         )
-        loss, _ = objective(model, image.contiguous(), mask)
+        loss, _ = task(TaskBatch(image.contiguous(), mask))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
