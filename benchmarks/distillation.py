@@ -1,8 +1,9 @@
-"""Does a teacher help a small student that trains for the same time? Each setting against the
-student alone, three seeds each.
+"""Does a teacher help a small student that trains for the same time?
 
-    python benchmarks/distillation.py --data-root DIR --teacher runs/teacher --settings "kl cache" "kl+cwd weight=0.5 cache" \\
-        --out runs/distillation
+Each setting is compared with the student alone, three seeds each.
+
+    python benchmarks/distillation.py --data-root DIR --teacher runs/teacher \\
+        --settings "kl cache" "kl+cwd weight=0.5 cache" --out runs/distillation
 
 The machine may be noisy, so equal time is not waited for but computed: the steps of all ways of
 training are timed in alternation in one process, and the student alone gets as many epochs as fill
@@ -72,7 +73,8 @@ class Setting:
 
     @property
     def name(self) -> str:
-        return f"{self.kd.replace('*', 'x')}-w{self.weight:g}-t{self.temperature:g}{'-cache' * self.cache}"
+        name = f"{self.kd.replace('*', 'x')}-w{self.weight:g}-t{self.temperature:g}"
+        return f"{name}-cache" if self.cache else name
 
     def options(self, teachers: list[Path]) -> dict[str, Any]:
         return {

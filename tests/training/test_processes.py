@@ -59,8 +59,8 @@ def test_two_processes_match_one(fast, tmp_path, launcher):
             ]
         )
     compare(tmp_path / "one", tmp_path / "two")
-    # the numbers that two processes report are, to the last count, those of one process judging the
-    # same weights
+    # the numbers that two processes report are, to the last count, those of one process that
+    # evaluates the same weights
     run(
         [
             sys.executable,

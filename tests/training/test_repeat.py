@@ -1,4 +1,4 @@
-"""Several trainings as one: seeds give mean and spread, folds judge every image once."""
+"""Several trainings as one: seeds give mean and spread, folds evaluate every image once."""
 
 import json
 import statistics
@@ -50,7 +50,7 @@ def per_image(folder) -> dict:
     return {row["name"]: row for row in read_rows(Path(folder) / "per_image.csv")}
 
 
-def test_folds_judge_every_image_once(folds, capsys):
+def test_folds_evaluate_every_image_once(folds, capsys):
     result = medseg.train(**folds)
     run, summary = Path(result["run"]), result["summaries"]["test"]
     rows = per_image(run / "report" / "test")

@@ -140,7 +140,7 @@ def _shares_of_whole(turn: Work) -> Work:
 
 
 def _plain_device(config: TrainConfig) -> torch.device:
-    """The device with the same threads as the fast path, and nothing else that `make_fabric` sets."""
+    """The device with the threads of the fast path, and nothing else that `make_fabric` sets."""
     torch.set_num_threads(threads(wanted=config.hardware.threads))
     return torch.device(config.hardware.accelerator)
 

@@ -43,7 +43,7 @@ class Callbacks:
 
     after_step(state, losses): the losses have been read, with "lr" among them; not in each step.
     validate(epoch): the validation metrics by name; None where there is no validation.
-    after_epoch(state, row, improved): an epoch is over, `row` is its line of metrics.csv.
+    after_epoch(state, row, improved): an epoch is complete, `row` is its line of metrics.csv.
     save(state): the training is about to stop in mid-epoch.
     should_stop(): whether to stop after this step.
     stage(name): a context around each stage of a step, for profilers.

@@ -105,7 +105,7 @@ def step_times(stages: Mapping[str, float], operations: Mapping[str, float]) -> 
     shares = ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in ranked)
     slowest = max(operations, key=operations.__getitem__)
     return (
-        f"a step takes {1000 * whole / STEPS:.1f} ms; slowest part: {ranked[0][0]} ({shares});"
+        f"{1000 * whole / STEPS:.1f} ms per step; slowest part: {ranked[0][0]} ({shares});"
         f" slowest operation: {slowest} ({100 * operations[slowest] / whole:.0f} %)"
     )
 

@@ -17,7 +17,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
     def handler(number: int, frame: Any) -> None:
         received.append(number)
-        logger.warning("stopping after this step; once more to stop at once")
+        logger.warning("stopping after this step; a second signal stops at once")
         signal.signal(number, before[number])
 
     numbers = (signal.SIGINT, signal.SIGTERM)
