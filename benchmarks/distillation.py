@@ -1,5 +1,7 @@
 """Does a teacher help a small student that trains for the same time?
 
+Each setting is compared with the student alone, three seeds each.
+
     python benchmarks/distillation.py --data-root DIR --teacher runs/teacher \\
         --settings "kl cache" "kl+cwd weight=0.5 cache" --out runs/distillation
 
@@ -31,7 +33,6 @@ from typing import Any
 import torch
 
 from medseg.bench.bench import machine
-from medseg.bench.training import bare_loop
 from medseg.comparison.compare import compare_pairs
 from medseg.comparison.results import read_results
 from medseg.config import TrainConfig, make
@@ -41,11 +42,11 @@ from medseg.distill import FEATURE_TERMS, parse_kd
 from medseg.files import read_csv, write_text
 from medseg.models import create_model, network_arguments
 from medseg.training import loop as engine
-from medseg.training.optim import make_optimizer
+from medseg.training.distillation import find_teachers, open_teacher_logits
+from medseg.training.learner import make_learner
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.teaching import find_teachers, make_teaching, open_answers
 
 BLOCK = 4  # steps timed at a time
 
@@ -98,27 +99,20 @@ def stepper(config: TrainConfig, parts: Parts) -> Callable[[], float]:
     fabric.launch()
     torch.manual_seed(0)
     network = create_model(**network_arguments(config, parts.coding.classes))
-    network = network.to(memory_format=torch.channels_last)
     teachers = find_teachers(config, parts, fabric.device.type, None)
-    teaching = make_teaching(config, parts, teachers, network, fabric.device)
-    optimizer = make_optimizer(network, config.optim, fused=True)
-    if teaching:
-        teaching.join(optimizer, config.optim)
-    model, optimizer = fabric.setup(network, optimizer)
-    if teaching:
-        teaching.share(fabric)
+    learner = make_learner(config, parts, network, teachers, fabric)
+    task, optimizer = fabric.setup(learner.task, learner.optimizer)
     batches = TrainBatches(
         parts.train, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
-    loop = bare_loop(config, fabric, model, optimizer, batches)
-    if teaching:
-        loop.objective = teaching.around(loop.objective)
-        loop.recall = teaching.recall
+    loop = engine.Loop(config, fabric, task, optimizer, batches, parts.preprocessing)
+    if learner.distillation:
+        loop.teacher_logits = learner.distillation.teacher_logits
     state, waiting = State(), iter(())
 
     def steps() -> float:
         nonlocal waiting
-        model.train()
+        task.train()
         started = time.perf_counter()
         for _ in range(BLOCK):
             batch = next(waiting, None)
@@ -151,8 +145,7 @@ def measure(
         config = make(TrainConfig, base | Setting("kl").options(teachers) | {"cache_dir": folder})
         found = find_teachers(config, parts, "cpu", None)
         started = time.perf_counter()
-        fabric, _ = make_fabric(plain.hardware)
-        open_answers(config, parts, found, fabric.device)
+        open_teacher_logits(config, parts, found, make_fabric(plain.hardware)[0].device)
         cache_seconds = time.perf_counter() - started
     for each in every:
         config = make(TrainConfig, base | each.options(teachers))

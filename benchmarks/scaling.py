@@ -65,22 +65,19 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
     dataset = open_dataset(folder, data_root=folder.parent)
     items = list(chain.from_iterable(dataset.parts.values()))
     coding = survey(items)
-    form = Preprocessing((size, size))
+    preprocessing = Preprocessing((size, size), mean=(0.5,) * 3, std=(0.5,) * 3)
     cache = folder.parent / f"cache-{folder.name}-{size}"
     base = peak_memory()
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
-        store = open_store(items, coding, form, folder=cache)
+        store = open_store(items, coding, preprocessing, folder=cache)
         seconds.append(time.perf_counter() - started)
     batches = TrainBatches(store, batch_size=16, seed=0, device=torch.device("cpu"))
-    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.5)
     started = time.perf_counter()
     for batch in batches.epoch(0):
         parameters = sample(Augment(), 0, 0, batch.keys)
-        augment(
-            batch.image, batch.mask, parameters, Augment(), size=(size, size), mean=mean, std=std
-        )
+        augment(batch.image, batch.mask, parameters, Augment(), preprocessing)
     return {
         "images": len(items),
         "build_s": round(seconds[0], 3),

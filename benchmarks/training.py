@@ -19,7 +19,6 @@ import torch
 
 from medseg.augment.batch import augment, sample
 from medseg.bench.bench import machine
-from medseg.bench.training import bare_loop
 from medseg.bench.turns import Maker, Reading, Work, in_turns
 from medseg.config import TrainConfig, make
 from medseg.data.batches import TrainBatches
@@ -39,6 +38,7 @@ from medseg.training.parts import make_preprocessing
 from medseg.training.profile import wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
+from medseg.training.tasks import make_task
 
 Variant = tuple[Maker, tuple]
 NETWORKS = {
@@ -71,14 +71,15 @@ def our_epoch(config: TrainConfig, images: int, cache: Path, mode: str | None) -
     network = create_model(**network_arguments(config, 2), encoder_weights=None)
     network = network.to(fabric.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(network, config.optim, fused=True)
+    task = make_task(config, network)
     if mode:
-        network.compile(mode=mode)
-    model, optimizer = fabric.setup(network, optimizer)
+        task.forward_pass.compile(mode=mode)
+    task, optimizer = fabric.setup(task, optimizer)
     batches = TrainBatches(
         store, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
     state = State()
-    loop = bare_loop(config, fabric, model, optimizer, batches)
+    loop = engine.Loop(config, fabric, task, optimizer, batches, make_preprocessing(config))
 
     def turn() -> Reading:
         started = time.perf_counter()
@@ -121,7 +122,7 @@ def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
     batches = TrainBatches(
         store, batch_size=config.training.batch_size, seed=0, device=fabric.device
     )
-    mean, std = make_preprocessing(config).constants(fabric.device)
+    preprocessing = make_preprocessing(config)
     epochs = count()
 
     def turn() -> Reading:
@@ -134,9 +135,7 @@ def our_feeding(config: TrainConfig, images: int, cache: Path) -> Work:
                 batch.mask,
                 parameters,
                 config.augment,
-                size=config.data.size,
-                mean=mean,
-                std=std,
+                preprocessing,
             )
         wait_for(fabric.device)
         return Reading(batches.steps * batches.batch_size, time.perf_counter() - started)

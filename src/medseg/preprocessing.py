@@ -29,10 +29,10 @@ RESIZE_POLICIES = ("square", "letterbox", "native-crop")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Size, resize policy, channels and normalisation of a network's input; travels with its weights.
+    """Size, resize policy, channels and normalisation of a network's input.
 
-    `size` is height and width in pixels; `bit_depth` the significant bits of 16-bit files; `mean` and
-    `std`, one value per channel, are of pixel values in 0..1.
+    It travels with the weights. `size` is height and width in pixels; `bit_depth` the significant
+    bits of 16-bit files; `mean` and `std`, one value per channel, are of pixel values in 0..1.
     """
 
     size: Size
@@ -58,7 +58,7 @@ class Preprocessing:
         return cls(**values)
 
     def box(self, native: Size) -> Box:
-        """Where an image of `native` height and width lies in the input: top, left, height, width."""
+        """Where an image of `native` size lies in the input: top, left, height, width in pixels."""
         if self.resize == "native-crop":
             return 0, 0, *native
         if self.resize == "square":
@@ -78,8 +78,8 @@ class Preprocessing:
     def fit_mask(self, mask: np.ndarray, ignore_index: int = 255) -> np.ndarray:
         """uint8 [H, W] class indices at the input's size; padding is `ignore_index`.
 
-        In a binary mask each new pixel takes the class that covers most of it; with several classes,
-        or ignored pixels, the nearest.
+        In a binary mask each new pixel takes the class that covers most of it; with several
+        classes, or ignored pixels, the nearest.
         """
         if self.resize == "native-crop":
             return np.ascontiguousarray(mask)
@@ -95,7 +95,7 @@ class Preprocessing:
         return _constants(self.mean, self.std, str(device))
 
     def normalise(self, batch: Tensor) -> Tensor:
-        """uint8 [B, H, W, C] as float32 [B, C, H, W] with mean 0 and std 1 where `mean` and `std` fit."""
+        """uint8 [B, H, W, C] as float32 [B, C, H, W], less the mean and over the std."""
         import torch
 
         mean, std = self.constants(batch.device)

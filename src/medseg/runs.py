@@ -1,4 +1,4 @@
-"""A trained run: its folder, and its checkpoint, written whole or not at all, read without running code."""
+"""A trained run: its folder, and its checkpoint, read without running code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Checkpoint:
     training: dict[str, Any] | None = None  # only in last.pt
 
     def save(self, path: Path) -> None:
-        """Write the file; when the disk is full the earlier one survives and a `UserError` says so."""
+        """Write the file; when the disk is full the earlier one survives: `UserError`."""
         memory = (
             io.BytesIO()
         )  # torch's writer hides the operating system's error; a buffer does not
@@ -59,12 +59,13 @@ class Checkpoint:
         wanted = {"network", "weights", "input", "classes"}
         if not isinstance(stored, dict) or not wanted <= stored.keys():
             raise UserError(
-                f"{path}: is not a medseg checkpoint (no network, weights, input); give a run folder or"
-                " its best.pt"
+                f"{path}: is not a medseg checkpoint (no network, weights, input); give a run"
+                " folder or its best.pt"
             )
         if stored["format"] > FORMAT:
             raise UserError(
-                f"{path}: was written by a newer medseg ({stored.get('medseg')}); update medseg to read it"
+                f"{path}: was written by a newer medseg ({stored.get('medseg')}); update medseg to"
+                " read it"
             )
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in stored.items() if key in known}
@@ -168,7 +169,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Copy a state dict into the network; one of another kind or width is a `UserError` that says so."""
+    """Copy a state dict into the network; `UserError` for one of another kind or width."""
     own = model.state_dict()
     wrong = sorted(
         key
@@ -180,8 +181,9 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> N
         expected = tuple(own[key].shape) if key in own else "nothing"
         got = tuple(weights[key].shape) if key in weights else "nothing"
         raise UserError(
-            f"{source} is of another network: {len(wrong)} of {len(own)} entries differ, such as {key}"
-            f" (expected {expected}, got {got}); give the same --model, --base-channels and classes"
+            f"{source} is of another network: {len(wrong)} of {len(own)} entries differ, such as"
+            f" {key} (expected {expected}, got {got}); give the same --model, --base-channels and"
+            " classes"
         )
     model.load_state_dict(weights)
 
@@ -192,12 +194,12 @@ def _read(path: Path, device: torch.device | str) -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
-            f"{path}: holds more than weights and plain values, so it was not loaded; use a checkpoint"
-            " written by medseg"
+            f"{path}: holds more than weights and plain values, so it was not loaded; use a"
+            " checkpoint written by medseg"
         ) from None
     except Exception as error:  # the unpickler raises whatever the bytes of a foreign file lead to
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"{path}: is damaged or not a checkpoint ({reason}); use another checkpoint of the run, such"
-            " as last.pt"
+            f"{path}: is damaged or not a checkpoint ({reason}); use another checkpoint of the run,"
+            " such as last.pt"
         ) from None

@@ -38,9 +38,12 @@ def pictures(size=48, count=6, seed=0):
 
 def run(strength, image, mask, *, epoch=0, seed=0, names=NAMES, size=None):
     p = sample(strength, seed, epoch, name_keys(names))
-    return augment(
-        image, mask, p, strength, size=size or tuple(image.shape[1:3]), mean=MEAN, std=STD
-    )
+    return augment(image, mask, p, strength, at(size or tuple(image.shape[1:3])))
+
+
+def at(size):
+    """What the network takes in these tests: this size, and their normalisation."""
+    return Preprocessing(size, mean=tuple(MEAN.tolist()), std=tuple(STD.tolist()))
 
 
 def test_zero_strength_is_the_identity():
@@ -52,12 +55,10 @@ def test_zero_strength_is_the_identity():
 
 def test_neutral_parameters_are_the_identity_under_any_strength():
     image, mask = pictures()
-    out, moved = augment(image, mask, neutral(6), Augment(), size=(48, 48), mean=MEAN, std=STD)
+    out, moved = augment(image, mask, neutral(6), Augment(), at((48, 48)))
     torch.testing.assert_close(
         out,
-        Preprocessing((64, 64), mean=tuple(MEAN.tolist()), std=tuple(STD.tolist())).normalise(
-            image
-        ),
+        at((48, 48)).normalise(image),
         atol=2e-5,
         rtol=0,
     )
@@ -173,8 +174,9 @@ def test_blur_keeps_the_mean_and_zero_sigma_changes_nothing():
 
 def test_normalisation_follows_the_colour_change():
     image, mask = pictures()
-    mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.25, 2.0])
-    out, _ = augment(image, mask, neutral(6), OFF, size=(48, 48), mean=mean, std=std)
+    preprocessing = Preprocessing((48, 48), mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
+    mean, std = preprocessing.constants("cpu")
+    out, _ = augment(image, mask, neutral(6), OFF, preprocessing)
     torch.testing.assert_close(
         out,
         (image.permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None],
@@ -190,9 +192,7 @@ def test_one_channel_images_work():
         mask,
         sample(Augment(blur=1), 0, 0, name_keys(NAMES)),
         Augment(blur=1),
-        size=(32, 40),
-        mean=torch.zeros(1),
-        std=torch.ones(1),
+        Preprocessing((32, 40), channels=1),
     )
     assert out.shape == (6, 1, 32, 40)
 

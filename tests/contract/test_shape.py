@@ -55,8 +55,12 @@ def test_no_line_is_too_wide():
 
 
 def test_no_file_is_too_long():
-    long = [f"{path}: {lines_of(source)}" for path, source in SOURCES.items()]
-    assert max(map(lines_of, SOURCES.values())) <= LONGEST_FILE, "\n".join(long)
+    long = [
+        f"{path.relative_to(ROOT)}: {lines_of(source)}"
+        for path, source in SOURCES.items()
+        if lines_of(source) > LONGEST_FILE
+    ]
+    assert not long, "\n".join(long)
 
 
 def test_few_functions_are_long_and_none_very_long():

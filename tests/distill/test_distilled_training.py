@@ -13,11 +13,19 @@ from medseg.cli import main
 from medseg.config import SearchConfig, TrainConfig, arguments, make, parse
 from medseg.errors import UserError
 from medseg.files import read_csv
-from medseg.search.search import training_of
+from medseg.losses import hybrid_loss
+from medseg.models import create_model
+from medseg.search.conduct import training_of
 from medseg.training import loop as engine
 from medseg.training.resume import config_from
 from medseg.training.session import train
-from medseg.training.tasks import deep_supervised, distilled, make_objective, supervised
+from medseg.training.tasks import (
+    DeepSupervisedTask,
+    DistilledTask,
+    SupervisedTask,
+    TaskBatch,
+    make_task,
+)
 
 TEACHER = {"base_channels": 8, "size": 64, "seed": 9}
 
@@ -47,37 +55,44 @@ def teacher(fast, tmp_path):
     return medseg.train(**fast | TEACHER | {"epochs": 1, "out": str(tmp_path / "teacher")})["run"]
 
 
-def lessons(name="kl", value=0.5):
-    """In the place of `Lessons`: a term that is easy to know."""
+class SquaredLogits(torch.nn.Module):
+    """In the place of `DistillationLoss`: a term that is easy to know."""
 
-    class Given:
-        names = ()
+    names = ()
 
-        def __call__(self, logits, features, image, recalled=None):
-            return value * logits.square().mean(), {f"kd-{name}": logits.detach().square().mean()}
-
-    return Given()
+    def forward(self, logits, features, image, teacher_logits=None):
+        squared = logits.square().mean()
+        return 0.5 * squared, {"kd-kl": squared.detach()}
 
 
-def test_the_objective_composes_with_any_other():
-    from medseg.losses import hybrid_loss
-    from medseg.models import create_model
-
-    net = create_model("unetpp", base_channels=2, auxiliary=True)
+def test_the_distilled_task_composes_with_any_other():
+    net = create_model("unetpp", base_channels=2, auxiliary=True).eval()
     image, mask = torch.randn(2, 3, 32, 32), torch.randint(0, 2, (2, 32, 32)).to(torch.uint8)
-    for task, auxiliary in (
-        (supervised(hybrid_loss()), False),
-        (deep_supervised(hybrid_loss()), True),
-    ):
-        net.eval()
-        expected, terms = task(net, image, mask)
+    batch = TaskBatch(image, mask)
+    for task in (SupervisedTask(net, hybrid_loss()), DeepSupervisedTask(net, hybrid_loss())):
+        expected, parts = task(batch)
         extra = 0.5 * net(image).square().mean()
-        loss, more = distilled(task, lessons(), 3.0, auxiliary=auxiliary)(net, image, mask)
+        loss, more = DistilledTask(task, SquaredLogits(), 3.0)(batch)
         torch.testing.assert_close(loss, expected + 3.0 * extra)
-        assert list(more) == [*terms, "kd-kl"]
-        assert torch.equal(
-            distilled(task, lessons(), 0.0, auxiliary=auxiliary)(net, image, mask)[0], expected
-        )
+        assert list(more) == [*parts, "kd-kl"]
+        assert torch.equal(DistilledTask(task, SquaredLogits(), 0.0)(batch)[0], expected)
+
+
+def test_a_task_is_the_network_and_its_projections_and_not_its_teachers():
+    net = create_model("unet", base_channels=2)
+    task = DistilledTask(SupervisedTask(net, hybrid_loss()), SquaredLogits(), 1.0)
+    assert task.network is net
+    assert [id(p) for p in task.parameters()] == [id(p) for p in net.parameters()]
+
+
+def test_the_loss_of_a_task_is_computed_in_float32_under_autocast():
+    net = create_model("unet", base_channels=2).eval()
+    image, mask = torch.randn(2, 3, 32, 32), torch.randint(0, 2, (2, 32, 32)).to(torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(image.bfloat16())
+        loss, _ = SupervisedTask(net, hybrid_loss())(TaskBatch(image, mask))
+    assert logits.dtype == torch.bfloat16
+    assert torch.equal(loss, hybrid_loss()(logits.float(), mask)[0])
 
 
 @pytest.mark.parametrize(
@@ -161,12 +176,12 @@ def stop_after(monkeypatch, steps):
 
     from medseg.training import session as module
 
-    seen, step, stop = [], engine.step, module._stop_on_signals
-    monkeypatch.setattr(engine, "step", lambda *given: seen.append(1) or step(*given))
-    monkeypatch.setattr(module, "_stop_on_signals", lambda: nullcontext(lambda: len(seen) >= steps))
+    seen, step, stop = [], engine.step, module.stop_on_signals
+    monkeypatch.setattr(engine, "step", lambda *arguments: seen.append(1) or step(*arguments))
+    monkeypatch.setattr(module, "stop_on_signals", lambda: nullcontext(lambda: len(seen) >= steps))
     return lambda: (
         monkeypatch.setattr(engine, "step", step),
-        monkeypatch.setattr(module, "_stop_on_signals", stop),
+        monkeypatch.setattr(module, "stop_on_signals", stop),
     )
 
 
@@ -415,8 +430,8 @@ def test_compiled_training_is_the_same(fast, teacher, tmp_path, monkeypatch, opt
     assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-3)
 
 
-def test_an_objective_without_a_teacher_is_what_it_was():
-    loss, terms = make_objective(make(TrainConfig, {"data": "x"}))(
-        torch.nn.Conv2d(3, 2, 1), torch.randn(1, 3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)
-    )
-    assert loss.isfinite() and list(terms) == ["ce", "dice"]
+def test_a_task_without_a_teacher_is_what_it_was():
+    task = make_task(make(TrainConfig, {"data": "x"}), create_model("unet", base_channels=2))
+    batch = TaskBatch(torch.randn(1, 3, 32, 32), torch.zeros(1, 32, 32, dtype=torch.uint8))
+    loss, parts = task(batch)
+    assert loss.isfinite() and list(parts) == ["ce", "dice"]

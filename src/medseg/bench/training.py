@@ -5,18 +5,14 @@ from __future__ import annotations
 import time
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import nn
 
 from medseg.augment.batch import augment, sample
 from medseg.bench.inputs import plain_device, scene_batches
 from medseg.bench.steps import repeated, with_scaled_stages
 from medseg.bench.turns import Reading, Work
 from medseg.config import TrainConfig
-from medseg.data.batches import TrainBatches
 from medseg.models import create_model, network_arguments
 from medseg.training import loop as training_loop
 from medseg.training.optim import make_optimizer
@@ -24,7 +20,7 @@ from medseg.training.parts import make_preprocessing
 from medseg.training.profile import StageTimer, wait_for
 from medseg.training.runtime import make_fabric
 from medseg.training.state import State
-from medseg.training.tasks import make_objective
+from medseg.training.tasks import TaskBatch, make_task
 
 
 def train(config: TrainConfig, folder: Path) -> Work:
@@ -38,22 +34,24 @@ def train(config: TrainConfig, folder: Path) -> Work:
     model = create_model(**network_arguments(config, 2), encoder_weights=None)
     model = model.to(fabric.device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, config.optim, fused=fabric.device.type != "mps")
+    task = make_task(config, model)
     if config.hardware.compile:
-        model.compile()
-    model, optimizer = fabric.setup(model, optimizer)
+        task.forward_pass.compile()
+    task, optimizer = fabric.setup(task, optimizer)
     batches = scene_batches(config, folder, fabric.device)
-    loop = bare_loop(config, fabric, model, optimizer, batches)
-    model.train()
+    preprocessing = make_preprocessing(config)
+    loop = training_loop.Loop(config, fabric, task, optimizer, batches, preprocessing)
+    task.train()
     state = State()
-    unmeasured = loop.stage
+    unmeasured = loop.callbacks.stage
     measure_every = 1 if fabric.device.type == "cpu" else 4
     numbers = count(1)
 
     def step() -> Reading:
         timer = StageTimer(fabric.device)
-        loop.stage = timer.stage if next(numbers) % measure_every == 0 else unmeasured
+        loop.callbacks.stage = timer.stage if next(numbers) % measure_every == 0 else unmeasured
         started = time.perf_counter()
-        with loop.stage("data"):
+        with loop.callbacks.stage("data"):
             batch = next(batches.epoch(state.epoch, state.step))
         training_loop.step(loop, state, batch, True)
         wait_for(fabric.device)
@@ -64,27 +62,6 @@ def train(config: TrainConfig, folder: Path) -> Work:
     return with_scaled_stages(repeated(step))
 
 
-def bare_loop(
-    config: TrainConfig, fabric: Fabric, model: nn.Module, optimizer: Any, batches: TrainBatches
-) -> training_loop.Loop:
-    """The training loop without validation, checkpoints and progress."""
-    return training_loop.Loop(
-        config,
-        fabric,
-        model,
-        optimizer,
-        make_objective(config),
-        batches,
-        make_preprocessing(config),
-        None,
-        None,
-        after_step=lambda state, terms: None,
-        after_epoch=lambda state, row, improved: None,
-        save=lambda state: None,
-        stop=lambda: False,
-    )
-
-
 def plain_train(config: TrainConfig, folder: Path) -> Work:
     """float32, contiguous, eager, AdamW by its defaults, the loss read in every step.
 
@@ -93,10 +70,9 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
     device = plain_device(config)
     model = create_model(**network_arguments(config, 2), encoder_weights=None).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr)
-    objective = make_objective(config)
+    task = make_task(config, model)
     batches = scene_batches(config, folder, device)
     preprocessing = make_preprocessing(config)
-    mean, std = preprocessing.constants(device)
     epochs = count()
 
     def step() -> Reading:
@@ -104,16 +80,8 @@ def plain_train(config: TrainConfig, folder: Path) -> Work:
         epoch = next(epochs)
         batch = next(batches.epoch(epoch))
         parameters = sample(config.augment, 0, epoch, batch.keys)
-        image, mask = augment(
-            batch.image,
-            batch.mask,
-            parameters,
-            config.augment,
-            size=preprocessing.size,
-            mean=mean,
-            std=std,
-        )
-        loss, _ = objective(model, image.contiguous(), mask)
+        image, mask = augment(batch.image, batch.mask, parameters, config.augment, preprocessing)
+        loss, _ = task(TaskBatch(image.contiguous(), mask))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

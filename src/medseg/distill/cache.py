@@ -1,14 +1,14 @@
-"""The teachers' logits of the training images as they are, asked for once and kept on disk:
-`--kd-cache`.
+"""The teachers' logits of the training images, computed once and kept on disk: `--kd-cache`.
 
-A batch's logits then go through the warp of its images. That is an approximation: the teacher has
-seen the image before it was turned, zoomed and coloured. On the other hand it has seen the image
-from its file, at its own size and by its own way of resizing, and not the student's copy of it
-resized.
+The logits of a batch then go through the warp of its images. That is an approximation: the teacher
+has seen the image before it was rotated, zoomed and coloured. On the other hand it has seen the
+image from its file, at its own size and by its own way of resizing, and not the student's copy of
+it resized.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -25,7 +25,7 @@ from medseg.data.cache import content, default_folder
 from medseg.data.decode.raster import read_image
 from medseg.data.sample import Item
 from medseg.distill.features import at_size
-from medseg.distill.teacher import Teacher, together
+from medseg.distill.teacher import Teacher, mean_logits
 from medseg.errors import UserError
 from medseg.files import lock, write_atomic
 from medseg.preprocessing import Preprocessing
@@ -47,14 +47,14 @@ def open_cache(
     workers: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """float16 [N, K, H, W], memory-mapped: the teachers' logits of the `items` where the student's
-    input has them.
+    """The teachers' logits of the `items` at the student's input: float16 [N, K, H, W].
 
-    Made on the first call for these weights, images and input; several processes may ask at once:
-    one builds, the others wait. Raises `UserError` for a folder that is full or not writable.
+    Memory-mapped, and computed on the first call for these weights, images and preprocessing.
+    Several processes may call at once: one computes, the others wait. Raises `UserError` for a
+    folder that is full or not writable.
     """
     folder = folder or default_folder()
-    about = [
+    depends_on = [
         VERSION,
         [[teacher.digest, teacher.precision, device.type] for teacher in teachers],
         student.size,
@@ -62,29 +62,24 @@ def open_cache(
         classes,
         content(items, workers),
     ]
-    key = hashlib.blake2b(json.dumps(about).encode(), digest_size=16).hexdigest()
+    key = hashlib.blake2b(json.dumps(depends_on).encode(), digest_size=16).hexdigest()
     path, shape = folder / f"{key}.teacher.f16", (len(items), classes, *student.size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / f"{key}.lock", "", wait=True):
             if not path.exists():
-                write_atomic(
-                    path,
-                    lambda file: [
-                        file.write(logits.data)
-                        for logits in _answers(teachers, items, student, device, workers, progress)
-                    ],
-                )
+                batches = _logits(teachers, items, student, device, workers, progress)
+                write_atomic(path, lambda file: file.writelines(each.data for each in batches))
         os.utime(path)  # so that the oldest entry is the least used one
     except OSError as error:
         raise UserError(
-            f"cache folder {folder}: {error.strerror} while storing the teacher's answers to"
+            f"cache folder {folder}: {error.strerror} while storing the teacher's logits of"
             f" {len(items)} images; make room there or give another with --cache-dir"
         ) from None
     return np.memmap(path, np.float16, "r", shape=shape)
 
 
-def _answers(
+def _logits(
     teachers: Sequence[Teacher],
     items: Sequence[Item],
     student: Preprocessing,
@@ -96,61 +91,47 @@ def _answers(
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(items), BATCH):
             some = items[start : start + BATCH]
-            each = [
-                _ask(
-                    teacher,
-                    list(
-                        pool.map(
-                            lambda item, preprocessing=teacher.preprocessing: _read(
-                                item, preprocessing
-                            ),
-                            some,
-                        )
-                    ),
-                    student,
-                    device,
-                )
-                for teacher in teachers
-            ]
-            logits = torch.stack(
-                [together([answers[i] for answers in each])[0] for i in range(len(some))]
-            )
+            by_teacher = []
+            for teacher in teachers:
+                read = functools.partial(_read, preprocessing=teacher.preprocessing)
+                images = list(pool.map(read, some))
+                by_teacher.append(_run_teacher(teacher, images, student, device))
+            logits = torch.cat([mean_logits(each) for each in zip(*by_teacher, strict=True)])
             yield np.ascontiguousarray(logits.clamp(-LARGEST, LARGEST).half().cpu().numpy())
             if progress:
                 progress(start + len(some), len(items))
 
 
 def _read(item: Item, preprocessing: Preprocessing) -> tuple[np.ndarray, Size]:
+    """The image as the teacher takes it, and its size in the file."""
     image = read_image(
         item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
     )
     return preprocessing.fit(image), image.shape[:2]
 
 
-def _ask(
+def _run_teacher(
     teacher: Teacher,
     images: Sequence[tuple[np.ndarray, Size]],
     student: Preprocessing,
     device: torch.device,
 ) -> list[Tensor]:
-    """The logits [1, K, H, W] of each image, the images of one size together."""
+    """The logits [1, K, H, W] of each image, computed for images of one size together."""
     found: dict[int, Tensor] = {}
     for shape in {image.shape for image, _ in images}:
         index = [i for i, (image, _) in enumerate(images) if image.shape == shape]
         batch = torch.from_numpy(np.stack([images[i][0] for i in index])).to(device)
         logits, _ = teacher.answer(teacher.preprocessing.normalise(batch))
-        found |= {
-            i: moved(logits[n : n + 1], images[i][1], teacher.preprocessing, student)
-            for n, i in enumerate(index)
-        }
+        for n, i in enumerate(index):
+            found[i] = moved(logits[n : n + 1], images[i][1], teacher.preprocessing, student)
     return [found[i] for i in range(len(images))]
 
 
 def moved(logits: Tensor, native: Size, teacher: Preprocessing, student: Preprocessing) -> Tensor:
-    """Logits [1, K, h, w] of the teacher's input as logits [1, K, H, W] of the student's, for an
-    image of `native` size.
+    """Logits [1, K, h, w] of the teacher's input as logits [1, K, H, W] of the student's.
 
-    Where the student's input is padded, the border is repeated.
+    `native` is the size of the image in its file. Where the student's input is padded, the border
+    is repeated.
     """
     top, left, height, width = teacher.box(native)
     logits = logits[..., top : top + height, left : left + width]

@@ -1,11 +1,13 @@
-"""Distillation between feature maps: which maps of two networks belong together, how one becomes as
-wide as the other, and attention transfer.
+"""Distillation between feature maps.
+
+Which maps of two networks belong together, how one becomes as wide as the other, and attention
+transfer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,22 +20,23 @@ from medseg.models.blocks import SegmentationNetwork
 
 
 def attention(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared distance of two attention maps of unit length: the mean over channels of the squared
-    activations. Range 0 to 2.
+    """Squared distance of two attention maps of unit length. Range 0 to 2.
 
-    Zagoruyko & Komodakis, arXiv 1612.03928, sum over pixels, mean over images. Features [B, C, h,
-    w] and [B, D, h', w']: widths may differ, and the teacher's map is resized (bilinear) to the
-    student's. The published code divides by the number of pixels as well, and then needs its weight
-    of 1000.
+    An attention map is the mean over channels of the squared activations. Zagoruyko & Komodakis,
+    arXiv 1612.03928, sum over pixels, mean over images. Features [B, C, h, w] and [B, D, h', w']:
+    widths may differ, and the teacher's map is resized (bilinear) to the student's. The published
+    code divides by the number of pixels as well, and then needs its weight of 1000.
     """
-    a, b = (wide(x).square().mean(1, keepdim=True) for x in (student, teacher))
-    a, b = (F.normalize(x.flatten(1), dim=1) for x in (a, at_size(b, a.shape[2:])))
-    return (a - b).square().sum(1).mean()
+    ours = wide(student).square().mean(1, keepdim=True)
+    theirs = at_size(wide(teacher).square().mean(1, keepdim=True), ours.shape[2:])
+    ours, theirs = F.normalize(ours.flatten(1), dim=1), F.normalize(theirs.flatten(1), dim=1)
+    return (ours - theirs).square().sum(1).mean()
 
 
 def at_size(x: Tensor, size: Sequence[int]) -> Tensor:
-    """[B, C, h, w] at another size: bilinear, averaged when shrinking; the same tensor where the
-    size is right.
+    """[B, C, h, w] at another size (height, width): bilinear, averaged when shrinking.
+
+    The same tensor where the size is right already.
     """
     if tuple(x.shape[2:]) == tuple(size):
         return x
@@ -45,7 +48,8 @@ def at_size(x: Tensor, size: Sequence[int]) -> Tensor:
 class Pair:
     """A feature map of the student and one of the teacher at the same fraction of the image.
 
-    Names, channels, and what of each map shows the image (height and width; the rest is padding).
+    Names, channels, and the part of each map that shows the image (height and width; the rest is
+    padding).
     """
 
     stride: int
@@ -54,71 +58,77 @@ class Pair:
     channels: tuple[int, int]
     shown: tuple[tuple[int, int], tuple[int, int]]
 
-    def of(self, student: dict[str, Tensor], teacher: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Both maps without their padding."""
-        maps = student[self.student], teacher[self.teacher]
-        return tuple(
-            x[..., :height, :width] for x, (height, width) in zip(maps, self.shown, strict=True)
-        )
+    def of_student(self, maps: dict[str, Tensor]) -> Tensor:
+        """The student's map without its padding."""
+        height, width = self.shown[0]
+        return maps[self.student][..., :height, :width]
+
+    def of_teacher(self, maps: dict[str, Tensor]) -> Tensor:
+        """The teacher's map without its padding."""
+        height, width = self.shown[1]
+        return maps[self.teacher][..., :height, :width]
+
+
+@dataclass(frozen=True)
+class _Map:
+    """A feature map of a network: name, channels, height and width that show the image."""
+
+    name: str
+    channels: int
+    shown: tuple[int, int]
 
 
 def pair_features(
     student: SegmentationNetwork, teacher: SegmentationNetwork, images: tuple[Tensor, Tensor]
 ) -> list[Pair]:
-    """For each stride that both networks have, the last map at it of each, the finest first;
-    `images` are of their input sizes.
+    """For each stride that both networks have, the last map of each at it, the finest first.
 
-    The last map of a stride is the one that most of the network has worked on: the decoder's where
-    there is one. Raises `UserError` where the two have no stride in common.
+    `images` are of the networks' input sizes. The last map of a stride is the one that most of the
+    network has worked on: the decoder's where there is one. Raises `UserError` where the two have
+    no stride in common.
     """
-    ours, theirs = (
-        _last_of_stride(net, image) for net, image in zip((student, teacher), images, strict=True)
-    )
-    pairs = [
-        Pair(
-            stride,
-            ours[stride][0],
-            theirs[stride][0],
-            (ours[stride][1], theirs[stride][1]),
-            (ours[stride][2], theirs[stride][2]),
-        )
-        for stride in sorted(ours.keys() & theirs.keys())
-    ]
-    if not pairs:
+    ours, theirs = _last_maps(student, images[0]), _last_maps(teacher, images[1])
+    common = sorted(ours.keys() & theirs.keys())
+    if not common:
         raise UserError(
-            f"--kd: the student's feature maps are at 1/{', 1/'.join(map(str, sorted(ours)))} of"
-            f" the image, the teacher's at 1/{', 1/'.join(map(str, sorted(theirs)))}: none in"
-            " common; use terms on logits"
+            f"--kd: the student's feature maps are at {_fractions(ours)} of the image, the"
+            f" teacher's at {_fractions(theirs)}: none in common; use terms on logits"
         )
+    pairs = []
+    for stride in common:
+        a, b = ours[stride], theirs[stride]
+        pairs.append(Pair(stride, a.name, b.name, (a.channels, b.channels), (a.shown, b.shown)))
     return pairs
 
 
-def _last_of_stride(
-    net: SegmentationNetwork, image: Tensor
-) -> dict[int, tuple[str, int, tuple[int, int]]]:
-    """stride: (name, channels, height and width that show the image)."""
+def _fractions(strides: Iterable[int]) -> str:
+    return ", ".join(f"1/{stride}" for stride in sorted(strides))
+
+
+def _last_maps(net: SegmentationNetwork, image: Tensor) -> dict[int, _Map]:
+    """The last feature map of each stride."""
     training = net.training
     with torch.no_grad():
         fitted = net.eval().fit(image).shape[2:]
         maps = net.features(image)
     net.train(training)
-    padded = (
-        getattr(net, "only_size", None) is None
-    )  # else it has been resized, and all of it is image
+    # a network that takes one size has resized the image, and all of its maps show it
+    padded = getattr(net, "only_size", None) is None
     found = {}
     for name, y in maps.items():
         stride = 2 ** round(math.log2(fitted[0] / y.shape[2]))
-        shown = [
-            math.ceil(side * have / whole) if padded else side
-            for side, have, whole in zip(y.shape[2:], image.shape[2:], fitted, strict=True)
-        ]
-        found[stride] = name, y.shape[1], tuple(shown)
+        height, width = y.shape[2:]
+        if padded:
+            height = math.ceil(height * image.shape[2] / fitted[0])
+            width = math.ceil(width * image.shape[3] / fitted[1])
+        found[stride] = _Map(name, y.shape[1], (height, width))
     return found
 
 
 class Projections(nn.Module):
-    """1x1 convolutions from the student's widths to those of each teacher, nothing where they are
-    equal. Trained beside the student, and no part of it.
+    """1x1 convolutions from the student's widths to those of each teacher.
+
+    Nothing where the two are equal. Trained with the student, and no part of it.
     """
 
     def __init__(self, channels: Sequence[tuple[int, int]]) -> None:

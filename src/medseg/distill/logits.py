@@ -1,9 +1,9 @@
-"""Distillation terms on logits: what the teacher says of each pixel.
+"""Distillation terms on logits.
 
 All take the student's and the teacher's logits, [B, K, H, W] both, and return a scalar, reduced in
 float32 (float64 stays). Each is computed per image and averaged over images, so that the average
 over the shards of a batch is that of the batch, and each is 0 where the two are equal. Ignored
-pixels take part: the teacher has something to say where the mask has not.
+pixels take part: the teacher has a prediction where the mask has no label.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ REACH = 16  # the boundary term looks as far as a side of the image divided by t
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float, dim: int) -> Tensor:
-    """KL(teacher || student) of the softmax over `dim` of both over `temperature`: [B, K, H, W]
-    without `dim`, in nats.
+    """KL(teacher || student) of the softmax over `dim` at `temperature`, in nats.
+
+    The shape is [B, K, H, W] without `dim`.
     """
     log_s = (wide(student) / temperature).log_softmax(dim)
     log_t = (wide(teacher) / temperature).log_softmax(dim)
@@ -30,11 +31,10 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float, dim: int) -
 
 def kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
     """Mean over pixels of KL(teacher || student) of the classes at `temperature` T, times T^2.
-    Range 0 to infinity, in nats.
 
-    Hinton et al., arXiv 1503.02531. T^2 keeps the size of the gradient for any T. The paper's loss
-    is the cross-entropy, which is this plus a constant. Toolkits that take PyTorch's `kl_div` with
-    its default mean divide by K as well.
+    Range 0 to infinity, in nats. Hinton et al., arXiv 1503.02531. T^2 keeps the size of the
+    gradient for any T. The paper's loss is the cross-entropy, which is this plus a constant.
+    Toolkits that take PyTorch's `kl_div` with its default mean divide by K as well.
     """
     return divergence(student, teacher, temperature, 1).mean() * temperature**2
 
@@ -42,32 +42,30 @@ def kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over pixels and classes of the squared difference of logits. Range 0 to infinity.
 
-    Ba & Caruana, arXiv 1312.6184, on each pixel. The shift that a softmax does not see is learnt
+    Ba & Caruana, arXiv 1312.6184, on each pixel. The shift that a softmax does not see is learned
     too.
     """
     return (wide(student) - wide(teacher)).square().mean()
 
 
 def cwd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """KL(teacher || student) of where each channel is active: a softmax over the pixels of a
-    channel, at T, times T^2, in nats.
+    """Channel-wise distillation: KL(teacher || student) of each channel's softmax over the pixels.
 
-    Shu et al., arXiv 2011.13256: mean over channels. Range 0 to infinity. It asks for places, not
-    for classes: a constant added to a channel changes nothing. Takes feature maps [B, C, h, w] of
-    equal width as well.
+    Shu et al., arXiv 2011.13256: at T, times T^2, mean over channels, in nats. Range 0 to infinity.
+    It compares places, not classes: a constant added to a channel changes nothing. Takes feature
+    maps [B, C, h, w] of equal width as well.
     """
-    return (
-        divergence(student.flatten(2), teacher.flatten(2), temperature, 2).mean() * temperature**2
-    )
+    each = divergence(student.flatten(2), teacher.flatten(2), temperature, 2)
+    return each.mean() * temperature**2
 
 
 def dist(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """1 - Pearson's correlation of the probabilities at T: between classes at each pixel, plus
-    between pixels of each class.
+    """1 - Pearson's correlation of the probabilities at T, between classes and between pixels.
 
-    Huang et al., arXiv 2205.10536, both relations with weight 1 and T^2 before each. Range 0 to 4
-    T^2. Differs in three things: the second relation is over the pixels of an image, not of the
-    batch; both maps share an independent pattern of variance `SHARED`, so that maps without
+    The first relation is between the classes at each pixel, the second between the pixels of each
+    class. Huang et al., arXiv 2205.10536, both relations with weight 1 and T^2 before each. Range 0
+    to 4 T^2. Differs in three things: the second relation is over the pixels of an image, not of
+    the batch; both maps share an independent pattern of variance `SHARED`, so that maps without
     variance have a value, and a finite gradient; and with two classes the first relation is left
     out, since two numbers are always correlated by 1 or -1, which teaches nothing.
     """
@@ -79,8 +77,9 @@ def dist(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tenso
 
 
 def correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    """Pearson's correlation over `dim`, with `SHARED` added to both variances and to the
-    covariance: exactly 1 for equals.
+    """Pearson's correlation over `dim`: exactly 1 for equals.
+
+    `SHARED` is added to both variances and to the covariance.
     """
     a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
     spread = ((a * a).mean(dim) + SHARED).sqrt() * ((b * b).mean(dim) + SHARED).sqrt()
@@ -88,12 +87,11 @@ def correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
 
 
 def boundary(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """`kl` near the teacher's edges: its mean over pixels weighted by `edge_weights`. Range 0 to
-    infinity, in nats.
+    """`kl` near the teacher's edges: its mean over pixels weighted by `edge_weights`.
 
-    Ours; the weight has the shape of that in PraNet's loss (arXiv 2006.11392), taken from the
-    teacher and not from the mask, and without the 1 for all other pixels. An image that the teacher
-    gives one class alone counts as 0.
+    Range 0 to infinity, in nats. Ours; the weight has the shape of that in PraNet's loss (arXiv
+    2006.11392), taken from the teacher and not from the mask, and without the 1 for all other
+    pixels. An image to which the teacher gives one class alone counts as 0.
     """
     weights = edge_weights(wide(teacher))
     each = divergence(student, teacher, temperature, 1)
@@ -101,12 +99,11 @@ def boundary(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> T
 
 
 def edge_weights(logits: Tensor) -> Tensor:
-    """[B, K, H, W] to [B, H, W]: the share of the window about each pixel that has another class
-    than it. Range 0 to 1.
+    """The share of the window around each pixel that has another class: [B, K, H, W] to [B, H, W].
 
-    The window reaches 1/16 of the shorter side (at least a pixel) to each side; what lies outside
-    of the image does not count. Away from a straight edge the weight falls about linearly from 1/2
-    to 0.
+    Range 0 to 1. The window reaches 1/16 of the shorter side (at least a pixel) to each side; the
+    part outside the image does not count. Away from a straight edge the weight falls about linearly
+    from 1/2 to 0.
     """
     classes = logits.max(1).indices  # argmax takes 30 times as long on a CPU
     reach = max(1, round(min(logits.shape[2:]) / REACH))
@@ -118,15 +115,15 @@ def edge_weights(logits: Tensor) -> Tensor:
 
 
 def window_sums(maps: Tensor, reach: int) -> Tensor:
-    """[B, H, W] of whole numbers to int32 [B, H, W]: the sum over the part of the square window
-    about each pixel that is inside.
+    """The sum over the part of the square window around each pixel that is inside the image.
 
-    By cumulative sums, whose cost does not grow with the window, and in integers, which are exact.
+    [B, H, W] of whole numbers to int32 [B, H, W]. By cumulative sums, whose cost does not grow with
+    the window, and in integers, which are exact.
     """
     for dim in (1, 2):
         place = torch.arange(maps.shape[dim], device=maps.device)
-        sums = F.pad(maps.cumsum(dim, dtype=torch.int32), (1, 0) if dim == 2 else (0, 0, 1, 0))
-        maps = sums.index_select(
-            dim, (place + reach + 1).clamp(max=len(place))
-        ) - sums.index_select(dim, (place - reach).clamp(0))
+        one_before = (1, 0) if dim == 2 else (0, 0, 1, 0)
+        sums = F.pad(maps.cumsum(dim, dtype=torch.int32), one_before)
+        first, behind = (place - reach).clamp(0), (place + reach + 1).clamp(max=len(place))
+        maps = sums.index_select(dim, behind) - sums.index_select(dim, first)
     return maps

@@ -1,4 +1,4 @@
-"""What runs a network: uint8 images in, logits out. Validation, evaluation and prediction share it."""
+"""What runs a network: uint8 images in, logits out. Validation and prediction share it."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def classify(margin: Tensor, threshold: float = 0.5, temperature: float = 1.0) -
     """uint8 [H, W] class map of what `margins` gives.
 
     Of two classes foreground where its probability exceeds `threshold`, of more the likeliest.
-    `temperature` moves the edge of thresholds other than 0.5, and neither that one nor the likeliest
-    class.
+    `temperature` moves the edge of thresholds other than 0.5, and neither that one nor the
+    likeliest class.
     """
     if margin.shape[0] > 1:
         return margin.max(0).indices.to(torch.uint8)  # argmax takes 5 to 30 times as long on a CPU

@@ -1,4 +1,4 @@
-"""`medseg predict`: masks, overlays and probability maps of images of any mix of sizes and formats."""
+"""`medseg predict`: masks, overlays and probability maps of images of any size and format."""
 
 from __future__ import annotations
 

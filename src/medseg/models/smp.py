@@ -17,6 +17,7 @@ from medseg.models.encoders import (
     imagenet_source,
     library,
     load_encoder,
+    packaged_weights,
 )
 
 ALIASES = {"unetpp": "unetplusplus", "deeplabv3p": "deeplabv3plus"}
@@ -156,7 +157,8 @@ def _pretrained(
         raise UserError(
             f"--encoder-weights imagenet: the weights of {encoder} could not be downloaded from"
             f" {source} ({text}); offline, fetch the file on a connected machine and give"
-            " --encoder-weights PATH, or start from random weights with --encoder-weights none"
+            " --encoder-weights FILE, or start from random weights with --encoder-weights none;"
+            f" {packaged_weights()}"
         ) from None
 
 

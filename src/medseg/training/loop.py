@@ -1,5 +1,7 @@
-"""The training loop. Nothing in a step waits for the device: losses are read every few steps, and
-on the CPU, where reading is free, in each.
+"""The training loop.
+
+Nothing in a step waits for the device: losses are read every few steps, and on the CPU, where
+reading is free, in each.
 """
 
 from __future__ import annotations
@@ -7,12 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from loguru import logger
 from torch import Tensor, nn
 
 from medseg.augment.batch import Parameters, augment, neutral, sample
@@ -21,96 +23,109 @@ from medseg.config.schema import Training
 from medseg.data.batches import Batch, TrainBatches
 from medseg.errors import UserError
 from medseg.preprocessing import Preprocessing
+from medseg.training.callbacks import Callbacks
 from medseg.training.optim import MovingAverage, lr_factor, set_lr
 from medseg.training.runtime import agree
 from medseg.training.state import State
-from medseg.training.tasks import Objective
+from medseg.training.sums import Sums
+from medseg.training.tasks import TaskBatch
 
 
 class Interrupted(Exception):  # noqa: N818  an outcome, not an error
-    """The user asked to stop; everything is saved."""
+    """The user stopped the training; everything is saved. The text is the run folder."""
 
 
 class Pruned(Exception):  # noqa: N818  an outcome, not an error
-    """A search gave this training up after an epoch."""
+    """A search stopped this training after an epoch."""
 
 
 @dataclass
 class Loop:
-    """What the loop works on, and the four places where it calls out.
+    """What the loop works on; `callbacks` are all that it calls besides.
 
-    after_step(state, report) is for progress; validate(epoch) returns metrics; after_epoch(state,
-    row, improved) keeps files; save(state) keeps where the training stands. `stop` says whether
-    somebody asked to end. `stage(name)` is entered around each stage of a step: for profilers.
-    `recall`, where there is one, gives the objective its fourth argument: what is known of a
-    batch's images, moved as they are.
+    `teacher_logits`, where there is one, gives the stored logits of a batch's images, warped by the
+    parameters of their augmentation.
     """
 
     config: TrainConfig
     fabric: Fabric
-    model: nn.Module  # as Fabric wraps it
-    optimizer: Any
-    objective: Objective
+    task: nn.Module  # as Fabric wraps it
+    optimizer: Any  # as Fabric wraps it
     batches: TrainBatches
     preprocessing: Preprocessing
-    average: MovingAverage | None
-    validate: Callable[[int], dict[str, float]] | None
-    after_step: Callable[[State, dict[str, float]], None]
-    after_epoch: Callable[[State, dict[str, Any], bool], None]
-    save: Callable[[State], None]
-    stop: Callable[[], bool]
-    stage: Callable[[str], AbstractContextManager] = lambda name: nullcontext()
-    recall: Callable[[Batch, Parameters], Tensor] | None = None
-    constants: tuple[Tensor, Tensor] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.constants = self.preprocessing.constants(self.batches.device)
+    average: MovingAverage | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    teacher_logits: Callable[[Batch, Parameters], Tensor] | None = None
 
 
 def run(loop: Loop, state: State) -> State:
-    """Train from `state` to the end of the last epoch, of the time budget or of the user's
-    patience.
+    """Train from `state` to the end of the last epoch, of the time budget or of the patience.
 
-    Raises `Interrupted` after saving when asked to stop, and `UserError` when the loss is no longer
-    a number.
+    Raises `Interrupted` after saving when the user stops it, and `UserError` when the loss is no
+    longer a number.
     """
     training = loop.config.training
-    while not _done(training, state):
+    while not _finished(training, state):
         started = time.perf_counter()
-        earlier, first = state.elapsed, state.step
+        elapsed_before, first_step = state.elapsed, state.step
         out_of_time = run_epoch(loop, state)
+        steps, seconds = state.step - first_step, state.elapsed - elapsed_before
         row: dict[str, Any] = {"epoch": state.epoch + 1, "lr": loop.optimizer.param_groups[0]["lr"]}
         row |= {name: value / max(1, state.step) for name, value in state.sums.items()}
-        row |= {
-            "images_per_second": (
-                (state.step - first) * training.batch_size / max(1e-9, state.elapsed - earlier)
-            )
-        }
-        improved = _judge(loop, state, row, last=state.epoch + 1 == training.epochs or out_of_time)
-        state.elapsed = earlier + agree(loop.fabric, False, time.perf_counter() - started)[1]
+        row["images_per_second"] = steps * training.batch_size / max(1e-9, seconds)
+        last = state.epoch + 1 == training.epochs or out_of_time
+        improved = _validate(loop, state, row, last=last)
+        state.elapsed = elapsed_before + agree(loop.fabric, False, time.perf_counter() - started)[1]
         row["seconds"] = state.elapsed
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-        loop.after_epoch(state, row, improved)
+        loop.callbacks.after_epoch(state, row, improved)
+    if loop.fabric.is_global_zero:
+        _log_early_end(training, state)
     return state
 
 
-def _done(training: Training, state: State) -> bool:
-    spent = training.time_budget is not None and state.elapsed >= training.time_budget
-    return state.epoch >= training.epochs or spent or 0 < training.patience <= state.stale
+def _out_of_time(training: Training, state: State) -> bool:
+    return bool(training.time_budget) and state.elapsed >= training.time_budget
 
 
-def _judge(loop: Loop, state: State, row: dict[str, Any], *, last: bool) -> bool:
-    """Validate when it is due, add the metrics to `row`, and say whether the score is the best so
-    far.
-    """
+def _out_of_patience(training: Training, state: State) -> bool:
+    return 0 < training.patience <= state.stale
+
+
+def _finished(training: Training, state: State) -> bool:
+    return (
+        state.epoch >= training.epochs
+        or _out_of_time(training, state)
+        or _out_of_patience(training, state)
+    )
+
+
+def _log_early_end(training: Training, state: State) -> None:
+    """Say why a training ends before its last epoch."""
+    if state.epoch >= training.epochs:
+        return
+    where = f"after epoch {state.epoch} of {training.epochs}"
+    if _out_of_time(training, state):
+        seconds = training.time_budget
+        budget = f"{seconds:g} s" if seconds < 60 else f"{seconds / 60:g} min"
+        logger.info(f"time budget of {budget} reached {where}")
+    else:
+        logger.info(
+            f"no better validation {training.metric} for {state.stale} validations: stopped {where}"
+        )
+
+
+def _validate(loop: Loop, state: State, row: dict[str, Any], *, last: bool) -> bool:
+    """Validate when due and add the metrics to `row`; whether the score is the best so far."""
     training = loop.config.training
-    due = state.epoch + 1 > training.val_start and (state.epoch + 1) % training.val_interval == 0
-    if loop.validate is None or not (due or last):
+    epoch = state.epoch + 1
+    due = epoch > training.val_start and epoch % training.val_interval == 0
+    if loop.callbacks.validate is None or not (due or last):
         return False
-    metrics = loop.validate(state.epoch + 1)
+    metrics = loop.callbacks.validate(epoch)
     row |= {f"val_{name}": value for name, value in metrics.items()}
     if metrics[training.metric] > state.best:
-        state.best, state.best_epoch, state.stale = metrics[training.metric], state.epoch + 1, 0
+        state.best, state.best_epoch, state.stale = metrics[training.metric], epoch, 0
         return True
     state.stale += 1
     return False
@@ -118,140 +133,106 @@ def _judge(loop: Loop, state: State, row: dict[str, Any], *, last: bool) -> bool
 
 def run_epoch(loop: Loop, state: State) -> bool:
     """The steps of one epoch from `state.step` on; True when the time budget is spent."""
-    training, optim = loop.config.training, loop.config.optim
-    on_cpu = loop.batches.device.type == "cpu"
-    sums = Sums(loop.fabric, loop.batches.device, state.sums)
-    started, earlier = time.perf_counter(), state.elapsed
-    loop.model.train()
+    config, batches, callbacks = loop.config, loop.batches, loop.callbacks
+    on_cpu = batches.device.type == "cpu"
+    sums = Sums(loop.fabric, batches.device, state.sums)
+    started, elapsed_before = time.perf_counter(), state.elapsed
+    loop.task.train()
     out_of_time = False
-    waiting = loop.batches.epoch(state.epoch, state.step)
-    while True:
-        with loop.stage("data"):
+    waiting = batches.epoch(state.epoch, state.step)
+    while not out_of_time:
+        with callbacks.stage("data"):
             batch = next(waiting, None)
         if batch is None:
             break
-        done = (state.epoch * loop.batches.steps + state.step) / (
-            training.epochs * loop.batches.steps
-        )
-        if training.time_budget:
-            done = max(done, state.elapsed / training.time_budget)
-        set_lr(loop.optimizer, optim.lr * lr_factor(optim, done, training.epochs))
-        steps = (state.step + 1) % optim.accumulate == 0 or state.step + 1 == loop.batches.steps
-        sums.add(step(loop, state, batch, steps))
+        set_lr(loop.optimizer, _learning_rate(loop, state))
+        last = state.step + 1 == batches.steps
+        update = (state.step + 1) % config.optim.accumulate == 0 or last
+        sums.add(step(loop, state, batch, update))
         state.step += 1
-        state.updates += steps
-        if (
-            on_cpu
-            or state.step % loop.config.output.log_every == 0
-            or state.step == loop.batches.steps
-        ):
+        state.updates += update
+        if on_cpu or state.step % config.output.log_every == 0 or last:
             latest = sums.last()
-            _check(latest, state, batch)
-            loop.after_step(state, latest | {"lr": loop.optimizer.param_groups[0]["lr"]})
+            _check_finite(latest, state, batch)
+            callbacks.after_step(state, latest | {"lr": loop.optimizer.param_groups[0]["lr"]})
         stop = False
         if on_cpu or loop.fabric.world_size == 1 or state.step % 16 == 0:
-            stop, elapsed = agree(loop.fabric, loop.stop(), time.perf_counter() - started)
-            state.elapsed = earlier + elapsed
-        if stop and steps:
+            elapsed = time.perf_counter() - started
+            stop, elapsed = agree(loop.fabric, callbacks.should_stop(), elapsed)
+            state.elapsed = elapsed_before + elapsed
+        if stop and update:
             state.sums = sums.totals()
-            loop.save(state)
+            callbacks.save(state)
             raise Interrupted
-        if training.time_budget and state.elapsed >= training.time_budget and steps:
-            out_of_time = True
-            break
+        out_of_time = update and _out_of_time(config.training, state)
     state.sums = sums.totals()
     return out_of_time
 
 
+def _learning_rate(loop: Loop, state: State) -> float:
+    """The scheduled learning rate, at the share of steps, or of time, that is done."""
+    training, optim, steps = loop.config.training, loop.config.optim, loop.batches.steps
+    done = (state.epoch * steps + state.step) / (training.epochs * steps)
+    if training.time_budget:
+        done = max(done, state.elapsed / training.time_budget)
+    return optim.lr * lr_factor(optim, done, training.epochs)
+
+
 def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tensor]:
-    """Forward and backward on one batch, and the optimiser's step where `update`; the loss terms,
-    on the device.
+    """Forward and backward on one batch, and the optimiser's step where `update`.
+
+    Returns the loss and its parts, scalars on the device.
     """
-    config = loop.config
-    # dropout too is a function of (seed, step, process), so that a resumed run repeats it
-    torch.manual_seed(
-        hash((config.training.seed, state.epoch, state.step, loop.fabric.global_rank)) & 0x7FFFFFFF
-    )
-    with loop.stage("augmentation"):
-        parameters = (
-            sample(config.augment, config.training.seed, state.epoch, batch.keys)
-            if config.augment.augment
-            else neutral(len(batch.names))
-        )
-        image, mask = augment(
-            batch.image,
-            batch.mask,
-            parameters,
-            config.augment,
-            size=loop.preprocessing.size,
-            mean=loop.constants[0],
-            std=loop.constants[1],
-        )
-        image = image.contiguous(memory_format=torch.channels_last)
-        known = (loop.recall(batch, parameters),) if loop.recall else ()
-    with loop.fabric.no_backward_sync(loop.model, enabled=not update):
-        with loop.stage("forward and loss"):
-            loss, terms = loop.objective(loop.model, image, mask, *known)
-        with loop.stage("backward"):
-            loop.fabric.backward(loss / config.optim.accumulate)
+    optim, callbacks = loop.config.optim, loop.callbacks
+    _seed_step(loop, state)
+    with callbacks.stage("augmentation"):
+        task_batch = _augmented(loop, state, batch)
+    with loop.fabric.no_backward_sync(loop.task, enabled=not update):
+        with callbacks.stage("forward and loss"):
+            loss, parts = loop.task(task_batch)
+        with callbacks.stage("backward"):
+            loop.fabric.backward(loss / optim.accumulate)
     if update:
-        with loop.stage("optimiser"):
-            if config.optim.clip:
+        with callbacks.stage("optimiser"):
+            if optim.clip:
                 loop.fabric.clip_gradients(
-                    loop.model, loop.optimizer, max_norm=config.optim.clip, error_if_nonfinite=False
+                    loop.task, loop.optimizer, max_norm=optim.clip, error_if_nonfinite=False
                 )
             loop.optimizer.step()
             loop.optimizer.zero_grad(set_to_none=True)
             if loop.average:
-                loop.average.update(loop.model.module)
-    return {"loss": loss.detach()} | {f"loss/{name}": value for name, value in terms.items()}
+                loop.average.update(loop.task.network)
+    return {"loss": loss.detach()} | {f"loss/{name}": value for name, value in parts.items()}
 
 
-def _check(terms: dict[str, float], state: State, batch: Batch) -> None:
-    wrong = [name for name, value in terms.items() if not math.isfinite(value)]
+def _seed_step(loop: Loop, state: State) -> None:
+    """Make dropout a function of (seed, step, process), so that a resumed run repeats it."""
+    rank = loop.fabric.global_rank
+    key = hash((loop.config.training.seed, state.epoch, state.step, rank))
+    torch.manual_seed(key & 0x7FFFFFFF)
+
+
+def _augmented(loop: Loop, state: State, batch: Batch) -> TaskBatch:
+    """The batch as the task takes it: augmented, normalised, channels-last."""
+    config = loop.config
+    if config.augment.augment:
+        parameters = sample(config.augment, config.training.seed, state.epoch, batch.keys)
+    else:
+        parameters = neutral(len(batch.names))
+    image, mask = augment(batch.image, batch.mask, parameters, config.augment, loop.preprocessing)
+    image = image.contiguous(memory_format=torch.channels_last)
+    if loop.teacher_logits is None:
+        return TaskBatch(image, mask)
+    return TaskBatch(image, mask, loop.teacher_logits(batch, parameters))
+
+
+def _check_finite(losses: dict[str, float], state: State, batch: Batch) -> None:
+    """`UserError` when a loss is infinite or not a number."""
+    wrong = [name for name, value in losses.items() if not math.isfinite(value)]
     if wrong:
+        images = ", ".join(batch.names[:4]) + (", ..." if len(batch.names) > 4 else "")
         raise UserError(
-            f"{' and '.join(wrong)} became {terms[wrong[0]]} in epoch {state.epoch + 1}, step"
-            f" {state.step} (images"
-            f" {', '.join(batch.names[:4])}{', ...' if len(batch.names) > 4 else ''}); the last"
-            " good state is in last.pt: lower --lr, set --clip 1, or use --precision fp32"
+            f"{' and '.join(wrong)} became {losses[wrong[0]]} in epoch {state.epoch + 1}, step"
+            f" {state.step} (images {images}); the last good state is in last.pt: lower --lr, set"
+            " --clip 1, or use --precision fp32"
         )
-
-
-class Sums:
-    """Sums of the loss terms, kept on the device until somebody reads them: their means over the
-    processes.
-
-    Every process has to read when one does.
-    """
-
-    def __init__(self, fabric: Fabric, device: torch.device, start: dict[str, float]) -> None:
-        self.fabric, self.device, self.start, self.names = fabric, device, start, list(start)
-        self._total: Tensor | None = None
-        self._last: Tensor | None = None
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Add one step's terms."""
-        self.names = list(terms)
-        self._last = torch.stack([value.float() for value in terms.values()])
-        wide = self._last if self.device.type == "mps" else self._last.double()
-        if self._total is None:
-            self._total = torch.tensor(
-                [self.start.get(name, 0.0) for name in self.names],
-                dtype=wide.dtype,
-                device=self.device,
-            )
-        self._total += wide
-
-    def last(self) -> dict[str, float]:
-        """The terms of the latest step (waits for the device)."""
-        return self._read(self._last) if self._last is not None else {}
-
-    def totals(self) -> dict[str, float]:
-        """The sums so far (waits for the device)."""
-        return self._read(self._total) if self._total is not None else dict(self.start)
-
-    def _read(self, values: Tensor) -> dict[str, float]:
-        if self.fabric.world_size > 1:
-            values = self.fabric.all_reduce(values.clone(), reduce_op="mean")
-        return dict(zip(self.names, values.tolist(), strict=True))

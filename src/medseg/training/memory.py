@@ -1,5 +1,6 @@
-"""How many images a step memory holds, by what one image leaves behind for the backward pass:
-`--batch-size auto`, and the refusal of a batch that cannot work.
+"""How many images per step fit in memory, from what one image keeps for the backward pass.
+
+For `--batch-size auto`, and to refuse a batch that cannot work.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from medseg.models import create_model, network_arguments
 from medseg.models.blocks import SegmentationNetwork
 from medseg.training.runtime import world_of
 
-LARGEST = 32  # images a process: more steps teach more than larger ones, long before memory ends
-SHARE = (
-    0.7  # of memory; the rest is for the forward pass in between, fragmentation and everybody else
-)
-STATE = 16  # bytes a parameter: weight, gradient and two moments in float32
+# images per process: long before memory is full, more steps train better than larger ones
+LARGEST = 32
+# of memory; the rest is for the forward pass, fragmentation and other programs
+SHARE = 0.7
+STATE = 16  # bytes per parameter: weight, gradient and two moments in float32
 
 
 def fitting_batch_size(config: TrainConfig, classes: int, world: int) -> int:
-    """The largest power of two, times the number of processes, for which training fits into memory.
+    """The largest power of two, times the number of processes, that fits in memory.
 
     A function of the config and of the machine's total memory, so that all processes find the same
-    number. Kept tensors are counted in a forward pass of two images on the CPU; nothing is tried
+    number. Kept tensors are counted in a forward pass of two images on the CPU; no batch is tried
     until it fails.
     """
     accelerator = pick_accelerator(config.hardware.accelerator)
@@ -38,49 +39,44 @@ def fitting_batch_size(config: TrainConfig, classes: int, world: int) -> int:
     )
     precision = pick_precision(config.hardware.precision, accelerator)
     each = kept_bytes(model, image, "bf16" if precision == "fp16" else precision) / len(image)
-    total = (
-        torch.cuda.get_device_properties(0).total_memory
-        if accelerator == "cuda"
-        else _main_memory() // world
-    )
+    if accelerator == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+    else:
+        total = _main_memory() // world
     room = SHARE * total - STATE * sum(p.numel() for p in model.parameters())
     size = 1
     while size < LARGEST and 2 * size * each <= room:
         size *= 2
     logger.info(
-        f"--batch-size auto: {size * world} ({each / 2**20:.0f} MiB an image, {total / 2**30:.1f}"
-        f" GiB for each of {world} process{'es' if world > 1 else ''})"
+        f"--batch-size auto: {size * world} ({each / 2**20:.0f} MiB per image,"
+        f" {total / 2**30:.1f} GiB for each of {world} process{'es' if world > 1 else ''})"
     )
     return size * world
 
 
 def check_batch_size(config: TrainConfig, model: SegmentationNetwork, precision: str) -> None:
-    """`UserError` for a batch that this machine's main memory cannot hold: the system would end the
-    process without a word.
+    """`UserError` for a batch that does not fit in this machine's main memory.
 
-    What a pixel leaves behind is the difference of two small images, so that weights cast to bf16
-    do not count for each image. It grows with the pixels (attention with more, so it is never
-    counted too high). A GPU says by itself that its memory is full.
+    The system would end the process without a message. What a pixel keeps is the difference of two
+    small images, so that weights cast to bf16 do not count for each image. It grows with the
+    pixels (attention with more, so it is never counted too high). A GPU reports by itself that its
+    memory is full.
     """
-    batch_size, channels = (
-        config.training.batch_size // world_of(config.hardware)[1],
-        config.data.channels,
-    )  # on this machine
-    images = [
+    _, machines = world_of(config.hardware)
+    batch_size = config.training.batch_size // machines
+    channels = config.data.channels
+    small, large = (
         torch.zeros(1, channels, side, side).contiguous(memory_format=torch.channels_last)
         for side in (64, 128)
-    ]
+    )
     training = model.training
     model.eval()  # no new statistics
-    kept = [kept_bytes(model, image, precision) for image in images]
-    pixels = [
-        model.fit(image)[0, 0].numel()
-        for image in (*images, torch.zeros(1, channels, *config.data.size))
-    ]
+    kept = kept_bytes(model, large, precision) - kept_bytes(model, small, precision)
+    pixels = _fitted_pixels(model, large) - _fitted_pixels(model, small)
+    image_pixels = _fitted_pixels(model, torch.zeros(1, channels, *config.data.size))
     model.train(training)
-    each = (
-        pixels[2] * (kept[1] - kept[0]) / max(1, pixels[1] - pixels[0])
-    )  # 0 for a network that resizes all images to one size
+    # 0 for a network that resizes all images to one size
+    each = image_pixels * kept / max(1, pixels)
     total = _main_memory()
     if batch_size * each > total:
         fitting = max(1, int(SHARE * total / each))
@@ -91,8 +87,13 @@ def check_batch_size(config: TrainConfig, model: SegmentationNetwork, precision:
         )
 
 
+def _fitted_pixels(model: SegmentationNetwork, image: Tensor) -> int:
+    """Pixels of the image as the network pads or resizes it."""
+    return model.fit(image)[0, 0].numel()
+
+
 def kept_bytes(model: torch.nn.Module, image: Tensor, precision: str) -> int:
-    """Bytes that the forward pass of `image` keeps for the backward pass, without the parameters."""
+    """Bytes that the forward pass of `image` keeps for the backward pass, without parameters."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     storages: dict[int, int] = {}
     kept = []  # alive until the end, or an address would be used again
@@ -113,8 +114,7 @@ def kept_bytes(model: torch.nn.Module, image: Tensor, precision: str) -> int:
 
 
 def _main_memory() -> int:
-    return (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if hasattr(os, "sysconf")
-        else 8 * 2**30
-    )
+    """Bytes of main memory; 8 GiB where the system does not tell."""
+    if not hasattr(os, "sysconf"):
+        return 8 * 2**30
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,6 +1,4 @@
-"""Optimisers, learning-rate schedules as functions of progress, and the moving average of the
-weights.
-"""
+"""Optimisers, learning-rate schedules as functions of progress, moving averages of weights."""
 
 from __future__ import annotations
 
@@ -14,11 +12,10 @@ from medseg.config.schema import Optim
 
 
 def make_optimizer(model: nn.Module, config: Optim, *, fused: bool) -> torch.optim.Optimizer:
-    """The optimiser over the trainable parameters; biases and norm weights (one dimension) get no
-    weight decay.
+    """The optimiser over the trainable parameters.
 
-    Parameters below `encoder.` take the learning rate times `encoder_lr`. Each group keeps its
-    factor under "factor".
+    Biases and norm weights (one dimension) get no weight decay. Parameters below `encoder.` take
+    the learning rate times `encoder_lr`. Each group keeps its factor under "factor".
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -33,25 +30,18 @@ def make_optimizer(model: nn.Module, config: Optim, *, fused: bool) -> torch.opt
         }
         for (encoder, decays), parameters in groups.items()
     ]
+    lr, momentum = config.lr, config.momentum
     match config.optimizer:
         case "sgd":
             return torch.optim.SGD(
-                described,
-                config.lr,
-                momentum=config.momentum,
-                nesterov=config.momentum > 0,
-                fused=fused,
+                described, lr, momentum=momentum, nesterov=momentum > 0, fused=fused
             )
         case "adam":
-            return torch.optim.Adam(
-                described, config.lr, betas=(config.momentum, 0.999), fused=fused
-            )
+            return torch.optim.Adam(described, lr, betas=(momentum, 0.999), fused=fused)
         case "adamw":
-            return torch.optim.AdamW(
-                described, config.lr, betas=(config.momentum, 0.999), fused=fused
-            )
+            return torch.optim.AdamW(described, lr, betas=(momentum, 0.999), fused=fused)
         case _:
-            return torch.optim.RMSprop(described, config.lr, momentum=config.momentum, foreach=True)
+            return torch.optim.RMSprop(described, lr, momentum=momentum, foreach=True)
 
 
 def lr_factor(config: Optim, progress: float, epochs: float) -> float:
@@ -89,11 +79,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 class MovingAverage:
-    """An exponential moving average of weights and of batch-norm statistics, as a network of its
-    own.
+    """An exponential moving average of weights and batch-norm statistics, as its own network.
 
-    The decay rises as (1 + n) / (10 + n) up to its value, so that the first steps count as much as
-    they should.
+    The decay rises as (1 + n) / (10 + n) up to its value, so that the average does not stay near
+    the first weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from medseg.config import TrainConfig
+from medseg.config.schema import Data, Model
 from medseg.console import progress
 from medseg.data.cache import Store, open_store
 from medseg.data.masks import MaskCoding, survey
@@ -24,57 +25,31 @@ from medseg.training.memory import fitting_batch_size
 
 @dataclass(frozen=True)
 class Parts:
-    """train at the network's size, validation with masks at native size; `config` with what the
-    data decided.
-    """
+    """The data of a run, and `config` with what the data decided."""
 
     config: TrainConfig
     dataset: Dataset
     coding: MaskCoding
     preprocessing: Preprocessing
-    train: Store
-    validation: Store
-    window: tuple[int, int] | None
+    train: Store  # at the network's size
+    validation: Store  # with masks at native size
+    window: tuple[int, int] | None  # height and width of native crops
 
 
 def check(config: TrainConfig) -> None:
     """`UserError` for options that do not go together."""
-    model, augment, training = config.model, config.augment, config.training
     parse_loss(config.loss.loss)
     check_distillation(config.distill, config.data.resize)
-    if model.model == "smp" and model.base_channels is not None:
-        raise UserError(
-            "--base-channels: an smp network has its encoder's widths; choose another --encoder"
-            " instead"
-        )
-    if model.model != "smp":
-        for flag, value in (("--encoder", model.encoder), ("--decoder", model.decoder)):
-            if value is not None:
-                raise UserError(f"{flag} {value}: belongs to --model smp, not to {model.model}")
-    if model.auxiliary and not MODELS[model.model].auxiliary:
-        with_heads = [name for name, entry in MODELS.items() if entry.auxiliary]
-        raise UserError(
-            f"--auxiliary: {model.model} has no auxiliary heads; those with:"
-            f" {', '.join(with_heads)}"
-        )
-    if model.auxiliary_weights is not None and not model.auxiliary:
-        raise UserError("--auxiliary-weights: needs --auxiliary")
-    if model.auxiliary_weights is not None and len(model.auxiliary_weights) != len(
-        MODELS[model.model].auxiliary
-    ):
-        raise UserError(
-            f"--auxiliary-weights: got {len(model.auxiliary_weights)} numbers, expected "
-            f"{len(MODELS[model.model].auxiliary)}, one for each head of {model.model}"
-        )
+    _check_model(config.model)
+    _check_auxiliary(config.model)
+    training, scale = config.training, config.augment.scale
     if training.seeds or config.data.folds:
         raise UserError(
             f"--{'seeds' if training.seeds else 'folds'}: is for medseg train; here give one --seed"
             " and one --split"
         )
-    if augment.scale[0] > augment.scale[1]:
-        raise UserError(
-            f"--scale {augment.scale[0]:g} {augment.scale[1]:g}: the lowest factor comes first"
-        )
+    if scale[0] > scale[1]:
+        raise UserError(f"--scale {scale[0]:g} {scale[1]:g}: the lowest factor comes first")
     if config.data.channels == 2:
         raise UserError("--channels 2: expected 3, or 1 for grey")
     if training.val_start >= training.epochs:
@@ -84,77 +59,140 @@ def check(config: TrainConfig) -> None:
         )
 
 
-def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None = None) -> Parts:
-    """Find, check and cache train and validation. The test part is not touched: it is read once,
-    after training.
+def _check_model(model: Model) -> None:
+    """`UserError` for options that another kind of network has."""
+    if model.model == "smp":
+        if model.base_channels is not None:
+            raise UserError(
+                "--base-channels: an smp network has its encoder's widths; choose another"
+                " --encoder instead"
+            )
+        return
+    for flag, value in (("--encoder", model.encoder), ("--decoder", model.decoder)):
+        if value is not None:
+            raise UserError(f"{flag} {value}: belongs to --model smp, not to {model.model}")
 
-    `dataset` takes the place of the one that the config names.
+
+def _check_auxiliary(model: Model) -> None:
+    """`UserError` for auxiliary heads that the network does not have."""
+    heads, weights = MODELS[model.model].auxiliary, model.auxiliary_weights
+    if model.auxiliary and not heads:
+        with_heads = [name for name, entry in MODELS.items() if entry.auxiliary]
+        raise UserError(
+            f"--auxiliary: {model.model} has no auxiliary heads; those with:"
+            f" {', '.join(with_heads)}"
+        )
+    if weights is None:
+        return
+    if not model.auxiliary:
+        raise UserError("--auxiliary-weights: needs --auxiliary")
+    if len(weights) != len(heads):
+        raise UserError(
+            f"--auxiliary-weights: got {len(weights)} numbers, expected {len(heads)}, one for each"
+            f" head of {model.model}"
+        )
+
+
+def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None = None) -> Parts:
+    """Find, check and cache the train and validation parts.
+
+    The test part is not touched: it is read once, after training. `dataset` takes the place of the
+    one that the config names; `world` is the number of processes.
     """
-    data = config.data
-    workers = data.workers or cores()
-    dataset = dataset or load_dataset(
-        data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
-    )
+    dataset = dataset or _find_dataset(config.data)
     for note in dataset.notes:
         logger.info(note)
     counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())
     logger.info(f"{dataset.name} ({dataset.split}): {counts}")
     train, validation = list(dataset.parts["train"]), list(dataset.parts["validation"])
     coding = survey(
-        [*train, *validation], kind=data.mask_kind, classes=data.classes, workers=workers
+        [*train, *validation],
+        kind=config.data.mask_kind,
+        classes=config.data.classes,
+        workers=config.data.workers or cores(),
     )
     logger.info(coding.text)
-    if config.loss.class_weights is not None and len(config.loss.class_weights) != coding.classes:
-        raise UserError(
-            f"--class-weights: got {len(config.loss.class_weights)} numbers, expected"
-            f" {coding.classes}, one for each class with the background first"
-        )
+    _check_class_weights(config, coding.classes)
     preprocessing = make_preprocessing(config)
-    config = replace(config, data=replace(data, classes=coding.classes, mask_kind=coding.kind))
-    if not config.training.batch_size:
-        config = replace(
-            config,
-            training=replace(
-                config.training, batch_size=fitting_batch_size(config, coding.classes, world)
-            ),
-        )
-    config = replace(
-        config, training=replace(config.training, batch_size=_batch_size(config, len(train), world))
-    )
-
-    def store(items: list[Item], text: str, native_masks: bool) -> Store:
-        with progress(f"decode {text}", show=config.output.progress) as advance:
-            return open_store(
-                items,
-                coding,
-                preprocessing,
-                native_masks=native_masks,
-                ignore_index=config.loss.ignore_index,
-                folder=data.cache_dir,
-                workers=workers,
-                progress=advance,
-            )
-
-    window = None
-    if data.resize == "native-crop":  # wide enough to be zoomed out of
-        low = config.augment.scale[0] if config.augment.augment else 1.0
-        window = tuple(math.ceil(side / min(low, 1.0)) for side in preprocessing.size)
+    config = _decided_by_data(config, coding, len(train), world)
     return Parts(
         config,
         dataset,
         coding,
         preprocessing,
-        store(train, "train", native_masks=False),
-        store(validation, "validation", native_masks=True),
-        window,
+        _open_store(config, train, coding, preprocessing, "train"),
+        _open_store(config, validation, coding, preprocessing, "validation"),
+        _window(config),
     )
 
 
+def _find_dataset(data: Data) -> Dataset:
+    return load_dataset(
+        data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
+    )
+
+
+def _check_class_weights(config: TrainConfig, classes: int) -> None:
+    weights = config.loss.class_weights
+    if weights is not None and len(weights) != classes:
+        raise UserError(
+            f"--class-weights: got {len(weights)} numbers, expected {classes}, one for each class"
+            " with the background first"
+        )
+
+
+def _decided_by_data(
+    config: TrainConfig, coding: MaskCoding, images: int, world: int
+) -> TrainConfig:
+    """The config with classes, kind of mask and batch size; `images` is the number for training."""
+    data = replace(config.data, classes=coding.classes, mask_kind=coding.kind)
+    config = replace(config, data=data)
+    if not config.training.batch_size:
+        config = _with_batch_size(config, fitting_batch_size(config, coding.classes, world))
+    return _with_batch_size(config, _batch_size(config, images, world))
+
+
+def _with_batch_size(config: TrainConfig, batch_size: int) -> TrainConfig:
+    return replace(config, training=replace(config.training, batch_size=batch_size))
+
+
+def _open_store(
+    config: TrainConfig,
+    items: list[Item],
+    coding: MaskCoding,
+    preprocessing: Preprocessing,
+    part: str,
+) -> Store:
+    """The decoded images of a part, from the cache or made now."""
+    with progress(f"decode {part}", show=config.output.progress) as advance:
+        return open_store(
+            items,
+            coding,
+            preprocessing,
+            native_masks=part == "validation",
+            ignore_index=config.loss.ignore_index,
+            folder=config.data.cache_dir,
+            workers=config.data.workers or cores(),
+            progress=advance,
+        )
+
+
+def _window(config: TrainConfig) -> tuple[int, int] | None:
+    """Height and width of the crops of --resize native-crop, wide enough to be zoomed out of."""
+    if config.data.resize != "native-crop":
+        return None
+    lowest = config.augment.scale[0] if config.augment.augment else 1.0
+    height, width = (math.ceil(side / min(lowest, 1.0)) for side in config.data.size)
+    return height, width
+
+
 def make_preprocessing(config: TrainConfig) -> Preprocessing:
-    """Size, resize policy and channels as asked for; the normalisation that the weights were made for."""
+    """The preprocessing of a config, with the normalisation that pretrained weights need."""
     model, data = config.model, config.data
-    encoder = (model.encoder or "resnet34") if model.model == "smp" else None
-    mean, std = normalisation(encoder, model.encoder_weights if encoder else None)
+    if model.model == "smp":
+        mean, std = normalisation(model.encoder or "resnet34", model.encoder_weights)
+    else:
+        mean, std = normalisation(None)
     if data.channels == 1:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
     return Preprocessing(
@@ -163,8 +201,9 @@ def make_preprocessing(config: TrainConfig) -> Preprocessing:
 
 
 def _batch_size(config: TrainConfig, images: int, world: int) -> int:
-    """The batch size, cut to the number of training images, and refused where the processes cannot
-    share it equally.
+    """The batch size, cut to the number of training images.
+
+    Raises `UserError` where the processes cannot share it equally.
     """
     wanted = config.training.batch_size
     size = min(wanted, max(1, images // world) * world)

@@ -1,4 +1,4 @@
-"""`medseg train --profile`: where the time of a step goes, as a trace and in words."""
+"""`medseg train --profile`: where the time of a step goes, as a trace and as a log line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 from loguru import logger
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-SKIP, WARM, STEPS = 2, 1, 6  # steps: the first are slower, and the profiler needs one for itself
+# steps to skip, to warm up and to record: the first are slower, the profiler needs one for itself
+SKIP, WARM, STEPS = 2, 1, 6
 
 
 class StageTimer:
-    """Seconds in each stage, the device waited for at the end of each: for measuring, not for
-    training at full speed.
+    """Seconds in each stage of a step.
+
+    It waits for the device at the end of each stage: for measuring, not for training at full speed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,8 +36,9 @@ class StageTimer:
 
 
 class Profile:
-    """Records a few steps of a training into RUN/profile.json. Inside of it, `stage(name)` marks
-    the stages of a step, the first of them "data".
+    """Records a few steps of a training into RUN/profile.json.
+
+    Within its context, `stage(name)` marks the stages of a step, the first of them "data".
     """
 
     def __init__(self, run: Path, device: torch.device) -> None:
@@ -65,9 +68,8 @@ class Profile:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Mark what runs inside as a stage of the step."""
-        if (
-            name == "data" and self._worked
-        ):  # at the end of an epoch there is a look for data and no step
+        # at the end of an epoch the stage "data" comes once without a step
+        if name == "data" and self._worked:
             self._step += 1
             self._profiler.step()
         self._worked = name != "data"
@@ -82,35 +84,34 @@ class Profile:
             return  # the training ended before the recording did
         trace = self.run / "profile.json"
         profiler.export_chrome_trace(str(trace))
-        kind = (
-            "self_device_time_total" if self._timer.device.type == "cuda" else "self_cpu_time_total"
-        )
+        on_gpu = self._timer.device.type == "cuda"
+        kind = "self_device_time_total" if on_gpu else "self_cpu_time_total"
         operations = {
             event.key: getattr(event, kind) / 1e6
             for event in profiler.key_averages()
             if not event.key.startswith(("medseg: ", "ProfilerStep"))
         }
-        logger.info(
-            f"{describe(self._timer.seconds, operations)}  {trace} (open it at ui.perfetto.dev)"
-        )
+        times = step_times(self._timer.seconds, operations)
+        logger.info(f"{times}  {trace} (open it at ui.perfetto.dev)")
 
 
-def describe(stages: Mapping[str, float], operations: Mapping[str, float]) -> str:
-    """The seconds of all recorded steps in a sentence: share of each stage, slowest stage and
-    slowest operation.
+def step_times(stages: Mapping[str, float], operations: Mapping[str, float]) -> str:
+    """One line: milliseconds per step, the share of each stage, the slowest operation.
+
+    `stages` and `operations` hold seconds over all recorded steps.
     """
     whole = sum(stages.values())
     ranked = sorted(stages.items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in ranked)
     slowest = max(operations, key=operations.__getitem__)
     return (
-        f"a step takes {1000 * whole / STEPS:.1f} ms; slowest part: {ranked[0][0]} ("
-        + ", ".join(f"{name} {100 * seconds / whole:.0f} %" for name, seconds in ranked)
-        + f"); slowest operation: {slowest} ({100 * operations[slowest] / whole:.0f} %)"
+        f"{1000 * whole / STEPS:.1f} ms per step; slowest part: {ranked[0][0]} ({shares});"
+        f" slowest operation: {slowest} ({100 * operations[slowest] / whole:.0f} %)"
     )
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all that was queued."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

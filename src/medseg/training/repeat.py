@@ -11,33 +11,30 @@ from typing import Any
 
 from loguru import logger
 
-from medseg.config import TrainConfig, dump, flatten, read_yaml
-from medseg.console import to_json
+from medseg.config import TrainConfig, flatten, read_yaml
 from medseg.data.sources.folder import natural
-from medseg.environment import environment
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline
 from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.results import Evaluation, Subject
 from medseg.evaluation.rows import read_rows
-from medseg.files import new_folder, write_text
 from medseg.reports.evaluation import write_report
 from medseg.training import loop as engine
 from medseg.training import session as single
+from medseg.training.run_folder import make_run_folder, write_description
 from medseg.training.runtime import world_of
 
 FOLD = re.compile(r"fold-?(\d+)$")  # fold-1, or grouped-kfold-5-seed0-fold1
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
-    """Train once, or for each of --seeds or --folds (both: each fold of each seed), and judge the
-    trainings together.
+    """Train once, or once for each of --seeds or --folds, and evaluate the trainings together.
 
-    Each training is a run folder of its own below the run, such as seed-0 or fold-1; the run's
-    report/test holds the mean over seeds of each image, or all test parts of the folds. Returns
-    what a single training does. A stopped run is resumed as a whole: trainings that are done are
-    kept.
+    With both, each fold is trained with each seed. Each training is a run folder of its own below
+    the run, such as seed-0 or fold-1; the run's report/test holds the mean over seeds per image, or
+    all test parts of the folds. Returns what a single training does. A stopped run is resumed as a
+    whole: finished trainings are kept.
     """
     if not config.training.seeds and not config.data.folds:
         return single.train(config)
@@ -48,32 +45,26 @@ def train(config: TrainConfig) -> dict[str, Any]:
         )
     kind = "seed" if config.training.seeds else "fold"
     children = dict(_of_seeds(config) if kind == "seed" else _of_folds(config))
-    run = config.output.resume or new_folder(
-        config.output.out or single.free_name(config.data.data, config.model.model),
-        "--out",
-        "choose another, or go on with it by --resume",
-    )
-    write_text(
-        run / "config.yaml",
-        dump(replace(config, output=replace(config.output, resume=None, out=run))),
-    )
-    write_text(run / "environment.json", to_json(environment()))
+    run = config.output.resume or make_run_folder(config, config.data.data)
+    write_description(run, config)
     results = {}
     for number, (name, child) in enumerate(children.items(), 1):
         logger.info(f"{kind} {name} ({number} of {len(children)})")
         try:
             results[name] = _train_one(child, run / f"{kind}-{name}")
         except engine.Interrupted:
-            raise engine.Interrupted(str(run)) from None  # what to resume
-    return {"run": str(run), "summaries": _judge_together(config, kind, run, results)}
+            raise engine.Interrupted(str(run)) from None
+    return {"run": str(run), "summaries": _evaluate_together(config, kind, run, results)}
 
 
 def _of_seeds(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
+    """The name and the config of the training of each seed."""
     for seed in config.training.seeds:
         yield str(seed), replace(config, training=replace(config.training, seed=seed, seeds=None))
 
 
 def _of_folds(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
+    """The name and the config of the training of each fold."""
     if config.data.split is None:
         raise UserError("--folds all: give the folder that holds fold-1, fold-2, ... as --split")
     folder = Path(config.data.split)
@@ -90,7 +81,7 @@ def _of_folds(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
     for fold in folds:
         if not (fold / "test.txt").exists():
             raise UserError(
-                f"{fold}: holds no test.txt; a fold without test images cannot be judged"
+                f"{fold}: holds no test.txt; a fold without test images cannot be evaluated"
             )
         yield (
             FOLD.search(fold.name)[1],
@@ -99,60 +90,69 @@ def _of_folds(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
 
 
 def _train_one(config: TrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
-    """The summaries of one training, made now, gone on with, or read where it was done before."""
+    """The summaries of one training: run now, resumed, or read where it is finished."""
     if not (folder / "config.yaml").exists():
-        return train(replace(config, output=replace(config.output, out=folder, resume=None)))[
-            "summaries"
-        ]
+        output = replace(config.output, out=folder, resume=None)
+        return train(replace(config, output=output))["summaries"]
     if not config.data.folds:
-        found = {
-            part: folder / "report" / part / "summary.json"
-            for part in ("validation", "test")
-            if (folder / "splits" / f"{part}.txt").exists()
-        }
-        if (
-            all(path.exists() for path in found.values())
-            and read_yaml(folder / "config.yaml")["epochs"] == config.training.epochs
-        ):
-            logger.info(f"{folder} is done already")
-            return {
-                part: json.loads(path.read_text(encoding="utf-8")) for part, path in found.items()
-            }
+        finished = _finished(config, folder)
+        if finished is not None:
+            logger.info(f"{folder} is finished already")
+            return finished
         if not (folder / "last.pt").exists():
             raise UserError(
                 f"{folder}: was stopped before its first checkpoint; remove this folder and resume"
                 " again"
             )
-    return train(replace(config, output=replace(config.output, out=folder, resume=folder)))[
-        "summaries"
-    ]
+    output = replace(config.output, out=folder, resume=folder)
+    return train(replace(config, output=output))["summaries"]
 
 
-def _judge_together(
+def _finished(config: TrainConfig, folder: Path) -> dict[str, dict[str, Any]] | None:
+    """The summaries of a single training that is finished; None for one that is not."""
+    found = {
+        part: folder / "report" / part / "summary.json"
+        for part in ("validation", "test")
+        if (folder / "splits" / f"{part}.txt").exists()
+    }
+    if not all(path.exists() for path in found.values()):
+        return None
+    if read_yaml(folder / "config.yaml")["epochs"] != config.training.epochs:
+        return None
+    return {part: json.loads(path.read_text(encoding="utf-8")) for part, path in found.items()}
+
+
+def _evaluate_together(
     config: TrainConfig, kind: str, run: Path, results: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """Merge the reports of all trainings into that of the run, part by part."""
     found = {}
     for part in ("validation", "test") if kind == "seed" else ("test",):
         each = {name: summaries[part] for name, summaries in results.items() if part in summaries}
-        if len(each) < len(results):
-            continue
-        rows = {
-            name: read_rows(run / f"{kind}-{name}" / "report" / part / "per_image.csv")
-            for name in each
-        }
-        merged, summary = (merge_seeds if kind == "seed" else merge_folds)(rows, each)
-        if kind == "fold":
-            summary["split"] = f"{Path(config.data.split).name}, {len(each)} folds"
-        folder = run / "report" / part
-        subject = Subject({}, flatten(config))
-        evaluation = Evaluation(subject, summary, merged, redraw(run, part, merged))
-        evaluation.write(folder)
-        write_report(folder / "report.html", evaluation)
-        dice = summary["repeats"]["protocols"]["per-image-foreground"]["dice"]
-        logger.info(
-            f"{summary['part']}: {headline(summary)}; {kind}s {dice['mean']:.4f} ± {dice['sd']:.4f}"
-            f"  {folder / 'report.html'}"
-        )
-        found[part] = summary
+        if len(each) == len(results):
+            found[part] = _merge(config, kind, run, part, each)
     return found
+
+
+def _merge(
+    config: TrainConfig, kind: str, run: Path, part: str, summaries: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Write the report of one part over all seeds or folds; returns its summary."""
+    rows = {
+        name: read_rows(run / f"{kind}-{name}" / "report" / part / "per_image.csv")
+        for name in summaries
+    }
+    merged, summary = (merge_seeds if kind == "seed" else merge_folds)(rows, summaries)
+    if kind == "fold":
+        summary["split"] = f"{Path(config.data.split).name}, {len(summaries)} folds"
+    folder = run / "report" / part
+    subject = Subject({}, flatten(config))
+    evaluation = Evaluation(subject, summary, merged, redraw(run, part, merged))
+    evaluation.write(folder)
+    write_report(folder / "report.html", evaluation)
+    dice = summary["repeats"]["protocols"]["per-image-foreground"]["dice"]
+    logger.info(
+        f"{summary['part']}: {headline(summary)}; {kind}s {dice['mean']:.4f} ± {dice['sd']:.4f}"
+        f"  {folder / 'report.html'}"
+    )
+    return summary

@@ -1,4 +1,4 @@
-"""Going on with a run: which options may change, and what must be as it was."""
+"""Resuming a run: which options may change, and what must be as it was."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
 
     Raises `UserError` for an option that a resumed run cannot change.
     """
-    given = {key.replace("-", "_"): value for key, value in values.items()}
-    if given.get("resume") is None:
-        return make(TrainConfig, given)
-    run = Path(given["resume"])
+    options = {key.replace("-", "_"): value for key, value in values.items()}
+    if options.get("resume") is None:
+        return make(TrainConfig, options)
+    run = Path(options["resume"])
     kept = read_yaml(run / "config.yaml") if (run / "config.yaml").exists() else {}
     if not (run / "last.pt").exists() and not (kept.get("seeds") or kept.get("folds")):
         raise UserError(
             f"--resume {run}: holds no last.pt; give the folder of a run that has saved a"
             " checkpoint"
         )
-    config = make(TrainConfig, kept | given | {"out": str(run)})
+    config = make(TrainConfig, kept | options | {"out": str(run)})
     before, after = flatten(make(TrainConfig, kept)), flatten(config)
     changed = [name for name in after if after[name] != before[name] and name not in MAY_CHANGE]
     if changed:
@@ -66,7 +66,7 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
 
 
 def load_last(run: Path) -> Checkpoint:
-    """The checkpoint that training goes on from."""
+    """The checkpoint that a training is resumed from."""
     stored = Checkpoint.load(run / "last.pt")
     if stored.training is None:
         raise UserError(f"{run / 'last.pt'}: holds weights only; start a new run with --init {run}")

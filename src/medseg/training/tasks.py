@@ -1,116 +1,159 @@
-"""What one training step minimises, as values: a function (network, image, mask) -> (loss, terms).
+"""What one training step minimises: modules over the network, (batch) -> (loss, parts).
 
-Where teachers' logits are kept (`--kd-cache`), those of the batch are a fourth argument.
+Supervised, deep-supervised and distilled training are three tasks over one loop. Fabric wraps the
+task, so that precision and processes apply to its forward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from lightning_fabric import is_wrapped
+import torch
 from torch import Tensor, nn
 
 from medseg.config import TrainConfig
-from medseg.distill.lessons import Lessons
+from medseg.distill.loss import DistillationLoss
 from medseg.losses import hybrid_loss
 
-Terms = dict[str, Tensor]
-LossFunction = Callable[[Tensor, Tensor], tuple[Tensor, Terms]]
-Objective = Callable[..., tuple[Tensor, Terms]]
+Parts = dict[str, Tensor]  # the parts of a loss by name: scalars without gradient
+LossFunction = Callable[[Tensor, Tensor], tuple[Tensor, Parts]]
 
 
-def supervised(loss: LossFunction) -> Objective:
+class TaskBatch:
+    """The input of a task: augmented images float32 [B, C, H, W] and masks uint8 [B, H, W].
+
+    `teacher_logits` float32 [B, K, H, W] are those of the teachers, where they are kept on disk.
+    Not a dataclass: Fabric casts the tensors of one to the precision of the network, and teachers
+    see the images in float32.
+    """
+
+    def __init__(self, image: Tensor, mask: Tensor, teacher_logits: Tensor | None = None) -> None:
+        self.image, self.mask, self.teacher_logits = image, mask, teacher_logits
+
+
+class ForwardPass(nn.Module):
+    """One pass of the network for all that a task needs of it; this module is what is compiled."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, image: Tensor, features: Sequence[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The logits of every head and the feature maps of these names."""
+        return self.network.observe(image, features)
+
+
+class SupervisedTask(nn.Module):
     """The loss of the network's logits against the mask."""
 
-    def objective(model: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Terms]:
-        return loss(model(image), mask)
+    def __init__(self, network: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.forward_pass = ForwardPass(network)
+        self.loss = loss
 
-    return objective
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
+        return self.forward_pass.network
+
+    def forward(self, batch: TaskBatch) -> tuple[Tensor, Parts]:
+        """The loss, a scalar with gradient, and its parts."""
+        heads, _ = self.predict(batch.image)
+        with torch.autocast(batch.image.device.type, enabled=False):
+            return self.loss_of(heads, batch.mask)
+
+    def predict(
+        self, image: Tensor, features: Sequence[str] = ()
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The logits of every head and the feature maps of these names, all float32.
+
+        The network computes in the precision of the autocast around the call, images included.
+        """
+        device = image.device.type
+        if torch.is_autocast_enabled(device):
+            image = image.to(torch.get_autocast_dtype(device))
+        heads, maps = self.forward_pass(image, features)
+        return _float32(heads), _float32(maps)
+
+    def loss_of(self, heads: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Parts]:
+        """The loss of logits that are there already."""
+        return self.loss(heads["main"], mask)
 
 
-def deep_supervised(loss: LossFunction, weights: Sequence[float] | None = None) -> Objective:
-    """The loss of the main output plus that of each auxiliary head times its weight (1 each by
-    default).
+class DeepSupervisedTask(SupervisedTask):
+    """The loss of the main output plus that of each auxiliary head times its weight.
 
-    All heads of our networks are at full resolution, so the mask needs no resizing.
+    The weights are 1 by default. All heads of our networks are at full resolution, so the mask
+    needs no resizing.
     """
 
-    def objective(model: nn.Module, image: Tensor, mask: Tensor) -> tuple[Tensor, Terms]:
-        outputs = ask(model, "multiscale", image)
-        total, terms = loss(outputs.pop("main"), mask)
-        for weight, (name, logits) in zip(
-            weights or [1.0] * len(outputs), outputs.items(), strict=True
-        ):
-            extra, _ = loss(logits, mask)
+    def __init__(
+        self, network: nn.Module, loss: LossFunction, weights: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(network, loss)
+        self.weights = weights
+
+    def loss_of(self, heads: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Parts]:
+        """The weighted sum over heads; its parts are those of the main loss and each head's."""
+        total, parts = self.loss(heads["main"], mask)
+        auxiliary = {name: logits for name, logits in heads.items() if name != "main"}
+        weights = self.weights or [1.0] * len(auxiliary)
+        for weight, (name, logits) in zip(weights, auxiliary.items(), strict=True):
+            extra, _ = self.loss(logits, mask)
             total = total + weight * extra
-            terms = terms | {name: extra.detach()}
-        return total, terms
-
-    return objective
+            parts = parts | {name: extra.detach()}
+        return total, parts
 
 
-class Seen:
-    """What a network has said of the images already, in the network's place."""
+class DistilledTask(nn.Module):
+    """The loss of another task plus `weight` times the distillation loss, from one pass.
 
-    def __init__(self, heads: dict[str, Tensor]) -> None:
-        self.heads = heads
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return self.heads["main"]
-
-    def multiscale(self, image: Tensor) -> dict[str, Tensor]:
-        return dict(self.heads)
-
-
-def distilled(
-    task: Objective, lessons: Lessons, weight: float, *, auxiliary: bool = False
-) -> Objective:
-    """The loss of another objective plus `weight` times what teachers add, from one pass of the
-    student.
-
-    Any objective will do for `task`: it is asked about logits that are there already. The main
-    logits alone are distilled, also of a student with `auxiliary` heads. At weight 0 this is the
-    task's loss, with the terms for looking at. The objective takes the teachers' logits as a fourth
-    argument where they are known.
+    The main logits alone are distilled, also of a student with auxiliary heads. At weight 0 this is
+    the other task's loss, with the parts of the distillation loss to look at.
     """
 
-    def objective(
-        model: nn.Module, image: Tensor, mask: Tensor, recalled: Tensor | None = None
-    ) -> tuple[Tensor, Terms]:
-        features: dict[str, Tensor] = {}
-        if lessons.names:
-            heads, features = ask(model, "observe", image, lessons.names)
-        else:
-            heads = ask(model, "multiscale", image) if auxiliary else {"main": model(image)}
-        loss, terms = task(Seen(heads), image, mask)
-        added, more = lessons(heads["main"], features, image, recalled)
-        return loss + weight * added, terms | more
+    def __init__(
+        self, task: SupervisedTask, distillation_loss: DistillationLoss, weight: float
+    ) -> None:
+        super().__init__()
+        self.task, self.distillation_loss, self.weight = task, distillation_loss, weight
 
-    return objective
+    @property
+    def network(self) -> nn.Module:
+        """The student."""
+        return self.task.network
 
+    @property
+    def forward_pass(self) -> ForwardPass:
+        """The student's pass."""
+        return self.task.forward_pass
 
-def ask(model: nn.Module, method: str, *arguments: Any) -> Any:
-    """The answer of a method of the network by way of its forward: what wraps that (precision,
-    processes, compiled code) applies.
-
-    Fabric's `mark_forward_method` does so only where several processes share the network.
-    """
-    if not isinstance(model, nn.Module):
-        return getattr(model, method)(*arguments)
-    network = model.module if is_wrapped(model) else model
-    network.forward = getattr(network, method)
-    try:
-        return model(*arguments)
-    finally:
-        del network.forward
+    def forward(self, batch: TaskBatch) -> tuple[Tensor, Parts]:
+        """The loss, a scalar with gradient, and its parts."""
+        heads, features = self.task.predict(batch.image, self.distillation_loss.names)
+        with torch.autocast(batch.image.device.type, enabled=False):
+            loss, parts = self.task.loss_of(heads, batch.mask)
+        added, more = self.distillation_loss(
+            heads["main"], features, batch.image, batch.teacher_logits
+        )
+        return loss + self.weight * added, parts | more
 
 
-def make_objective(config: TrainConfig) -> Objective:
-    """The objective that a config asks for. Raises `UserError` for loss options that no term uses."""
+def make_task(
+    config: TrainConfig, network: nn.Module, distillation_loss: DistillationLoss | None = None
+) -> SupervisedTask | DistilledTask:
+    """The task that a config asks for, distilled where there is a distillation loss."""
     loss = hybrid_loss(config.loss)
-    return (
-        deep_supervised(loss, config.model.auxiliary_weights)
-        if config.model.auxiliary
-        else supervised(loss)
-    )
+    if config.model.auxiliary:
+        task = DeepSupervisedTask(network, loss, config.model.auxiliary_weights)
+    else:
+        task = SupervisedTask(network, loss)
+    if distillation_loss is None:
+        return task
+    return DistilledTask(task, distillation_loss, config.distill.kd_weight)
+
+
+def _float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in tensors.items()}

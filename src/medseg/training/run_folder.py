@@ -1,0 +1,78 @@
+"""The run folder of a training: made or reopened, locked, with its log file open."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from loguru import logger
+
+from medseg.config import TrainConfig, dump
+from medseg.console import log_to_file, to_json
+from medseg.data.sample import Dataset
+from medseg.data.sources.splits import write_split
+from medseg.environment import environment
+from medseg.files import lock, new_folder, write_text
+from medseg.training.resume import same_images
+
+
+def open_run_folder(config: TrainConfig, dataset: Dataset) -> Path:
+    """The run folder with its config, environment and splits; an existing one only to resume."""
+    names = {part: [item.name for item in items] for part, items in dataset.parts.items()}
+    run = config.output.resume
+    if run is not None:
+        for part, each in names.items():
+            same_images(run, part, each)
+    else:
+        run = make_run_folder(config, dataset.name)
+        write_split(run / "splits", names)
+    write_description(run, config)
+    return run
+
+
+def make_run_folder(config: TrainConfig, data: str) -> Path:
+    """A new folder: --out, or a free name below runs/."""
+    return new_folder(
+        config.output.out or free_name(data, config.model.model),
+        "--out",
+        "choose another, or resume it with --resume",
+    )
+
+
+def write_description(run: Path, config: TrainConfig) -> None:
+    """Write config.yaml and environment.json."""
+    output = replace(config.output, resume=None, out=run)
+    write_text(run / "config.yaml", dump(replace(config, output=output)))
+    write_text(run / "environment.json", to_json(environment()))
+
+
+def free_name(data: str, model: str) -> Path:
+    """A folder below runs/ that does not exist yet."""
+    name = f"{data}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = Path("runs") / name
+    for number in itertools.count(2):
+        if not path.exists():
+            break
+        path = path.with_name(f"{name}-{number}")
+    return path
+
+
+@contextmanager
+def in_use(run: Path | None) -> Iterator[None]:
+    """The run folder locked against a second process, and its log file open; None does nothing."""
+    if run is None:
+        yield
+        return
+    with lock(
+        run / ".lock", f"{run} is in use by another process; wait for it or choose another --out"
+    ):
+        handle = log_to_file(run / "log.txt")
+        logger.info(f"run {run}")
+        try:
+            yield
+        finally:
+            logger.remove(handle)
