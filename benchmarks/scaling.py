@@ -163,7 +163,7 @@ def processes(folder: Path, count: int) -> dict[str, float]:
 
 def plot(path: Path, series: dict, x_label: str, y_label: str) -> None:
     """A chart as a file of its own."""
-    svg = line_chart(series, x_label=x_label, y_label=y_label)
+    svg = str(line_chart(series, x_label=x_label, y_label=y_label))
     path.write_text(svg.replace("</title>", f"</title>{STYLE}", 1) + "\n", encoding="utf-8")
 
 

@@ -12,10 +12,11 @@ import pytest
 import medseg
 from medseg.cli import main
 from medseg.comparison.compare import compare_pairs
-from medseg.comparison.page import forest, p_text
+from medseg.comparison.page import p_text
 from medseg.comparison.results import read_results
 from medseg.evaluation.rows import read_rows
 from medseg.files import write_csv, write_text
+from medseg.reports.charts import forest
 from medseg.statistics.bootstrap import mean_interval
 from medseg.statistics.paired import permutation_test, wilcoxon
 
@@ -281,7 +282,7 @@ def test_the_page_has_what_a_report_has(tmp_path):
         "Dice in every convention",
         "0.600 to 0.700",
         "small (8 images)",
-        "share below .5",
+        "share below 0.5",
         "of the test part of set (split: s)",
         "numpy",
     ):
@@ -309,7 +310,7 @@ def test_a_forest_plot_puts_values_where_they_belong():
             label="x & y",
             zero=True,
         )
-    )[0]
+    )
     bar = next(each for each in chart if each.get("class") == "bar")
     line = next(each for each in chart if each.get("class") == "line c0")
     zero = next(each for each in chart if each.get("class") == "mark")
@@ -328,7 +329,7 @@ def test_a_forest_plot_puts_values_where_they_belong():
 
 def test_p_values_are_never_zero():
     values = {
-        5e-5: "< .0001",
+        5e-5: "< 0.0001",
         0.00234: "0.00234",
         0.0499: "0.0499",
         0.0501: "0.0501",

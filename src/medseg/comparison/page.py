@@ -1,66 +1,81 @@
-"""compare.html: forest plots of the means and of the paired differences, with the tests beside
-them.
-"""
+"""compare.html: forest plots of the means and of the paired differences, with their tests."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medseg.files import write_text
-from medseg.reports.breakdown import table
-from medseg.reports.charts import ticks
-from medseg.reports.evaluation import page
-from medseg.reports.sections import interval_text, stamp_lines
+from medseg.reports.charts import forest
+from medseg.reports.page import render
+from medseg.reports.stamp import stamp_of
+from medseg.reports.tables import Cell, Table, cell_at, interval_text, table
 
-WIDTH, LEFT, RIGHT, ROW, FOOT = 640, 210, 16, 26, 44
-Row = tuple[str, float, float, float]
+Document = dict[str, Any]
+Runs = Sequence[dict[str, Any]]
 
 
-def write_page(path: Path, document: dict[str, Any]) -> None:
-    """The page of a comparison as `compare` returns it."""
-    title = (
-        f"{document['metric'].capitalize()} of {len(document['runs'])} runs on the same"
-        f" {document['n_images']} images"
-    )
-    body = [
-        _head(title, document),
-        _means(document),
-        _differences(document),
-        _conventions(document["runs"]),
-        _sizes(document["runs"]),
-        (
-            "<section><h2>Methods, ready for a"
-            f" paper</h2><p>{html.escape(methods(document))}</p></section>"
+def write_page(path: Path, document: Document) -> None:
+    """Write the page of a comparison as `compare` returns it."""
+    runs, pairs, metric = document["runs"], document["pairs"], document["metric"]
+    means = [(run["name"], run["mean"], *run["interval"]) for run in runs]
+    differences = [(_pair_name(pair), pair["difference"], *pair["interval"]) for pair in pairs]
+    stamps = [(run["name"], stamp_of(run)) for run in runs]
+    page = render(
+        "comparison.html",
+        version=document["medseg"],
+        title=(
+            f"{metric.capitalize()} of {len(runs)} runs on the same {document['n_images']} images"
         ),
-    ]
-    write_text(path, page(title, body, document["medseg"]))
+        facts=list(dict.fromkeys(str(run["data"]) for run in runs if run["data"])),
+        different=sum(pair["different"] for pair in pairs),
+        n_pairs=len(pairs),
+        level=f"{100 * document['level']:g}",
+        stamps=[(name, stamp) for name, stamp in stamps if stamp],
+        notes=_notes(document),
+        mean_chart=forest(means, label=f"mean {metric} with 95 % interval"),
+        means=_mean_table(runs),
+        pair_chart=forest(differences, label=f"mean difference of {metric}, paired", zero=True),
+        pairs=_pair_table(pairs),
+        conventions=_convention_table(runs),
+        sizes=_size_table(runs),
+        methods=methods(document),
+    )
+    write_text(path, page)
 
 
-def methods(document: dict[str, Any]) -> str:
+def methods(document: Document) -> str:
     """A paragraph for a paper, plain text."""
-    made = document["intervals"]
-    grouped = made["unit"] == "group"
-    over = f"{made['n_groups']} groups (sequences or patients)" if grouped else "images"
+    made, n_pairs = document["intervals"], len(document["pairs"])
+    if made["unit"] == "group":
+        over = f"{made['n_groups']} groups (sequences or patients)"
+        units, ranked = "groups", "the mean difference of each group"
+    else:
+        over = units = "images"
+        ranked = "the differences"
     return (
         f"Models were compared on the same {document['n_images']} images{_of(document['runs'])} by"
         f" the mean difference of their {document['metric']}, paired by image; Dice and IoU are of"
         " the foreground, of each image at the native resolution of its mask. Intervals are at"
         f" {100 * made['level']:g} %, by the studentised bootstrap over {over}, each for one pair"
         " alone. P values are of a two-sided permutation test that exchanges the models within"
-        f" whole {'groups' if grouped else 'images'} and of Wilcoxon's signed-rank test on"
-        f" {'the mean difference of each group' if grouped else 'the differences'}, both corrected"
-        f" for {len(document['pairs'])} pair{'s' * (len(document['pairs']) != 1)} by Holm's method."
-        " Models that share a letter cannot be told apart by the permutation test at"
-        f" {100 * document['level']:g} %. Software: medseg {document['medseg']}, Python"
-        f" {document['python']}, numpy {document['numpy']}."
+        f" whole {units} and of Wilcoxon's signed-rank test on {ranked}, both corrected for"
+        f" {n_pairs} pair{'s' * (n_pairs != 1)} by Holm's method. Models that share a letter cannot"
+        f" be told apart by the permutation test at {100 * document['level']:g} %. Software: medseg"
+        f" {document['medseg']}, Python {document['python']}, numpy {document['numpy']}."
     )
 
 
-def _of(runs: Sequence[dict[str, Any]]) -> str:
+def p_text(p: float) -> str:
+    """A p value, never 0."""
+    if p < 1e-4:
+        return "< 0.0001"
+    return f"{p:.3g}" if p < 0.1 else f"{p:.2f}"
+
+
+def _of(runs: Runs) -> str:
     """The data, part and split of the runs, each once, in words."""
     sets = dict.fromkeys(
         f" of the {run['part']} part of {run['data']} (split: {run['split']})"
@@ -70,192 +85,83 @@ def _of(runs: Sequence[dict[str, Any]]) -> str:
     return " and".join(sets)
 
 
-def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> str:
-    """An SVG with a point and an interval for each (name, value, low, high); `zero` draws a line at
-    0.
-
-    An interval that is not known is left out; an empty string without rows.
-    """
-    values = [value for row in rows for value in row[1:] if math.isfinite(value)] + (
-        [0.0] if zero else []
-    )
-    if not rows or not values:
-        return ""
-    room = (max(values) - min(values)) * 0.05 or 0.05
-    low, high = min(values) - room, max(values) + room
-    height = ROW * len(rows) + FOOT
-    bottom = height - FOOT + 6
-
-    def x(value: float) -> float:
-        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-
-    body = [
-        f'<line class="grid" x1="{x(each):.1f}" x2="{x(each):.1f}" y1="4" y2="{bottom}"/><text'
-        f' class="tick" text-anchor="middle" x="{x(each):.1f}" y="{bottom + 15}">{each:g}</text>'
-        for each in ticks(low, high, 6)
-    ]
-    if zero:
-        body.append(f'<line class="mark" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{bottom}"/>')
-    for i, (name, value, left, right) in enumerate(rows):
-        y = 8 + ROW * i + ROW / 2
-        short = name if len(name) <= 34 else f"{name[:33]}…"
-        body.append(
-            f'<text class="tick" text-anchor="end" x="{LEFT - 10}"'
-            f' y="{y + 4:.1f}"><title>{html.escape(name)}</title>{html.escape(short)}</text>'
-        )
-        if math.isfinite(left) and math.isfinite(right):
-            body.append(
-                f'<line class="line c0" x1="{x(left):.1f}" x2="{x(right):.1f}" y1="{y:.1f}"'
-                f' y2="{y:.1f}"/>'
-            )
-        body.append(
-            f'<rect class="bar" x="{x(value) - 4:.1f}" y="{y - 4:.1f}" width="8"'
-            f' height="8"><title>{html.escape(name)}: {value:.4f}</title></rect>'
-        )
-    body.append(
-        f'<text class="label" text-anchor="middle" x="{(LEFT + WIDTH - RIGHT) / 2}"'
-        f' y="{height - 6}">{html.escape(label)}</text>'
-    )
-    return (
-        f'<div class="scroll"><svg class="wide" viewBox="0 0 {WIDTH} {height}" role="img"'
-        ' xmlns="http://www.w3.org/2000/svg">'
-        f"<title>{html.escape(label)}</title>{''.join(body)}</svg></div>"
-    )
-
-
-def p_text(p: float) -> str:
-    """A p value, never 0."""
-    return "< .0001" if p < 1e-4 else f"{p:.3g}" if p < 0.1 else f"{p:.2f}"
-
-
-def _head(title: str, document: dict[str, Any]) -> str:
-    different = sum(pair["different"] for pair in document["pairs"])
-    facts = " · ".join(dict.fromkeys(str(run["data"]) for run in document["runs"] if run["data"]))
+def _notes(document: Document) -> list[str]:
+    if not document["left_out"]:
+        return document["notes"]
     left_out = (
-        [
-            f"{document['left_out']} images are left out, since {document['metric']} is undefined"
-            " in some run"
-        ]
-        if document["left_out"]
-        else []
+        f"{document['left_out']} images are left out, since {document['metric']} is undefined in"
+        " some run"
     )
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in (*left_out, *document["notes"]))
-    stamps = "".join(
-        f"<p class=small>{html.escape(run['name'])}: {line}</p>"
-        for run in document["runs"]
-        for line in stamp_lines(run)
-    )
-    return (
-        f"<header><h1>{html.escape(title)}</h1><p"
-        f" class=facts>{html.escape(facts)}</p><p>{different} of {len(document['pairs'])} pairs"
-        f" differ (permutation test, Holm, {100 * document['level']:g}"
-        f" %).</p>{stamps}{f'<ul class=notes>{notes}</ul>' if notes else ''}</header>"
-    )
+    return [left_out, *document["notes"]]
 
 
-def _means(document: dict[str, Any]) -> str:
-    lines = "".join(
-        "<tr><th"
-        f" scope=row>{html.escape(run['name'])}<small>{html.escape(str(run['model'] or ''))}</small></th>"
-        f"<td>{run['mean']:.4f}</td><td>{_ends(run['interval'])}</td><td>{run['letters']}</td></tr>"
-        for run in document["runs"]
-    )
-    return (
-        "<section><h2>Each run</h2>"
-        + forest(
-            [(run["name"], run["mean"], *run["interval"]) for run in document["runs"]],
-            label=f"mean {document['metric']} with 95 % interval",
-        )
-        + "<div class=scroll><table><thead><tr><th scope=col>Run</th><th scope=col>Mean</th><th"
-        " scope=col>95 % interval</th><th"
-        f" scope=col>Letters</th></tr></thead><tbody>{lines}</tbody></table></div><p"
-        " class=small>Runs that share a letter cannot be told apart. Intervals may overlap"
-        " although the runs differ: the pairs below are what to look at.</p></section>"
-    )
+def _mean_table(runs: Runs) -> Table:
+    rows = []
+    for run in runs:
+        name = Cell(run["name"], run["model"] or "")
+        rows.append([name, run["mean"], _ends(run["interval"]), run["letters"]])
+    return table(["Run", "Mean", "95 % interval", "Letters"], rows)
 
 
-def _differences(document: dict[str, Any]) -> str:
-    rows = [
-        (f"{pair['a']} − {pair['b']}", pair["difference"], *pair["interval"])
-        for pair in document["pairs"]
+def _pair_table(pairs: Sequence[dict[str, Any]]) -> Table:
+    head = [
+        "Pair",
+        "Difference",
+        "95 % interval",
+        "Images better / equal / worse",
+        "p, permutation",
+        "p, Wilcoxon",
+        "Different",
     ]
-    lines = "".join(
-        "<tr><th"
-        f" scope=row>{html.escape(name)}</th><td>{value:+.4f}</td><td>{_ends(pair['interval'], '+')}</td><td>{pair['a_better']}"
-        f" / {pair['equal']} / {pair['b_better']}</td>"
-        + "".join(
-            f"<td>{p_text(pair[key])}<small>{p_text(pair[f'{key}_holm'])} with Holm</small></td>"
+    rows = []
+    for pair in pairs:
+        tests = [
+            Cell(p_text(pair[key]), f"{p_text(pair[f'{key}_holm'])} with Holm")
             for key in ("p_permutation", "p_wilcoxon")
+        ]
+        rows.append(
+            [
+                _pair_name(pair),
+                f"{pair['difference']:+.4f}",
+                _ends(pair["interval"], "+"),
+                f"{pair['a_better']} / {pair['equal']} / {pair['b_better']}",
+                *tests,
+                "yes" if pair["different"] else "no",
+            ]
         )
-        + f"<td>{'yes' if pair['different'] else 'no'}</td></tr>"
-        for (name, value, *_), pair in zip(rows, document["pairs"], strict=True)
-    )
-    return (
-        "<section><h2>Each pair</h2>"
-        + forest(rows, label=f"mean difference of {document['metric']}, paired", zero=True)
-        + "<div class=scroll><table><thead><tr><th scope=col>Pair</th><th scope=col>Difference</th>"
-        "<th scope=col>95 % interval</th><th scope=col>Images better / equal / worse</th>"
-        "<th scope=col>p, permutation</th><th scope=col>p, Wilcoxon</th>"
-        f"<th scope=col>Different</th></tr></thead><tbody>{lines}</tbody></table></div></section>"
-    )
+    return table(head, rows)
 
 
-def _conventions(runs: Sequence[dict[str, Any]]) -> str:
-    """The Dice of each run in every convention that all of them have."""
-    names = [
-        name
-        for name in runs[0]["protocols"] or {}
-        if all(name in (run["protocols"] or {}) for run in runs)
-    ]
+def _convention_table(runs: Runs) -> Table | None:
+    """The Dice of each run in every convention that all of them have; None without one."""
+    protocols = [run["protocols"] or {} for run in runs]
+    names = [name for name in protocols[0] if all(name in each for each in protocols)]
     if not names:
-        return ""
-    rows = [
-        (
-            name,
-            *(
-                (run["protocols"][name].get("dice"), interval_text(run, "protocols", name, "dice"))
-                for run in runs
-            ),
-        )
-        for name in names
-    ]
-    return (
-        "<section><h2>Dice in every convention</h2><p>Different quantities: compare along a line,"
-        " never down a column. In small figures 95 %"
-        f" intervals.</p>{table(('Convention', *(run['name'] for run in runs)), rows)}</section>"
-    )
+        return None
+    rows = [[name, *(cell_at(run, "protocols", name, "dice") for run in runs)] for name in names]
+    return table(["Convention", *(run["name"] for run in runs)], rows)
 
 
-def _sizes(runs: Sequence[dict[str, Any]]) -> str:
-    """The mean Dice of each run by lesion size, and its left tail."""
+def _size_table(runs: Runs) -> Table | None:
+    """The mean Dice of each run by lesion size, and its left tail; None where one lacks them."""
     if not all(run["by_size"] and run["left_tail"] for run in runs):
-        return ""
-    rows = [
-        (
-            f"{line['size']} ({line['images']} images)",
-            *(
-                (run["by_size"][i]["dice"], interval_text(run, "by_size", line["size"], "dice"))
-                for run in runs
-            ),
-        )
-        for i, line in enumerate(runs[0]["by_size"])
-    ]
-    rows.append(
-        (
-            "share below .5",
-            *(
-                (run["left_tail"]["share"], interval_text(run, "left_tail", "share"))
-                for run in runs
-            ),
-        )
-    )
-    return (
-        "<section><h2>By lesion size, and the left tail</h2><p>Mean Dice of the images by the"
-        " share that is lesion (small below 2 %, large from 10 % on), and the share of all images"
-        " with a Dice below one"
-        f" half.</p>{table(('Size', *(run['name'] for run in runs)), rows)}</section>"
-    )
+        return None
+    rows = []
+    for i, line in enumerate(runs[0]["by_size"]):
+        values = [
+            Cell(run["by_size"][i]["dice"], interval_text(run, "by_size", line["size"], "dice"))
+            for run in runs
+        ]
+        rows.append([f"{line['size']} ({line['images']} images)", *values])
+    rows.append(["share below 0.5", *(cell_at(run, "left_tail", "share") for run in runs)])
+    return table(["Size", *(run["name"] for run in runs)], rows)
+
+
+def _pair_name(pair: dict[str, Any]) -> str:
+    return f"{pair['a']} − {pair['b']}"
 
 
 def _ends(ends: Sequence[float], sign: str = "") -> str:
-    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}" if all(map(math.isfinite, ends)) else "–"
+    if not all(map(math.isfinite, ends)):
+        return "–"
+    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}"

@@ -1,0 +1,1 @@
+"""Pages and tables: a toolbox from which each package that reports builds its own page."""

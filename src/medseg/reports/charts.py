@@ -1,19 +1,24 @@
-"""Small charts as inline SVG text: a line chart and a histogram that scale, print and follow the
-page's colours.
+"""Charts as inline SVG: they scale, print, and follow the page's colours and scheme.
+
+All text is escaped, and lines differ by their dashes as well as by colour. A chart is empty where
+there is nothing to draw.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
+
+from medseg.reports import svg
+from medseg.reports.svg import CHARACTER, Frame
 
 Points = Sequence[tuple[float, float]]
-DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2", "1 4")  # lines differ by more than colour
-WIDTH, HEIGHT = 560, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 36
+Ticks = Sequence[tuple[float, str]]  # where on the axis, and its text
+Row = tuple[str, float, float, float]
+DASHES = ("", "7 4", "2 3", "10 3 2 3", "4 2", "1 4")
 
 
 def line_chart(
@@ -25,49 +30,41 @@ def line_chart(
     log: bool = False,
     y_range: tuple[float, float] | None = None,
     dots: Points = (),
-) -> str:
-    """An SVG with one line a series of (x, y) points; points with NaN are left out. `mark` is a
-    vertical line at that x.
+) -> Markup:
+    """One line per series of (x, y) points; points with NaN are left out.
 
-    `log` gives the y axis powers of ten; `dots` are points beside the lines. An empty string when
-    no series has two points.
+    `mark` is a vertical line at that x, `log` makes the y axis logarithmic, and `dots` are points
+    beside the lines. Empty when no series has two points.
     """
-    shown = {
-        name: kept
-        for name, points in series.items()
-        if len(kept := [(x, y) for x, y in points if math.isfinite(y) and (not log or y > 0)]) > 1
-    }
+    shown = {}
+    for name, points in series.items():
+        kept = [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not log)]
+        if len(kept) > 1:
+            shown[name] = [(x, math.log10(y) if log else y) for x, y in kept]
     if not shown:
-        return ""
-    xs = [x for points in (*shown.values(), dots) for x, _ in points]
-    ys = [math.log10(y) if log else y for points in (*shown.values(), dots) for _, y in points]
+        return Markup()
+    dots = [(x, math.log10(y) if log else y) for x, y in dots]
+    every = [point for points in (*shown.values(), dots) for point in points]
+    xs, ys = zip(*every, strict=True)
     low, high = y_range or _widened(min(ys), max(ys))
-    frame = _Frame(min(xs), max(xs), low, high)
-    body = [frame.axes(x_label, y_label, log)]
-    if mark is not None:
-        body.append(
-            f'<line class="mark" x1="{frame.x(mark):.1f}" x2="{frame.x(mark):.1f}" y1="{TOP}"'
-            f' y2="{HEIGHT - BOTTOM}"/>'
-        )
+    y_ticks = [(at, f"{10**at:.2g}" if log else f"{at:g}") for at in ticks(low, high, 5)]
+    frame = Frame((min(xs), max(xs)), (low, high), left=_left_margin(y_ticks))
+    whole = all(float(x).is_integer() for x in xs)
+    body = _axes(frame, _texts(ticks(*frame.x_range, 8, whole=whole)), y_ticks, x_label, y_label)
+    body += _mark(frame, mark)
     for i, points in enumerate(shown.values()):
-        path = " ".join(
-            f"{frame.x(x):.1f},{frame.y(math.log10(y) if log else y):.1f}" for x, y in points
-        )
+        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+        dashes = DASHES[i % len(DASHES)]
         body.append(
-            f'<polyline class="line c{i % 6}" stroke-dasharray="{DASHES[i % 6]}" points="{path}"/>'
+            svg.tag("polyline", class_=f"line c{i % 6}", stroke_dasharray=dashes, points=path)
         )
-    body += [
-        f'<circle class="bar" r="3" cx="{frame.x(x):.1f}"'
-        f' cy="{frame.y(math.log10(y) if log else y):.1f}"><title>{x:g}: {y:.4g}</title></circle>'
-        for x, y in dots
-    ]
-    names = "".join(
-        f'<tspan class="key c{i % 6}" dx="{14 if i else 0}">{"━" if i == 0 else "╍"}'
-        f" {html.escape(name)}</tspan>"
-        for i, name in enumerate(shown)
+    for x, y in dots:
+        title = f"{x:g}: {10**y if log else y:.4g}"
+        body.append(svg.dot(frame.x(x), frame.y(y), title))
+    body.append(_key(frame, list(shown)))
+    return svg.drawing(
+        body, f"{y_label} over {x_label}: {', '.join(shown)}", frame.width, frame.height
     )
-    body.append(f'<text class="keys" x="{LEFT + 6}" y="{TOP + 6}">{names}</text>')
-    return _svg(body, f"{y_label} over {x_label}: {', '.join(shown)}")
 
 
 def histogram(
@@ -79,88 +76,172 @@ def histogram(
     x_label: str,
     y_label: str,
     mark: float | None = None,
-) -> str:
-    """An SVG of counts in equal bins between `low` and `high`; NaN is left out. `mark` is a
-    vertical line.
-    """
+) -> Markup:
+    """Counts in equal bins between `low` and `high`; NaN is left out, `mark` is a vertical line."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
-        return ""
+        return Markup()
     counts, edges = np.histogram(np.clip(finite, low, high), bins, (low, high))
-    frame = _Frame(low, high, 0, max(1.0, float(counts.max()) * 1.08))
-    body = [frame.axes(x_label, y_label, False)]
-    for count, left, right in zip(counts, edges, edges[1:], strict=False):
-        x, top = frame.x(left), frame.y(float(count))
-        body.append(
-            f'<rect class="bar" x="{x + 0.5:.1f}" y="{top:.1f}"'
-            f' width="{frame.x(right) - x - 1:.1f}"'
-            f' height="{HEIGHT - BOTTOM - top:.1f}"><title>{left:.2f} to {right:.2f}:'
-            f" {count}</title></rect>"
-        )
-    if mark is not None and math.isfinite(mark):
-        body.append(
-            f'<line class="mark" x1="{frame.x(mark):.1f}" x2="{frame.x(mark):.1f}" y1="{TOP}"'
-            f' y2="{HEIGHT - BOTTOM}"/>'
-        )
-    return _svg(body, f"{y_label} by {x_label}")
+    top = max(1.0, float(counts.max()) * 1.08)
+    y_ticks = _texts(ticks(0, top, 5, whole=True))
+    frame = Frame((low, high), (0, top), left=_left_margin(y_ticks), top=14)
+    body = _axes(frame, _texts(ticks(low, high, 8)), y_ticks, x_label, y_label)
+    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
+        x, y = frame.x(left), frame.y(float(count))
+        text = f"{left:.2f} to {right:.2f}: {count}"
+        body.append(svg.bar(x + 0.5, y, frame.x(right) - x - 1, frame.floor - y, text))
+    body += _mark(frame, mark)
+    return svg.drawing(body, f"{y_label} by {x_label}", frame.width, frame.height)
 
 
-class _Frame:
-    """Maps data to pixels."""
+def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> Markup:
+    """A point and an interval for each (name, value, low, high); `zero` draws a line at 0.
 
-    def __init__(self, x_low: float, x_high: float, y_low: float, y_high: float) -> None:
-        self.x_low, self.x_span = x_low, (x_high - x_low) or 1.0
-        self.y_low, self.y_span = y_low, (y_high - y_low) or 1.0
+    An interval that is not known is left out.
+    """
+    values = [value for row in rows for value in row[1:] if math.isfinite(value)]
+    if not values:
+        return Markup()
+    if zero:
+        values.append(0.0)
+    room = (max(values) - min(values)) * 0.05 or 0.05
+    limits, step = (min(values) - room, max(values) + room), 26
+    height = 8 + step * len(rows) + 40
+    frame = Frame(limits, (0, 1), 640, height, left=210, right=16, top=4, bottom=40)
+    body = []
+    for at in ticks(*limits, 6):
+        body.append(svg.line("grid", frame.x(at), frame.top, frame.x(at), frame.floor))
+        body.append(svg.label("tick", frame.x(at), frame.floor + 15, f"{at:g}"))
+    body += _mark(frame, 0.0 if zero else None)
+    for i, (name, value, low, high) in enumerate(rows):
+        y = 8 + step * (i + 0.5)
+        body.append(svg.label("tick", frame.left - 10, y + 4, name, anchor="end", room=34))
+        if math.isfinite(low) and math.isfinite(high):
+            body.append(svg.line("line c0", frame.x(low), y, frame.x(high), y))
+        body.append(svg.bar(frame.x(value) - 4, y - 4, 8, 8, f"{name}: {value:.4f}"))
+    middle = (frame.left + frame.width - frame.right) / 2
+    body.append(svg.label("label", middle, height - 6, label))
+    return svg.drawing(body, label, frame.width, height, class_="wide")
 
-    def x(self, value: float) -> float:
-        return LEFT + (value - self.x_low) / self.x_span * (WIDTH - LEFT - RIGHT)
 
-    def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (value - self.y_low) / self.y_span * (HEIGHT - TOP - BOTTOM)
+def bars(values: dict[str, float], *, title: str) -> Markup:
+    """A horizontal bar for each value from 0 to 1, with its name before and its number after it."""
+    if not values:
+        return Markup()
+    left, step, longest = CHARACTER * max(map(len, values)) + 16, 22, 320
+    body = []
+    for i, (name, value) in enumerate(values.items()):
+        y, length = step * i, max(1.0, longest * value)
+        body.append(svg.label("tick", left - 8, y + 16, name, anchor="end"))
+        body.append(svg.bar(left, y + 4, length, 16, f"{name}: {value:.2f}"))
+        body.append(svg.label("tick", left + length + 8, y + 16, f"{value:.2f}", anchor="start"))
+    return svg.drawing(body, title, left + longest + 50, step * len(values) + 8)
 
-    def axes(self, x_label: str, y_label: str, log: bool) -> str:
-        parts = []
-        for value in ticks(self.y_low, self.y_low + self.y_span, 5):
-            y = self.y(value)
-            text = f"1e{value:g}" if log else f"{value:g}"
-            parts.append(
-                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                f'<text class="tick" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{text}</text>'
+
+def scatter(
+    points: Sequence[tuple[float, float, str]], *, x_ticks: Ticks, x_label: str, y_label: str
+) -> Markup:
+    """A dot for each (x from 0 to 1, y, what it is); the y axis names its lowest and highest."""
+    if not points:
+        return Markup()
+    lowest, highest = min(y for _, y, _ in points), max(y for _, y, _ in points)
+    room = (highest - lowest) * 0.08 or 0.01
+    y_ticks = [(lowest, f"{lowest:.3f}"), (highest, f"{highest:.3f}")]
+    frame = Frame((0, 1), (lowest - room, highest + room), 320, 200, left=60, right=24, top=10)
+    body = _axes(frame, x_ticks, y_ticks, x_label, y_label)
+    body += [svg.dot(frame.x(x), frame.y(y), text, fill_opacity="0.7") for x, y, text in points]
+    return svg.drawing(body, f"{y_label} over {x_label}", frame.width, frame.height)
+
+
+def parallel_coordinates(
+    axes: Sequence[tuple[str, Ticks]], lines: Sequence[tuple[Sequence[float | None], float, str]]
+) -> Markup:
+    """A line through all axes for each (position on each axis, strength, what it is).
+
+    Axes are (label, ticks), positions and strengths 0 to 1. A line breaks where it has no position.
+    """
+    longest = max(len(label) for label, _ in axes)
+    gap, top, bottom = max(92, CHARACTER * longest + 12), 30, 250
+    body = []
+    for i, (label, axis_ticks) in enumerate(axes):
+        x = gap * (i + 0.5)
+        body.append(svg.line("axis", x, top, x, bottom))
+        body.append(svg.label("label", x, 16, label))
+        for at, text in axis_ticks:
+            y = bottom - at * (bottom - top) + 4
+            body.append(
+                svg.label("tick", x + 5, y, text, anchor="start", room=int(gap / CHARACTER))
             )
-        for value in ticks(self.x_low, self.x_low + self.x_span, 8):
-            parts.append(
-                f'<text class="tick" text-anchor="middle" x="{self.x(value):.1f}"'
-                f' y="{HEIGHT - BOTTOM + 16}">{value:g}</text>'
-            )
-        middle = (TOP + HEIGHT - BOTTOM) / 2
-        parts.append(
-            f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}"'
-            f' y2="{HEIGHT - BOTTOM}"/><text class="label" text-anchor="middle"'
-            f' x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}">{html.escape(x_label)}</text><text'
-            f' class="label" text-anchor="middle" transform="rotate(-90 12 {middle})" x="12"'
-            f' y="{middle}">{html.escape(y_label)}</text>'
+    for positions, strength, title in lines:
+        path, pen = "", "M"
+        for i, at in enumerate(positions):
+            if at is None:
+                pen = "M"
+                continue
+            path += f"{pen}{gap * (i + 0.5):.1f},{bottom - at * (bottom - top):.1f}"
+            pen = "L"
+        opacity = f"{0.12 + 0.88 * strength**3:.2f}"
+        body.append(
+            svg.tag("path", svg.title(title), class_="line c0", stroke_opacity=opacity, d=path)
         )
-        return "".join(parts)
+    return svg.drawing(body, "parallel coordinates", gap * len(axes), bottom + 14, class_="fixed")
 
 
-def _svg(body: list[str], title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
-        f' xmlns="http://www.w3.org/2000/svg"><title>{html.escape(title)}</title>'
-        + "".join(body)
-        + "</svg>"
-    )
-
-
-def ticks(low: float, high: float, count: int) -> list[float]:
-    """About `count` round values between `low` and `high`."""
-    raw = (high - low) / count
+def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
+    """About `count` round values between `low` and `high`, only whole numbers with `whole`."""
+    raw = ((high - low) or 1.0) / count
     step = 10 ** math.floor(math.log10(raw))
     step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= raw)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    if whole:
+        step = max(1, step)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 10) for i in range(first, last + 1)]
+
+
+def _texts(values: Sequence[float]) -> list[tuple[float, str]]:
+    return [(value, f"{value:g}") for value in values]
+
+
+def _left_margin(y_ticks: Ticks) -> float:
+    """Room for the label, and for the longest tick beside it."""
+    return max(44.0, 30 + CHARACTER * max((len(text) for _, text in y_ticks), default=0))
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return low - room, high + room
+
+
+def _axes(frame: Frame, x_ticks: Ticks, y_ticks: Ticks, x_label: str, y_label: str) -> list[Markup]:
+    right = frame.width - frame.right
+    parts = []
+    for value, text in y_ticks:
+        y = frame.y(value)
+        parts.append(svg.line("grid", frame.left, y, right, y))
+        parts.append(svg.label("tick", frame.left - 6, y + 4, text, anchor="end"))
+    room = int((right - frame.left) / max(1, len(x_ticks)) / CHARACTER)
+    for value, text in x_ticks:
+        parts.append(svg.label("tick", frame.x(value), frame.floor + 16, text, room=max(4, room)))
+    parts.append(svg.line("axis", frame.left, frame.floor, right, frame.floor))
+    parts.append(svg.label("label", (frame.left + right) / 2, frame.height - 4, x_label))
+    middle = (frame.top + frame.floor) / 2
+    turned = f"rotate(-90 12 {middle:g})"
+    parts.append(svg.label("label", 12, middle, y_label, transform=turned))
+    return parts
+
+
+def _key(frame: Frame, names: Sequence[str]) -> Markup:
+    """The names of the lines, in their colours, above the chart."""
+    spans = []
+    for i, name in enumerate(names):
+        sample = "╍" if i else "━"
+        span = svg.tag("tspan", f"{sample} {name}", class_=f"key c{i % 6}", dx=14 if i else 0)
+        spans.append(span)
+    return svg.tag("text", *spans, class_="keys", x=frame.left, y=14)
+
+
+def _mark(frame: Frame, x: float | None) -> list[Markup]:
+    """A vertical line, or nothing."""
+    if x is None or not math.isfinite(x):
+        return []
+    return [svg.line("mark", frame.x(x), frame.top, frame.x(x), frame.floor)]

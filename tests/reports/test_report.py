@@ -10,7 +10,14 @@ import pytest
 from medseg.evaluation.pictures import Picture, pick
 from medseg.evaluation.results import Evaluation, Subject
 from medseg.inference.overlay import blend, outlines
-from medseg.reports.charts import histogram, line_chart
+from medseg.reports.charts import (
+    bars,
+    forest,
+    histogram,
+    line_chart,
+    parallel_coordinates,
+    scatter,
+)
 from medseg.reports.evaluation import write_report
 
 PROTOCOL = {"dice": 0.9, "iou": 0.82, "precision": math.nan, "recall": None, "specificity": 0.99}
@@ -91,7 +98,7 @@ def test_picked_images_differ_and_are_the_extremes(count):
 
 def test_rows_without_a_dice_do_not_break_the_page(tmp_path):
     undefined = [{"name": "a", "dice": math.nan}, {"name": "b"}]
-    assert pick(undefined) == {"worst": [], "median": [], "best": []}
+    assert pick(undefined) == {"worst": [], "median": [], "best": [], "empty": []}
     assert "No curves" in page(tmp_path, of_rows=undefined)
 
 
@@ -109,13 +116,46 @@ def test_rows_without_a_dice_do_not_break_the_page(tmp_path):
         ),
         lambda: line_chart({"flat": [(1, 0.5), (2, 0.5)]}, x_label="x", y_label="y"),
         lambda: histogram([0, 0.5, 1, math.nan, 1.0], x_label="x", y_label="y", mark=0.5),
+        lambda: forest([("a<b", 0.5, math.nan, math.nan), ("c", 0.2, 0.1, 0.4)], label="y&"),
+        lambda: bars({"a<b": 0.75, "c": 0.0}, title="y&"),
+        lambda: scatter(
+            [(0.0, 0.5, "a<b"), (1.0, 0.5, "c")],
+            x_ticks=[(0.0, "a<b"), (1.0, "a choice with a long name")],
+            x_label="x",
+            y_label="y&",
+        ),
+        lambda: parallel_coordinates(
+            [("a<b", [(0, "low"), (1, "high")]), ("c", []), ("y&", [])],
+            [([0.0, None, 1.0], 1.0, "trial<0>"), ([0.5, 0.5, 0.0], 0.0, "trial 1")],
+        ),
     ],
 )
-def test_charts_are_well_formed(chart):
+def test_charts_are_well_formed_and_escape_their_text(chart):
     root = ET.fromstring(chart())
+    assert "a<b" not in chart()
     for element in root.iter():
         for value in element.attrib.values():
             assert "nan" not in value.lower() and "inf" not in value
+
+
+def test_a_line_of_parallel_coordinates_breaks_where_a_value_is_missing():
+    chart = parallel_coordinates([("a", []), ("b", []), ("c", [])], [([0, None, 1], 1, "t")])
+    (path,) = re.findall(r' d="([^"]*)"', chart)
+    assert path.count("M") == 2 and "L" not in path
+
+
+def test_the_label_of_an_axis_has_room_beside_long_ticks():
+    points = [(0, 0.00621), (1, 0.00703)]
+    root = ET.fromstring(line_chart({"a": points}, x_label="x", y_label="y"))
+    texts = [each for each in root if each.get("text-anchor") == "end"]
+    starts = [float(each.get("x")) - 6 * len(each.text) for each in texts]
+    assert len(starts) > 2 and min(starts) > 16  # the label stands at 12, 11 pixels high
+
+
+def test_epochs_and_trials_are_whole_numbers():
+    root = ET.fromstring(line_chart({"a": [(0, 1.0), (2, 2.0)]}, x_label="x", y_label="y"))
+    middle = [each for each in root if each.get("text-anchor") == "middle"]
+    assert [each.text for each in middle if each.get("class") == "tick"] == ["0", "1", "2"]
 
 
 def test_charts_of_nothing_are_empty():
