@@ -104,10 +104,11 @@ def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> Markup:
         return Markup()
     if zero:
         values.append(0.0)
-    room = (max(values) - min(values)) * 0.05 or 0.05
-    limits, step = (min(values) - room, max(values) + room), 26
+    around = (max(values) - min(values)) * 0.05 or 0.05
+    limits, step = (min(values) - around, max(values) + around), 26
     height = 8 + step * len(rows) + 40
     frame = Frame(limits, (0, 1), 640, height, left=210, right=16, top=4, bottom=40)
+    room = int((frame.left - 10) / CHARACTER)
     body = []
     for at in ticks(*limits, 6):
         body.append(svg.line("grid", frame.x(at), frame.top, frame.x(at), frame.floor))
@@ -115,7 +116,7 @@ def forest(rows: Sequence[Row], *, label: str, zero: bool = False) -> Markup:
     body += _mark(frame, 0.0 if zero else None)
     for i, (name, value, low, high) in enumerate(rows):
         y = 8 + step * (i + 0.5)
-        body.append(svg.label("tick", frame.left - 10, y + 4, name, anchor="end", room=34))
+        body.append(svg.label("tick", frame.left - 10, y + 4, name, anchor="end", room=room))
         if math.isfinite(low) and math.isfinite(high):
             body.append(svg.line("line c0", frame.x(low), y, frame.x(high), y))
         body.append(svg.bar(frame.x(value) - 4, y - 4, 8, 8, f"{name}: {value:.4f}"))
@@ -147,7 +148,10 @@ def scatter(
     lowest, highest = min(y for _, y, _ in points), max(y for _, y, _ in points)
     room = (highest - lowest) * 0.08 or 0.01
     y_ticks = [(lowest, f"{lowest:.3f}"), (highest, f"{highest:.3f}")]
-    frame = Frame((0, 1), (lowest - room, highest + room), 320, 200, left=60, right=24, top=10)
+    y_range = (lowest - room, highest + room)
+    longest = min(16, max(len(text) for _, text in x_ticks))
+    width = max(320, 84 + len(x_ticks) * (CHARACTER * longest + 8))
+    frame = Frame((0, 1), y_range, width, 200, left=60, right=24, top=10)
     body = _axes(frame, x_ticks, y_ticks, x_label, y_label)
     body += [svg.dot(frame.x(x), frame.y(y), text, fill_opacity="0.7") for x, y, text in points]
     return svg.drawing(body, f"{y_label} over {x_label}", frame.width, frame.height)
@@ -162,16 +166,15 @@ def parallel_coordinates(
     """
     longest = max(len(label) for label, _ in axes)
     gap, top, bottom = max(92, CHARACTER * longest + 12), 30, 250
+    names = []  # above the lines
     body = []
     for i, (label, axis_ticks) in enumerate(axes):
         x = gap * (i + 0.5)
         body.append(svg.line("axis", x, top, x, bottom))
-        body.append(svg.label("label", x, 16, label))
+        names.append(svg.label("label", x, 16, label))
         for at, text in axis_ticks:
-            y = bottom - at * (bottom - top) + 4
-            body.append(
-                svg.label("tick", x + 5, y, text, anchor="start", room=int(gap / CHARACTER))
-            )
+            y, room = bottom - at * (bottom - top) + 4, int((gap - 10) / CHARACTER)
+            names.append(svg.label("tick over", x + 5, y, text, anchor="start", room=room))
     for positions, strength, title in lines:
         path, pen = "", "M"
         for i, at in enumerate(positions):
@@ -180,11 +183,10 @@ def parallel_coordinates(
                 continue
             path += f"{pen}{gap * (i + 0.5):.1f},{bottom - at * (bottom - top):.1f}"
             pen = "L"
-        opacity = f"{0.12 + 0.88 * strength**3:.2f}"
-        body.append(
-            svg.tag("path", svg.title(title), class_="line c0", stroke_opacity=opacity, d=path)
-        )
-    return svg.drawing(body, "parallel coordinates", gap * len(axes), bottom + 14, class_="fixed")
+        look = {"class_": "line c0", "stroke_opacity": f"{0.25 + 0.75 * strength**3:.2f}"}
+        body.append(svg.tag("path", svg.title(title), **look, d=path))
+    width, height = gap * len(axes), bottom + 14
+    return svg.drawing([*body, *names], "parallel coordinates", width, height, class_="fixed")
 
 
 def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:

@@ -264,7 +264,11 @@ def _image_table(rows: Sequence[dict[str, Any]]) -> Table:
     """The rows of per_image.csv, the lowest Dice first."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     ranked = sorted(rows, key=lambda row: row["dice"] if _finite(row.get("dice")) else -1)
-    return table(keys, [[row.get(key) for key in keys] for row in ranked])
+    return table(keys, [[_four_decimals(row.get(key)) for key in keys] for row in ranked])
+
+
+def _four_decimals(value: Any) -> Any:
+    return f"{value:.4f}" if isinstance(value, float) and math.isfinite(value) else value
 
 
 def _below(scores: Sequence[float]) -> int:

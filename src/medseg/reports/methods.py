@@ -30,12 +30,11 @@ def _data(summary: Values) -> str:
     if not summary.get("data"):
         return ""
     part = summary.get("part", "test")
+    subject, verb = PARTS.get(part, f"The {part} part"), "were" if part in PARTS else "was"
     text = (
-        f"{PARTS.get(part, f'The {part} part')} of {summary['data']} (split:"
-        f" {summary.get('split')}) was used for evaluation, {summary['n_images']} images."
+        f"{subject} of {summary['data']} (split: {summary.get('split')}; {summary['n_images']}"
+        f" images) {verb} used for evaluation."
     )
-    if part in PARTS:
-        text = text.replace("was used", "were used", 1)
     return f"{text} {_independence(summary, part)}".rstrip()
 
 

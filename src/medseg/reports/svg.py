@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-CHARACTER = 6.4  # pixels, about the width of one at the size of ticks and labels
-WIDTH, HEIGHT = 600, 250
+CHARACTER = 6.9  # pixels, about the width of one at the size of ticks and labels
+WIDTH, HEIGHT = 540, 240
 
 
 @dataclass(frozen=True)
