@@ -68,7 +68,7 @@ class Preprocessing:
         return (self.size[0] - height) // 2, (self.size[1] - width) // 2, height, width
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, C] at the input's size, contiguous; averaged when shrinking, else bilinear."""
+        """uint8 [H, W, C] at the input's size; averaged when shrinking, else bilinear."""
         if self.resize == "native-crop":
             return np.ascontiguousarray(image)
         height, width = self.box(image.shape[:2])[2:]
