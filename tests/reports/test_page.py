@@ -38,19 +38,31 @@ def test_no_markup_in_python():
             assert not tag.search(file.read_text()), file
 
 
+def leaks_context(text):
+    """All that leaks.html uses, with `text` in every place of a text."""
+    return {
+        "title": text,
+        "leaky": True,
+        "verdict": text,
+        "notes": [text],
+        "between": table([text], [[Cell(text, text)]]),
+        "within": table([text], []),
+        "words": {text: text},
+        "galleries": [],
+    }
+
+
+@pytest.mark.parametrize("name", leaks_context("a"))
+def test_a_name_that_is_missing_is_not_printed_as_nothing(name):
+    context = leaks_context("a")
+    render("leaks.html", **context)
+    del context[name]
+    with pytest.raises(jinja2.UndefinedError, match=name):
+        render("leaks.html", **context)
+
+
 def test_leaks_escape_every_text():
-    bad = "<b>\"'&"
-    page = render(
-        "leaks.html",
-        title=bad,
-        leaky=True,
-        verdict=bad,
-        notes=[bad],
-        between=table([bad], [[Cell(bad, bad)]]),
-        within=table([bad], []),
-        words={bad: bad},
-        galleries=[],
-    )
+    page = render("leaks.html", **leaks_context("<b>\"'&"))
     assert "<b>" not in page and page.count("&lt;b&gt;&#34;&#39;&amp;") == 9
 
 

@@ -30,7 +30,7 @@ def rows(count):
     ]
 
 
-def picture(name="a"):
+def picture(name="a", **row):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
     mask = np.zeros((60, 80), np.uint8)
@@ -40,7 +40,7 @@ def picture(name="a"):
         image,
         mask,
         np.roll(mask, 5, 1),
-        {"name": name, "dice": 0.8, "precision": 0.8, "recall": 0.8},
+        {"name": name, "dice": 0.8, "precision": 0.8, "recall": 0.8} | row,
     )
 
 
@@ -82,6 +82,36 @@ def test_names_are_escaped(tmp_path):
         config={name: name, "lr": 0.1},
     )
     assert "<b>x" not in text and 'x&"' not in text
+
+
+def test_images_without_a_lesion_say_what_was_predicted(tmp_path):
+    alarm = picture("alarm", dice=0.0, tp=0, fp=1234, fn=0)
+    clean = picture("clean", dice=1.0, tp=0, fp=0, fn=0)
+    text = page(tmp_path, pictures={"best": [picture()], "empty": [alarm, clean]})
+    best, _, empty = text.partition("<h2>Images without a lesion</h2>")
+    assert "precision 0.8000, recall 0.8000" in best and "false alarm" not in best
+    assert empty.index("false alarm, 1,234 pixels") < empty.index("nothing predicted")
+    assert "precision 0" not in empty
+
+
+@pytest.mark.parametrize(
+    ("worst", "empty", "words"),
+    [
+        (2, 1, "They come first among the worst images and the images without a lesion below."),
+        (3, 0, "They come first among the worst images below."),
+        (0, 3, "They come first among the images without a lesion below."),
+        (1, 1, "below 0.5. 2 of them are shown below."),
+        (0, 0, "have a Dice below 0.5.</p>"),
+    ],
+)
+def test_the_left_tail_says_where_the_failures_are_shown(tmp_path, worst, empty, words):
+    of_rows = [{"name": f"{i}", "dice": 0.1 if i < 3 else 0.9} for i in range(10)]
+    pictures = {
+        "worst": [picture(f"w{i}", dice=0.1) for i in range(worst)] + [picture("good", dice=0.9)],
+        "empty": [picture(f"e{i}", dice=0.0, tp=0, fp=9, fn=0) for i in range(empty)],
+    }
+    text = page(tmp_path, of_rows=of_rows, pictures=pictures)
+    assert "30.0% of the images (3 of 10)" in text and words in text
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 9, 16, 40])

@@ -22,7 +22,7 @@ from medseg.runs import Run
 
 
 def redraw(run: Path, part: str, rows: Sequence[dict[str, Any]]) -> dict[str, list[Picture]]:
-    """The worst, median and best images of `rows`, the merged rows of the trainings below `run`.
+    """The galleries of a report for `rows`, the merged rows of the trainings below `run`.
 
     Of several seeds the first one's masks are drawn; the numbers under a picture are those of its
     row.

@@ -260,7 +260,7 @@ def _recall_rows(summary: Summary) -> list[dict[str, Any]]:
 
 def _measure_row(label: str, cell: Cell) -> dict[str, Any]:
     value = cell.value
-    unknown = isinstance(value, float) and math.isnan(value)
+    unknown = value is None or math.isnan(value)
     return {"measure": label, "value": None if unknown else round(value, 4), "95 %": cell.note}
 
 
