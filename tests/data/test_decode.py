@@ -1,6 +1,7 @@
 """Every format, depth and orientation; and what is no image is refused by name."""
 
 import struct
+import tracemalloc
 import zlib
 
 import cv2
@@ -9,7 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from medseg.data.decode.raster import DecodeError, read_image, read_mask
+from medseg.data.decode import DecodeError, read_image, read_mask, set_max_pixels
+from medseg.data.decode.source import header_size
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def test_formats(tmp_path, picture, suffix, tolerance):
     Image.fromarray(picture).save(
         path, **({"quality": 97} if suffix in ("jpg", "jpeg", "webp") else {})
     )
-    out = read_image(path)
+    out = read_image(path).pixels
     assert out.dtype == np.uint8 and out.shape == picture.shape
     assert np.abs(out.astype(int) - picture).mean() <= tolerance
 
@@ -36,34 +38,38 @@ def test_formats(tmp_path, picture, suffix, tolerance):
 def test_gif_palette_grey_and_alpha(tmp_path, picture):
     image = Image.fromarray(picture)
     image.save(tmp_path / "a.gif")
-    assert read_image(tmp_path / "a.gif").shape == picture.shape
+    assert read_image(tmp_path / "a.gif").pixels.shape == picture.shape
     image.quantize(64).save(tmp_path / "p.png")
-    assert np.abs(read_image(tmp_path / "p.png").astype(int) - picture).mean() < 12
+    assert np.abs(read_image(tmp_path / "p.png").pixels.astype(int) - picture).mean() < 12
     image.convert("L").save(tmp_path / "l.png")
-    grey = read_image(tmp_path / "l.png")
+    grey = read_image(tmp_path / "l.png").pixels
     assert grey.shape == (40, 60, 3) and (grey[..., 0] == grey[..., 2]).all()
     rgba = np.dstack(
         [picture, np.zeros((40, 60), np.uint8)]
     )  # fully transparent: alpha is dropped, not applied
     Image.fromarray(rgba).save(tmp_path / "a.png")
-    assert np.array_equal(read_image(tmp_path / "a.png"), picture)
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, picture)
     Image.fromarray(picture[..., 0]).convert("LA").save(tmp_path / "la.png")
-    assert np.array_equal(read_image(tmp_path / "la.png", channels=1)[..., 0], picture[..., 0])
-    assert read_image(tmp_path / "l.png", channels=1).shape == (40, 60, 1)
+    assert np.array_equal(
+        read_image(tmp_path / "la.png", channels=1).pixels[..., 0], picture[..., 0]
+    )
+    assert read_image(tmp_path / "l.png", channels=1).pixels.shape == (40, 60, 1)
 
 
 def test_depths(tmp_path, picture):
     deep = picture.astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / "a.png"), deep[..., ::-1])
-    assert np.array_equal(read_image(tmp_path / "a.png"), picture)
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, picture)
     twelve = np.rint(picture * (4095 / 255)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "b.tif", twelve)
-    assert np.abs(read_image(tmp_path / "b.tif", bit_depth=12).astype(int) - picture).max() <= 1
+    assert (
+        np.abs(read_image(tmp_path / "b.tif", bit_depth=12).pixels.astype(int) - picture).max() <= 1
+    )
     tifffile.imwrite(tmp_path / "c.tif", (picture / 255).astype(np.float32))
-    assert np.array_equal(read_image(tmp_path / "c.tif"), picture)
+    assert np.array_equal(read_image(tmp_path / "c.tif").pixels, picture)
     tifffile.imwrite(tmp_path / "d.tif", picture.astype(np.float32))
     with pytest.raises(DecodeError, match="floats from 0 to 1"):
-        read_image(tmp_path / "d.tif")
+        read_image(tmp_path / "d.tif").pixels
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -74,7 +80,7 @@ def test_exif_orientation(tmp_path, picture, orientation):
     exif[0x0112] = orientation
     Image.fromarray(picture).save(tmp_path / "a.jpg", quality=98, exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
-    out = read_image(tmp_path / "a.jpg")
+    out = read_image(tmp_path / "a.jpg").pixels
     assert out.shape == upright.shape
     assert np.abs(out.astype(int) - upright).mean() < 4
 
@@ -105,7 +111,10 @@ def test_a_header_that_promises_too_many_pixels(tmp_path):
         )
     )
     for read in (read_image, read_mask):
-        with pytest.raises(DecodeError, match=r"huge\.png: has more pixels than can be decoded"):
+        with pytest.raises(
+            DecodeError,
+            match=r"huge\.png: 200000x200000 pixels are more than --max-pixels 250000000",
+        ):
             read(tmp_path / "huge.png")
 
 
@@ -127,7 +136,7 @@ def test_what_is_no_image_is_named(tmp_path, content, words):
         with pytest.raises(DecodeError, match=rf"odd\.png: .*({words})"):
             read(path)
     with pytest.raises(DecodeError, match="cannot be read"):
-        read_image(tmp_path / "none.png")
+        read_image(tmp_path / "none.png").pixels
 
 
 class TestMasks:
@@ -186,7 +195,95 @@ def test_real_files_of_every_set(real):
     ):
         for path in sorted((real / name / "images").iterdir())[:3]:
             mask_path = next((real / name / "masks").glob(f"{path.stem}.*"))
-            image, mask = read_image(path), read_mask(mask_path)
+            image, mask = read_image(path).pixels, read_mask(mask_path)
             assert path.suffix == f".{suffix}"
             assert image.shape[:2] == mask.shape and (shape is None or mask.shape == shape)
             assert mask.max() > 200
+
+
+def headers(tmp_path):
+    """A small file of each format, and where its header holds width and height."""
+    pixels = np.zeros((40, 50), np.uint8)
+    for name in ("a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    Image.fromarray(pixels).save(tmp_path / "lossless.webp", lossless=True)
+    tifffile.imwrite(tmp_path / "big.tif", pixels, bigtiff=True)
+    tifffile.imwrite(tmp_path / "lzma.tif", pixels, compression="lzma")
+    return sorted(tmp_path.iterdir())
+
+
+def test_the_size_in_the_header_is_that_of_the_image(tmp_path):
+    for path in headers(tmp_path):
+        assert header_size(path.read_bytes()) == (50, 40), path.name
+
+
+def test_an_image_above_the_limit_is_refused_and_one_at_it_is_read(tmp_path):
+    files = headers(tmp_path)
+    try:
+        for limit, refused in ((2000, False), (1999, True)):
+            set_max_pixels(limit)
+            for path in files:
+                if refused:
+                    words = f"50x40 pixels are more than --max-pixels {limit}"
+                    with pytest.raises(DecodeError, match=words):
+                        read_image(path)
+                else:
+                    assert read_image(path).pixels.shape == (40, 50, 3)
+    finally:
+        set_max_pixels(250_000_000)
+
+
+def test_bombs_are_refused_before_they_are_decoded(tmp_path):
+    rows = zlib.compress(b"\0" * 30_001 * 300)  # a hundredth of the rows that the header promises
+    chunks = [
+        b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0),
+        b"IDAT" + rows,
+        b"IEND",
+    ]
+    packed = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in chunks
+    ]
+    bombs = {
+        "bomb.png": b"\x89PNG\r\n\x1a\n" + b"".join(packed),
+        "bomb.gif": gif(60_000, 60_000),
+        "bomb.webp": webp(16_383, 16_383),
+        "bomb.bmp": bmp(50_000, 50_000),
+    }
+    tracemalloc.start()
+    for name, data in bombs.items():
+        (tmp_path / name).write_bytes(data)
+        for read in (read_image, read_mask):
+            with pytest.raises(DecodeError, match="pixels are more than --max-pixels"):
+                read(tmp_path / name)
+    assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    tracemalloc.stop()
+
+
+def webp(width, height):
+    """An extended WebP header with nothing behind it."""
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\0" * 4 + size
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def gif(width, height):
+    """A frame of that size with one code in it."""
+    screen = struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0" * 6
+    frame = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x4c\x01\0;"
+    return b"GIF89a" + screen + frame
+
+
+def bmp(width, height):
+    """The headers of a BMP of 24 bits with nothing behind them."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 14 + len(info), 0, 0, 54) + info
+
+
+def test_the_bytes_of_a_file_are_read_as_the_file(tmp_path):
+    for path in headers(tmp_path):
+        data = path.read_bytes()
+        np.testing.assert_array_equal(read_image(data).pixels, read_image(path).pixels)
+        np.testing.assert_array_equal(read_mask(data), read_mask(path))
+    with pytest.raises(DecodeError, match="the image: holds text"):
+        read_image(b"hello, I am text")

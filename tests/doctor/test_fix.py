@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 from plants import PLANTS, all_inverted, clean, image_of, mask_of, read
 
-from medseg.data.decode.raster import read_image, read_mask
+from medseg.data.decode import read_image, read_mask
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.splits import read_split
 from medseg.doctor.check import check
@@ -121,13 +121,16 @@ def test_images_are_turned_upright_and_channels_made_equal(tmp_path):
     for index in (1, 6):
         assert (
             np.abs(
-                read_image(image_of(out, index)).astype(int) - read_image(image_of(before, index))
+                read_image(image_of(out, index)).pixels.astype(int)
+                - read_image(image_of(before, index)).pixels
             ).mean()
             < 3
         )  # JPEG noise
     before, out, _ = planted(tmp_path / "more", "MS016")
     assert [read(image_of(out, index)).shape[2:] for index in (4, 5, 6)] == [(3,)] * 3
-    np.testing.assert_array_equal(read_image(image_of(out, 5)), read_image(image_of(before, 5)))
+    np.testing.assert_array_equal(
+        read_image(image_of(out, 5)).pixels, read_image(image_of(before, 5)).pixels
+    )
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])  # OpenCV turns the second by itself

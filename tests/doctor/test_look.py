@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from plants import clean, empty, image_of, mask_of
 
-from medseg.data.decode.raster import read_image, read_mask
+from medseg.data.decode import read_image, read_mask
 from medseg.doctor.check import check
 from medseg.doctor.collect import Pair
 from medseg.doctor.look import SPECK_PIXELS, head, isolated, look, small_parts, specks
@@ -83,7 +83,7 @@ def test_specks_are_counted_islands_and_holes():
 def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
     root = clean(tmp_path / "set")
     empty(root)
-    images = [read_image(image_of(root, index)) for index in range(10)]
+    images = [read_image(image_of(root, index)).pixels for index in range(10)]
     masks = [read_mask(mask_of(root, index)) for index in range(10)]
     report = check(root)
     pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.leaks.fingerprints import fingerprint
 from medseg.leaks.matching import (
     MATCHES,
@@ -64,7 +64,7 @@ def test_a_changed_copy_is_found_and_nothing_else(ten, change):
 
 def test_real_copies_are_found_through_crop_scale_and_brightness(real):
     files = sorted((real / "Kvasir-SEG" / "images").glob("*.jpg"))[:12]
-    images = [read_image(file) for file in files]
+    images = [read_image(file).pixels for file in files]
     cropped = [
         cv2.convertScaleAbs(
             x[

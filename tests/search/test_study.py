@@ -18,7 +18,7 @@ import pytest
 from conftest import FAST
 from medseg.config import SearchConfig, TrainConfig, arguments, dump, make, read_yaml
 from medseg.data.cache import content
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.data.sample import Dataset, Item
 from medseg.data.sealed import check_run, sealed
 from medseg.data.sources.dataset import load_dataset
@@ -191,16 +191,16 @@ def test_a_sealed_image_cannot_be_read(dataset):
     items = load_dataset(dataset, data_root=dataset, split=None).parts["test"]
     with sealed(items):
         with pytest.raises(UserError, match="is a test image, and a search is running"):
-            read_image(items[0].image)
+            read_image(items[0].image).pixels
         with pytest.raises(UserError, match="is a test image"):
-            read_image(items[0].mask)
+            read_image(items[0].mask).pixels
         with pytest.raises(UserError, match="is a test image"):
             content(items)  # what a set that is decoded already is found by
         for made in (os.symlink, os.link):
             made(items[0].image, dataset / made.__name__)
             with pytest.raises(UserError, match="is a test image"):
-                read_image(dataset / made.__name__)
-    assert read_image(items[0].image).ndim == 3
+                read_image(dataset / made.__name__).pixels
+    assert read_image(items[0].image).pixels.ndim == 3
 
 
 def test_while_a_trial_runs_the_test_part_is_out_of_reach(dataset, tmp_path, monkeypatch):

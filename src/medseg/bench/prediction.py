@@ -13,7 +13,7 @@ from medseg.bench.inputs import plain_device, scene_items, untrained_checkpoint
 from medseg.bench.steps import repeated
 from medseg.bench.turns import Reading, Work
 from medseg.config import PredictConfig, TrainConfig, make
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.inference.predict import predict as predict_files
 from medseg.inference.predictor import Predictor
 from medseg.training.parts import make_preprocessing
@@ -65,7 +65,7 @@ def plain_predict(config: TrainConfig, folder: Path, *, write: bool = True) -> W
         stages = StageTimer(device)
         for path in files:
             with stages.stage("decode and resize"):
-                image = read_image(path, channels=config.data.channels)
+                image = read_image(path, channels=config.data.channels).pixels
                 small = torch.from_numpy(preprocessing.fit(image))
                 small = small[None].to(device)
             with stages.stage("network"):

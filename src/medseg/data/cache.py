@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.decode.raster import read_image, read_mask
+from medseg.data.decode import read_image, read_mask
 from medseg.data.masks import MaskCoding, decode_mask
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
@@ -221,7 +221,7 @@ def read_pair(
 
     image = read_image(
         item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
-    )
+    ).pixels
     mask = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
     if image.shape[:2] != mask.shape:
         raise size_mismatch(item, image.shape[:2], mask.shape)

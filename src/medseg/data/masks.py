@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.decode.raster import read_mask
+from medseg.data.decode import read_mask
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
 from medseg.errors import UserError

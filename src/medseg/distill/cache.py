@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medseg.data.cache import content, default_folder
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.data.sample import Item
 from medseg.distill.features import at_size
 from medseg.distill.teacher import Teacher, mean_logits
@@ -106,7 +106,7 @@ def _read(item: Item, preprocessing: Preprocessing) -> tuple[np.ndarray, Size]:
     """The image as the teacher takes it, and its size in the file."""
     image = read_image(
         item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
-    )
+    ).pixels
     return preprocessing.fit(image), image.shape[:2]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.decode.raster import read_mask
+from medseg.data.decode import read_mask
 from medseg.data.masks import MIDDLE, MIDDLE_SHARE, THRESHOLD
 from medseg.doctor.context import Context, looks_inverted
 from medseg.doctor.look import Look, Shape, foreground_of

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.data.decode.raster import read_image, read_mask
+from medseg.data.decode import read_image, read_mask
 from medseg.data.sources.folder import part_folders
 from medseg.data.sources.splits import write_split
 from medseg.doctor.collect import WHOLE, Source
@@ -183,7 +183,7 @@ def _same_aspect(seen: Look) -> bool:
 
 
 def _is_grey(seen: Look) -> bool:
-    pixels = read_image(seen.pair.image)
+    pixels = read_image(seen.pair.image).pixels
     return bool((pixels == pixels[..., :1]).all())
 
 
@@ -193,7 +193,9 @@ def _write(seen: Look, codes: set[str], context: Context, bit_depth: int, folder
     (folder / "masks").mkdir(exist_ok=True)
     turned = "MS004" in codes
     if (turned and seen.image_head.orientation != 1) or "MS016" in codes:
-        pixels = read_image(image, channels=1 if context.channels == 1 else 3, bit_depth=bit_depth)
+        pixels = read_image(
+            image, channels=1 if context.channels == 1 else 3, bit_depth=bit_depth
+        ).pixels
         _write_png(folder / "images" / f"{image.stem}.png", pixels[..., ::-1])
     else:
         shutil.copyfile(image, folder / "images" / _named(image, seen.image_head, codes))

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.data.decode.raster import DecodeError, MaskValueError, read_image, read_mask
+from medseg.data.decode import DecodeError, MaskValueError, read_image, read_mask
 from medseg.data.masks import THRESHOLD, recognise
 from medseg.doctor.collect import Pair
 
@@ -123,7 +123,7 @@ def look(pair: Pair, *, bit_depth: int = 16) -> Look:
     seen = Look(pair)
     if pair.image:
         try:
-            pixels = read_image(pair.image, bit_depth=bit_depth)
+            pixels = read_image(pair.image, bit_depth=bit_depth).pixels
             seen = replace(
                 seen,
                 image_head=head(pair.image),

@@ -16,7 +16,7 @@ from loguru import logger
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import read_pair
-from medseg.data.decode.raster import is_zero_one, read_map, read_mask
+from medseg.data.decode import is_zero_one, read_map, read_mask
 from medseg.data.masks import MaskCoding, decode_mask, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import list_images, list_maps, open_dataset

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.errors import UserError
 from medseg.hardware import pick_accelerator, pick_precision
 from medseg.inference.backends import Backend, TorchBackend
@@ -94,7 +94,7 @@ class Predictor:
     def read(self, source: Path | bytes) -> np.ndarray:
         """Decode a file as the network expects it: uint8 [H, W, C]."""
         wanted = self.preprocessing
-        return read_image(source, channels=wanted.channels, bit_depth=wanted.bit_depth)
+        return read_image(source, channels=wanted.channels, bit_depth=wanted.bit_depth).pixels
 
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """uint8 [H, W, C] of anything that stands for an image."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.data.sample import Item
 
 LONG_SIDE = 384  # pixels at which features are sought
@@ -56,7 +56,7 @@ def fingerprints(
     """
     found = []
     with ThreadPoolExecutor(workers) as pool:
-        for one in pool.map(lambda item: fingerprint(read_image(item.image)), items):
+        for one in pool.map(lambda item: fingerprint(read_image(item.image).pixels), items):
             found.append(one)
             if progress:
                 progress(len(found), len(items))

@@ -13,7 +13,7 @@ from loguru import logger
 
 from medseg.config import SplitConfig
 from medseg.console import progress, to_json
-from medseg.data.decode.raster import read_mask
+from medseg.data.decode import read_mask
 from medseg.data.masks import decode_mask, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset

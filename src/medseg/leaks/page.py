@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from medseg.data.decode.raster import read_image
+from medseg.data.decode import read_image
 from medseg.files import write_text
 from medseg.leaks.evidence import Evidence, Images, strength
 from medseg.leaks.matching import Pair
@@ -127,7 +127,7 @@ def _figure(pair: Pair, images: Images, found: Evidence) -> Figure:
 
 
 def _picture(images: Images, index: int) -> EmbeddedImage:
-    image = read_image(images.items[index].image)
+    image = read_image(images.items[index].image).pixels
     height = max(1, round(image.shape[0] * WIDTH / image.shape[1]))
     small = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
     return embed(small, images.items[index].name, quality=80)

@@ -1,0 +1,79 @@
+"""Files to arrays: images as uint8 RGB or grey, masks as the raw values they hold.
+
+A reader is a module with SUFFIXES, `recognises` and `read_image`, and a line in `READERS`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from medseg.data.decode import raster
+from medseg.data.decode.image import Image, Spacing
+from medseg.data.decode.mask_values import read_map_values, read_values
+from medseg.data.decode.source import DecodeError, MaskValueError, open_source, set_max_pixels
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "READERS",
+    "DecodeError",
+    "Image",
+    "MaskValueError",
+    "Spacing",
+    "is_zero_one",
+    "read_image",
+    "read_map",
+    "read_mask",
+    "set_max_pixels",
+]
+
+READERS: dict[str, ModuleType] = {"raster": raster}  # asked in this order
+IMAGE_SUFFIXES = frozenset().union(*(reader.SUFFIXES for reader in READERS.values()))
+
+
+def read_image(source: Path | str | bytes, *, channels: int = 3, bit_depth: int = 16) -> Image:
+    """An image file, or its bytes, as uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel.
+
+    EXIF orientation is applied, alpha dropped. Values of 16-bit files are scaled from 0..2**bit_depth
+    - 1, floats from 0..1. Of several pages the first counts. Raises `DecodeError` naming the file.
+    """
+    opened = open_source(source)
+    reader = next(each for each in READERS.values() if each.recognises(opened))
+    return reader.read_image(opened, channels=channels, bit_depth=bit_depth)
+
+
+def read_mask(source: Path | str | bytes) -> np.ndarray:
+    """uint8 [H, W]: the values a mask file holds, with nothing thresholded.
+
+    Colour with equal channels counts as grey; one colour beside black becomes 0 and 255; a grey
+    palette gives its greys, a coloured one its indices. Raises `MaskValueError` for several colours
+    and for values above 255, else `DecodeError`.
+    """
+    return read_values(open_source(source))
+
+
+def read_map(source: Path | str | bytes, *, zero_one: bool = False) -> np.ndarray:
+    """float32 [H, W] in 0 to 1: a probability map or mask of any tool.
+
+    8 or 16 bits count over their full range, floats as they are; with `zero_one` integers are a mask
+    of 0 and 1. Of colours the first channel counts. Raises `DecodeError` naming the file.
+    """
+    opened = open_source(source)
+    values = read_map_values(opened)
+    if values.dtype.kind != "f":
+        return values.astype(np.float32) / (1 if zero_one else np.iinfo(values.dtype).max)
+    low, high = values.min(initial=0), values.max(initial=0)
+    if not (np.isfinite(values).all() and low >= 0 and high <= 1):
+        raise DecodeError(
+            f"{opened.name}: holds floats from {values.min():g} to {values.max():g}; expected"
+            " probabilities from 0 to 1"
+        )
+    return values.astype(np.float32)
+
+
+def is_zero_one(source: Path | str | bytes) -> bool:
+    """Whether a map or mask holds integers, and none above 1."""
+    values = read_map_values(open_source(source))
+    return values.dtype.kind != "f" and int(values.max(initial=0)) <= 1

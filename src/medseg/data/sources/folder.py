@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medseg.data.decode.raster import IMAGE_SUFFIXES
+from medseg.data.decode import IMAGE_SUFFIXES
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry, sequence_of
 from medseg.data.sources.groups import read_groups

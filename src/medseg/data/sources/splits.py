@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from medseg.data.decode import IMAGE_SUFFIXES
 from medseg.errors import UserError, nearest
 
 PARTS = ("train", "validation", "test")
@@ -133,10 +134,7 @@ def unknown_scheme(scheme: str, dataset: str | None) -> UserError:
 
 
 def _stem(line: str) -> str:
+    """The name in a line of a list, without folders and the extension of an image."""
     name = PurePosixPath(line.strip().replace("\\", "/")).name
-    suffix = PurePosixPath(name).suffix.lower()
-    return (
-        name[: -len(suffix)]
-        if suffix in (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
-        else name
-    )
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name

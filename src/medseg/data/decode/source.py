@@ -1,0 +1,145 @@
+"""The bytes of a file, complete, and small enough by its own header, before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Image import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from medseg.data.sealed import check_open
+from medseg.errors import UserError
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_limit = [250_000_000]  # pixels of an image; for the process, as a user's option is
+
+
+class DecodeError(UserError):
+    """A file that is not an image, or only part of one."""
+
+
+class MaskValueError(DecodeError):
+    """A mask file that can be read but whose values mean nothing here."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The content of a file and what to call it in messages."""
+
+    name: str
+    data: bytes
+
+
+def set_max_pixels(pixels: int) -> None:
+    """Refuse images with more pixels than this from now on, by the size in their header."""
+    _limit[0] = pixels
+
+
+def open_source(source: Path | str | bytes) -> Source:
+    """The bytes of a file, or those given, checked before decoding.
+
+    Raises `DecodeError` for a file that cannot be read, is empty, cut off, or has too many pixels.
+    """
+    if isinstance(source, bytes):
+        name, data = "the image", source
+    else:
+        name, data = str(source), _read(Path(source))
+    if not data:
+        raise DecodeError(f"{name}: has no content (0 bytes); restore the file or remove it")
+    if not _complete(data):
+        raise DecodeError(f"{name}: the file is cut off before its end; copy or download it again")
+    _check_pixels(name, data)
+    return Source(name, data)
+
+
+def _read(path: Path) -> bytes:
+    check_open(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DecodeError(
+            f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
+        ) from None
+
+
+def _complete(data: bytes) -> bool:
+    """Whether the end that the format promises is there; formats that promise none pass."""
+    if data.startswith(b"\xff\xd8"):  # JPEG; cameras may append a few bytes after the end marker
+        return b"\xff\xd9" in data[-4096:]
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" in data[-64:]
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return len(data) >= int.from_bytes(data[4:8], "little") + 8
+    if data.startswith(b"BM"):
+        return len(data) >= int.from_bytes(data[2:6], "little")
+    return True
+
+
+def _check_pixels(name: str, data: bytes) -> None:
+    width, height = header_size(data)
+    if width * height > _limit[0]:
+        raise DecodeError(
+            f"{name}: {width}x{height} pixels are more than --max-pixels {_limit[0]}; raise it if the"
+            " file is what it should be, or give a smaller copy"
+        )
+
+
+def header_size(data: bytes) -> tuple[int, int]:
+    """Width and height that the header declares; (0, 0) for what is no image of a format we read."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return _webp_size(data)
+    if data.startswith(TIFF):
+        return _size(TiffImageFile, data) or _tifffile_size(data)
+    for magic, opener in OPENERS.items():
+        if data.startswith(magic):
+            return _size(opener, data) or (0, 0)
+    return 0, 0
+
+
+# not `Image.open`: its own limit is global, and would warn and refuse before ours
+OPENERS: dict[bytes, Callable[[io.BytesIO], Image]] = {
+    b"\xff\xd8": JpegImageFile,
+    b"\x89PNG": PngImageFile,
+    b"GIF8": GifImageFile,
+    b"BM": BmpImageFile,
+}
+
+
+def _size(opener: Callable[[io.BytesIO], Image], data: bytes) -> tuple[int, int] | None:
+    try:
+        return opener(io.BytesIO(data)).size
+    except Exception:  # whatever a damaged header leads to; the decoder says what is wrong
+        return None
+
+
+def _tifffile_size(data: bytes) -> tuple[int, int]:
+    """For the TIFFs that Pillow does not open."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages[0]
+            return page.imagewidth, page.imagelength
+    except Exception:  # as in `_size`
+        return 0, 0
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Pillow's own reader allocates the picture when it opens one.
+
+    developers.google.com/speed/webp/docs/riff_container.
+    """
+    kind, content = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        return tuple(1 + int.from_bytes(content[at : at + 3], "little") for at in (4, 7))
+    if kind == b"VP8L":
+        bits = int.from_bytes(content[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return tuple(int.from_bytes(content[at : at + 2], "little") & 0x3FFF for at in (6, 8))
