@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bench.bench import machine
-from medseg.data.sources.folder import child, list_images, match
+from medseg.data.sources.listing import child, list_images
+from medseg.data.sources.pairing import match
 
 MEDSEG = (sys.executable, "-m", "medseg")
 

@@ -184,9 +184,9 @@ def data_list(argv: Arguments) -> int:
     from medseg.config import ListConfig, parse
 
     config = parse(ListConfig, argv, prog="medseg data list", about=_about(data_list))
-    from medseg.data.sources.catalog import describe
+    from medseg.data.sources.catalog import catalog_table
 
-    rows = describe()
+    rows = catalog_table()
     if config.json:
         print_json(rows)
         return 0

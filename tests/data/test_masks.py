@@ -120,7 +120,7 @@ def test_a_second_look_at_the_same_files_reads_none_of_them(tmp_path, monkeypatc
 
 
 def test_the_real_sets(real):
-    from medseg.data.sources.folder import pair
+    from medseg.data.sources.pairing import pair
 
     for name, kind, noisy in (
         ("Kvasir-SEG", "binary-255", True),

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import write_part
 from medseg.data.sources import prepare as module
-from medseg.data.sources.catalog import CATALOG, describe
+from medseg.data.sources.catalog import CATALOG, catalog_table
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.prepare import prepare
 from medseg.errors import UserError
@@ -110,7 +110,7 @@ def test_wrong_sources(tmp_path, small):
 
 
 def test_every_data_set_is_described():
-    for row in describe():
+    for row in catalog_table():
         assert row["licence"] and row["download"]
         assert row["name"] == "synthetic" or (
             row["homepage"].startswith("http") and row["citation"] and row["images"]

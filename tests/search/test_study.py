@@ -191,15 +191,15 @@ def test_a_sealed_image_cannot_be_read(dataset):
     items = load_dataset(dataset, data_root=dataset, split=None).parts["test"]
     with sealed(items):
         with pytest.raises(UserError, match="is a test image, and a search is running"):
-            read_image(items[0].image).pixels
+            read_image(items[0].image)
         with pytest.raises(UserError, match="is a test image"):
-            read_image(items[0].mask).pixels
+            read_image(items[0].mask)
         with pytest.raises(UserError, match="is a test image"):
             content(items)  # what a set that is decoded already is found by
         for made in (os.symlink, os.link):
             made(items[0].image, dataset / made.__name__)
             with pytest.raises(UserError, match="is a test image"):
-                read_image(dataset / made.__name__).pixels
+                read_image(dataset / made.__name__)
     assert read_image(items[0].image).pixels.ndim == 3
 
 

@@ -23,8 +23,10 @@ _CROP = np.uint64(0xC60B)  # apart from the numbers that the augmentation draws 
 
 @dataclass(frozen=True)
 class Batch:
-    """image uint8 [B, h, w, C] and mask uint8 [B, h, w] on the device; names and their keys (uint64
-    [B]) on the host.
+    """Images and masks on the device, and what they are.
+
+    image uint8 [B, h, w, C], mask uint8 [B, h, w]; names and their keys (uint64 [B]) on the
+    host.
     """
 
     image: Tensor
@@ -35,12 +37,12 @@ class Batch:
 
 
 class TrainBatches:
-    """Full batches in a new order each epoch; the images left over at its end are in another place
-    in the next.
+    """Full batches in a new order each epoch.
 
-    `batch_size` is the global one: process `rank` of `world` gets its equal share of every batch.
-    `window` (height, width) is the crop taken from images of native size, padded with black and
-    `ignore_index` where they are smaller.
+    The images left over at the end of an epoch are elsewhere in the next. `batch_size` is the
+    global one: process `rank` of `world` gets its equal share of every batch. `window` (height,
+    width) is the crop taken from images of native size, padded with black and `ignore_index`
+    where they are smaller.
     """
 
     def __init__(
@@ -118,11 +120,11 @@ class TrainBatches:
 def evaluation_batches(
     store: Store, *, batch_size: int, device: torch.device, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Positions in the store and images uint8 [B, h, w, C], each batch of one size and each image
-    exactly once.
+    """Positions in the store and images uint8 [B, h, w, C], each image exactly once.
 
-    The batches do not depend on `world`: processes take whole batches in turn, so that every number
-    is the same for any number of processes, to the last count.
+    The images of a batch have one size. The batches do not depend on `world`: processes take
+    whole batches in turn, so that every number is the same for any number of processes, to the
+    last count.
     """
     by_shape: dict[Size, list[int]] = {}
     for i, shape in enumerate(store.shapes):

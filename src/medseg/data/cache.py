@@ -1,9 +1,8 @@
-"""Every image is decoded once: uint8 arrays on disk, named by the content they came from and
-memory-mapped after.
+"""Every image is decoded once: uint8 arrays on disk, memory-mapped afterwards.
 
-The name is a hash of the files' bytes and of the settings that shape the result, so a changed file,
-size or policy makes a new entry and an unchanged one is found again wherever the data set has moved
-to.
+The name is a hash of the files' bytes and of the settings that shape the result, so a
+changed file, size or policy makes a new entry and an unchanged one is found again wherever
+the data set has moved to.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Store:
 
     @property
     def uniform(self) -> bool:
-        """Whether all images, and all masks with them, have one size, so that `arrays` can be had."""
+        """Whether all images, and all masks, have one size, so that there are `arrays`."""
         return (
             len(set(self.shapes)) == 1
             and self.mask_shapes == self.shapes
@@ -63,6 +62,7 @@ class Store:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all arrays."""
         return self._images.nbytes + self._masks.nbytes
 
     def image(self, index: int) -> np.ndarray:
@@ -136,9 +136,9 @@ def open_store(
     """The decoded `items` as a `Store`, made on the first call for this content and these settings.
 
     Images are fitted by `preprocessing`; masks too, or left at their own size (`native_masks`, for
-    evaluation). Raises `UserError` for a file that cannot be decoded, an image and mask of different
-    sizes, or a folder that is full or not writable. Several processes may ask at once: one builds,
-    the others wait for it.
+    evaluation). Raises `UserError` for a file that cannot be decoded, an image and mask of
+    different sizes, or a folder that is full or not writable. Several processes may ask at once:
+    one builds, the others wait for it.
     """
     folder = folder or default_folder()
     key = _key(items, coding, preprocessing, native_masks, ignore_index, workers)
@@ -204,9 +204,9 @@ def _check_room(
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"cache folder {folder}: {images} images of {height}x{width} need"
-            f" {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; make room there, give another"
-            " with --cache-dir or lower --size"
+            f"cache folder {folder}: {images} images of {height}x{width} need {needed / 2**30:.1f}"
+            f" GiB, {free / 2**30:.1f} GiB are free; make room there, give another with --cache-dir"
+            " or lower --size"
         )
 
 
@@ -217,7 +217,7 @@ def read_pair(
 
     Raises `UserError` when their sizes differ.
     """
-    from medseg.data.sources.folder import size_mismatch
+    from medseg.data.sources.pairing import size_mismatch
 
     image = read_image(
         item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth

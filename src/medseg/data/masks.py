@@ -1,6 +1,4 @@
-"""What the values of masks mean: recognised over the whole set, told to the user, then applied.
-Never dithered.
-"""
+"""What the values of masks mean: recognised over the whole set, logged, then applied."""
 
 from __future__ import annotations
 
@@ -27,8 +25,10 @@ LARGEST_INDEX = 63  # larger values than this are no class indices, unless class
 
 @dataclass(frozen=True)
 class MaskCoding:
-    """kind "binary-255" (threshold 127), "binary-01" or "index"; classes with the background; text
-    for the user.
+    """How the masks of a set are coded.
+
+    `kind` is "binary-255" (threshold 127), "binary-01" or "index"; `classes` counts the
+    background; `text` is for the user.
     """
 
     kind: str
@@ -44,13 +44,13 @@ def survey(
     workers: int = 4,
     read: Callable[[Path], np.ndarray] = read_mask,
 ) -> MaskCoding:
-    """How the masks of a set are coded, from the values of all of them. `kind` and `classes`
-    overrule where given.
+    """How the masks of a set are coded, from the values of all of them.
 
-    Raises `UserError` naming the file for values that fit no coding, a class index beyond
-    `classes`, and for a set without any foreground (a declared kind is taken at its word there).
-    Asked again by this process about the same files, as the trials of a search do, it remembers: to
-    decode all masks takes as long as several epochs of a small training.
+    `kind` and `classes` override what is recognised. Raises `UserError` naming the file for
+    values that fit no coding, a class index beyond `classes`, and for a set without any
+    foreground (a declared kind is taken at its word there). Asked again by this process about
+    the same files, as the trials of a search do, it remembers: to decode all masks takes as
+    long as several epochs of a small training.
     """
     key = _files_key(items, kind, classes) if read is read_mask else ""
     coding = _KNOWN.get(key) or _survey(items, kind, classes, workers, read)
@@ -121,8 +121,9 @@ def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndar
 
 
 def recognise(present: np.ndarray, classes: int = 0) -> str:
-    """The kind of coding that a bool [256] of the values present stands for; 0 alone passes for
-    "binary-255".
+    """The kind of coding that the values present, bool [256], stand for.
+
+    0 alone counts as "binary-255".
     """
     values = set(np.flatnonzero(present).tolist())
     if values <= {0, 255}:

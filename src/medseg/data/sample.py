@@ -8,9 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Item:
-    """One image with its mask. `group` names the video sequence or patient it comes from, where
-    known.
-    """
+    """One image with its mask; `group` is its video sequence or patient, if known."""
 
     name: str
     image: Path
@@ -20,8 +18,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Parts by name ("train", "validation", "test"), the scheme that made them, and what the user
-    should be told.
+    """A data set divided into parts.
+
+    `parts` by name ("train", "validation", "test"), the scheme that made them, and notes for
+    the user.
     """
 
     name: str

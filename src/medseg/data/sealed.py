@@ -1,4 +1,4 @@
-"""Files that must not be read for the time being: the test part while a hyperparameter search runs."""
+"""Files that must not be read for the time being: the test part while a search runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _SEALED: set[Any] = set()  # global on purpose: whoever forgets about the seal m
 
 @contextmanager
 def sealed(items: Sequence[Item]) -> Iterator[None]:
-    """Within this block, reading an image or mask of `items` raises `UserError`, in any thread of
-    this process.
+    """Within this block, reading an image or mask of `items` raises `UserError`.
+
+    In any thread of this process.
     """
     files = {
         _identity(path) for item in items for path in (item.image, item.mask) if path
@@ -51,8 +52,9 @@ def _identity(path: Path) -> Any:
 
 @contextmanager
 def searching(folder: Path) -> Iterator[None]:
-    """Within this block, other processes too find the runs below `folder` barred from the test part
-    (`check_run`).
+    """Within this block, other processes find the runs below `folder` barred from test.
+
+    See `check_run`.
     """
     with lock(folder / MARK, "", wait=True, shared=True):
         yield

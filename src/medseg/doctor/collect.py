@@ -8,17 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.sources.catalog import Entry
-from medseg.data.sources.folder import (
-    IMAGE_FOLDERS,
-    MASK_FOLDERS,
-    child,
-    list_images,
-    lists_of,
-    locate,
-    match,
-    mispaired,
-    part_folders,
-)
+from medseg.data.sources.folder import lists_of, locate, part_folders
+from medseg.data.sources.listing import child, list_images
+from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS, match, mispaired
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
 

@@ -19,8 +19,9 @@ from medseg.data.cache import read_pair
 from medseg.data.decode import is_zero_one, read_map, read_mask
 from medseg.data.masks import MaskCoding, decode_mask, survey
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.folder import list_images, list_maps, open_dataset
+from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import groups_beside
+from medseg.data.sources.listing import list_images, list_maps
 from medseg.errors import UserError
 from medseg.evaluation.measure import measure_image, measuring
 from medseg.evaluation.pictures import Pixels

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medseg.config import PredictConfig
 from medseg.console import progress
-from medseg.data.sources.folder import list_images
+from medseg.data.sources.listing import list_images
 from medseg.errors import UserError, choose
 from medseg.files import write_atomic
 from medseg.hardware import cores

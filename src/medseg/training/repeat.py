@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 
 from medseg.config import TrainConfig, flatten, read_yaml
-from medseg.data.sources.folder import natural
+from medseg.data.sources.listing import natural
 from medseg.errors import UserError
 from medseg.evaluation.intervals import headline
 from medseg.evaluation.redraw import redraw

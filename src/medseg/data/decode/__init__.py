@@ -36,7 +36,8 @@ IMAGE_SUFFIXES = frozenset().union(*(reader.SUFFIXES for reader in READERS.value
 def read_image(source: Path | str | bytes, *, channels: int = 3, bit_depth: int = 16) -> Image:
     """An image file, or its bytes, as uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel.
 
-    EXIF orientation is applied, alpha dropped. Values of 16-bit files are scaled from 0..2**bit_depth
+    EXIF orientation is applied, alpha dropped. Values of 16-bit files are scaled from
+    0..2**bit_depth
     - 1, floats from 0..1. Of several pages the first counts. Raises `DecodeError` naming the file.
     """
     opened = open_source(source)
@@ -57,8 +58,8 @@ def read_mask(source: Path | str | bytes) -> np.ndarray:
 def read_map(source: Path | str | bytes, *, zero_one: bool = False) -> np.ndarray:
     """float32 [H, W] in 0 to 1: a probability map or mask of any tool.
 
-    8 or 16 bits count over their full range, floats as they are; with `zero_one` integers are a mask
-    of 0 and 1. Of colours the first channel counts. Raises `DecodeError` naming the file.
+    8 or 16 bits count over their full range, floats as they are; with `zero_one` integers are a
+    mask of 0 and 1. Of colours the first channel counts. Raises `DecodeError` naming the file.
     """
     opened = open_source(source)
     values = read_map_values(opened)

@@ -54,8 +54,8 @@ def _array(source: Source) -> np.ndarray:
     known = values.dtype.kind == "f" or values.dtype in (bool, np.uint8, np.uint16)
     if values.ndim != 2 or not known:
         raise DecodeError(
-            f"{source.name}: an array {list(values.shape)} of {values.dtype}; expected one of height"
-            " and width, of floats from 0 to 1, booleans, or 8 or 16 bits"
+            f"{source.name}: an array {list(values.shape)} of {values.dtype}; expected one of"
+            " height and width, of floats from 0 to 1, booleans, or 8 or 16 bits"
         )
     return values.astype(np.uint8) if values.dtype == bool else values
 

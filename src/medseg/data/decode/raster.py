@@ -1,8 +1,8 @@
 """Pictures to arrays: JPEG, PNG, TIFF, BMP, WebP and GIF.
 
-OpenCV decodes, 1.8 times as fast as Pillow; tifffile takes the TIFFs that it cannot read, Pillow the
-GIFs and whatever has a palette. OpenCV fills the missing half of a truncated file with grey and does
-not report it, so `source` checks the ends of files.
+OpenCV decodes, 1.8 times as fast as Pillow; tifffile takes the TIFFs that it cannot read, Pillow
+the GIFs and whatever has a palette. OpenCV fills the missing half of a truncated file with grey and
+does not report it, so `source` checks the ends of files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say i
 
 
 def recognises(source: Source) -> bool:
-    """Whether this reader takes the file: it is the last one asked, and names what is no picture."""
+    """Whether this reader takes the file: it is asked last, and names what is no picture."""
     return True
 
 
@@ -119,6 +119,6 @@ def _to_uint8(source: Source, pixels: np.ndarray, bit_depth: int) -> np.ndarray:
     if is_float and np.isfinite(pixels).all() and low >= 0 and high <= 1:
         return np.rint(pixels * 255).astype(np.uint8)
     raise DecodeError(
-        f"{source.name}: holds {pixels.dtype} values from {low:g} to {high:g}; expected 8 or 16 bit,"
-        " or floats from 0 to 1"
+        f"{source.name}: holds {pixels.dtype} values from {low:g} to {high:g}; expected 8 or 16"
+        " bit, or floats from 0 to 1"
     )

@@ -86,13 +86,13 @@ def _check_pixels(name: str, data: bytes) -> None:
     width, height = header_size(data)
     if width * height > _limit[0]:
         raise DecodeError(
-            f"{name}: {width}x{height} pixels are more than --max-pixels {_limit[0]}; raise it if the"
-            " file is what it should be, or give a smaller copy"
+            f"{name}: {width}x{height} pixels are more than --max-pixels {_limit[0]}; raise it if"
+            " the file is what it should be, or give a smaller copy"
         )
 
 
 def header_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the header declares; (0, 0) for what is no image of a format we read."""
+    """Width and height that the header declares; (0, 0) for no image of a format we read."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _webp_size(data)
     if data.startswith(TIFF):

@@ -10,8 +10,9 @@ from medseg.data.sources.splits import shipped
 
 @dataclass(frozen=True)
 class Entry:
-    """`folder` as in the PolypDataset layout; `images` as published; `sequences` holds the last
-    frame of each sequence.
+    """A data set: `folder` as in the PolypDataset layout, `images` as published.
+
+    `sequences` holds the last frame of each video sequence.
     """
 
     folder: str
@@ -25,37 +26,12 @@ class Entry:
     sequences: tuple[int, ...] = field(default=())
 
 
+# fmt: off
 _CLINICDB_ENDS = (
-    25,
-    50,
-    67,
-    78,
-    103,
-    126,
-    151,
-    177,
-    199,
-    205,
-    227,
-    252,
-    277,
-    297,
-    317,
-    342,
-    363,
-    383,
-    408,
-    428,
-    447,
-    466,
-    478,
-    503,
-    528,
-    546,
-    571,
-    591,
-    612,
+    25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363,
+    383, 408, 428, 447, 466, 478, 503, 528, 546, 571, 591, 612,
 )
+# fmt: on
 
 CATALOG: dict[str, Entry] = {
     "kvasir-seg": Entry(
@@ -125,8 +101,8 @@ CATALOG: dict[str, Entry] = {
 }
 
 
-def describe() -> list[dict[str, Any]]:
-    """One dict a data set, for the user."""
+def catalog_table() -> list[dict[str, Any]]:
+    """One row per data set, for the user."""
     return [
         {
             "name": name,

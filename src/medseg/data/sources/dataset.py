@@ -14,8 +14,7 @@ from medseg.errors import UserError
 def load_dataset(
     data: str | Path, *, data_root: Path, split: str | None, hold_out: float = 0.1
 ) -> Dataset:
-    """`open_dataset`, with a share of train held out for validation where the split has no
-    validation part.
+    """`open_dataset`, with validation images held out of train where the split has none.
 
     Which images are held out depends on their names alone. Raises `UserError` where there is
     nothing to train on.

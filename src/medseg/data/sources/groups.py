@@ -1,6 +1,4 @@
-"""Which images belong together: frames of one video sequence, or images of one patient. Such images
-must share a part.
-"""
+"""Which images belong together, and must share a part: those of a video sequence or a patient."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ COLUMNS = ("name", "group")
 
 
 def read_groups(file: Path) -> dict[str, str]:
-    """Group by name, from a table with the columns `name` and `group`. Raises `UserError` for other
-    columns.
+    """Group by name, from a table with the columns `name` and `group`.
+
+    Raises `UserError` for other columns.
     """
     with open(file, newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
@@ -29,35 +28,31 @@ def read_groups(file: Path) -> dict[str, str]:
     return {row["name"]: row["group"] for row in rows if row["group"]}
 
 
+def groups_in(folder: Path) -> dict[str, str]:
+    """The groups.csv in a folder; empty where there is none."""
+    file = folder / "groups.csv"
+    return read_groups(file) if file.is_file() else {}
+
+
 def groups_beside(folder: Path) -> dict[str, str]:
     """The groups.csv in a folder of masks or beside it; empty where there is none."""
-    file = next(
-        (
-            place / "groups.csv"
-            for place in (folder, folder.resolve().parent)
-            if (place / "groups.csv").is_file()
-        ),
-        None,
-    )
-    return read_groups(file) if file else {}
+    for place in (folder, folder.resolve().parent):
+        if (place / "groups.csv").is_file():
+            return groups_in(place)
+    return {}
 
 
 def regroup(dataset: Dataset, groups: Mapping[str, str]) -> Dataset:
-    """The data set with these groups in place of the known ones; images that `groups` does not name
-    have none.
-    """
-    return replace(
-        dataset,
-        parts={
-            part: tuple(replace(item, group=groups.get(item.name)) for item in items)
-            for part, items in dataset.parts.items()
-        },
-    )
+    """The data set with these groups in place of the known ones; the other images have none."""
+    parts = {
+        part: tuple(replace(item, group=groups.get(item.name)) for item in items)
+        for part, items in dataset.parts.items()
+    }
+    return replace(dataset, parts=parts)
 
 
 def choose_groups(dataset: Dataset, groups: str) -> Dataset:
-    """The data set with its known groups ("known"), with none ("none"), or with those of a file
-    name,group.
+    """The data set with its known groups ("known"), none ("none"), or those of a CSV name,group.
 
     Raises `UserError` for a file that is not there, has other columns, or names none of the images.
     """
@@ -98,5 +93,5 @@ def leak_stamp(judged: Sequence[Item], seen: Sequence[Item]) -> str:
 
 
 def groups_of(dataset: Dataset) -> dict[str, str | None]:
-    """The group of each image by name, from groups.csv or the catalog; None where it is not known."""
+    """The group of each image by name, from groups.csv or the catalog; None where not known."""
     return {item.name: item.group for items in dataset.parts.values() for item in items}

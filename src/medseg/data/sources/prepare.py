@@ -1,6 +1,4 @@
-"""A data set as distributed becomes PolypDataset/NAME/{train,validation,test}/{images,masks}, byte
-for byte.
-"""
+"""A data set as distributed becomes PolypDataset/NAME/PART/{images,masks}, byte for byte."""
 
 from __future__ import annotations
 
@@ -12,12 +10,16 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import medseg
 from medseg.data.sample import Dataset
-from medseg.data.sources.catalog import CATALOG
-from medseg.data.sources.folder import IMAGE_FOLDERS, MASK_FOLDERS, child, divide, list_images, pair
+from medseg.data.sources.catalog import CATALOG, Entry
+from medseg.data.sources.folder import divide
+from medseg.data.sources.listing import child, list_images
+from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS, pair
 from medseg.errors import UserError, choose
-from medseg.files import new_folder
+from medseg.files import folder_or_nothing, new_folder
+from medseg.version import __version__
+
+Progress = Callable[[int, int], None]
 
 
 def prepare(
@@ -26,7 +28,7 @@ def prepare(
     *,
     out: Path,
     split: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Copy a data set into the layout and return its folder, out/PolypDataset/NAME.
 
@@ -43,59 +45,65 @@ def prepare(
         raise UserError(
             f"{source}: no such archive or folder; 'medseg data list' says what to download"
         )
-    target = new_folder(
-        Path(out) / "PolypDataset" / entry.folder, "--out", "choose another, or remove it first"
-    )
-    with tempfile.TemporaryDirectory(prefix=".preparing-", dir=target.parent) as work:
-        root = _unpacked(Path(source), Path(work) / "source")
-        items, notes = pair(_pair_folder(root))
-        if len(items) != entry.images:
-            raise UserError(
-                f"{source}: has {len(items)} images with masks, {entry.folder} was published with"
-                f" {entry.images}; download it again and give it whole"
-            )
-        dataset = divide(root, entry.folder, entry, items, notes, split or entry.split)
-        built = Path(work) / "built"
-        _copy(dataset, built, progress)
-        about = {
-            "name": entry.folder,
-            "split": dataset.split,
-            "source": Path(source).name,
-            "parts": {part: len(part_items) for part, part_items in dataset.parts.items()},
-            "medseg": medseg.__version__,
-        }
-        (built / "dataset.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-        target.rmdir()  # empty: new_folder has seen to that
-        built.rename(target)
+    target = Path(out) / "PolypDataset" / entry.folder
+    with folder_or_nothing(target, "--out"):
+        new_folder(target, "--out", "choose another, or remove it first")
+        with tempfile.TemporaryDirectory(prefix=".preparing-", dir=target.parent) as work:
+            built = _build(entry, Path(source), Path(work), split, progress)
+            target.rmdir()  # empty: new_folder has seen to that
+            built.rename(target)
     return target
 
 
-def _copy(dataset: Dataset, folder: Path, progress: Callable[[int, int], None] | None) -> None:
+def _build(
+    entry: Entry, source: Path, work: Path, split: str | None, progress: Progress | None
+) -> Path:
+    """The data set in the layout, in a folder below `work`."""
+    root = _unpacked(source, work / "source")
+    items, notes = pair(_pair_folder(root))
+    if len(items) != entry.images:
+        raise UserError(
+            f"{source}: has {len(items)} images with masks, {entry.folder} was published with"
+            f" {entry.images}; download it again and give it whole"
+        )
+    dataset = divide(root, entry.folder, entry, items, notes, split or entry.split)
+    built = work / "built"
+    _copy(dataset, built, progress)
+    about = {
+        "name": entry.folder,
+        "split": dataset.split,
+        "source": source.name,
+        "parts": {part: len(part_items) for part, part_items in dataset.parts.items()},
+        "medseg": __version__,
+    }
+    (built / "dataset.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+    return built
+
+
+def _copy(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
+    """Images, masks and groups.csv, byte for byte."""
     total = sum(map(len, dataset.parts.values()))
+    groups: dict[str, str] = {}
     done = 0
     for part, items in dataset.parts.items():
-        (folder / part / "images").mkdir(parents=True)
-        (folder / part / "masks").mkdir()
+        images, masks = folder / part / "images", folder / part / "masks"
+        images.mkdir(parents=True)
+        masks.mkdir()
         for item in items:
-            shutil.copyfile(
-                item.image, folder / part / "images" / f"{item.name}{item.image.suffix}"
-            )
-            shutil.copyfile(item.mask, folder / part / "masks" / f"{item.name}{item.mask.suffix}")
+            shutil.copyfile(item.image, images / f"{item.name}{item.image.suffix}")
+            shutil.copyfile(item.mask, masks / f"{item.name}{item.mask.suffix}")
+            if item.group:
+                groups[item.name] = item.group
             done += 1
             if progress:
                 progress(done, total)
-    groups = {
-        item.name: item.group for items in dataset.parts.values() for item in items if item.group
-    }
     if groups:
         lines = "".join(f"{name},{group}\n" for name, group in groups.items())
         (folder / "groups.csv").write_text("name,group\n" + lines, encoding="utf-8")
 
 
 def _unpacked(source: Path, folder: Path) -> Path:
-    """The folder itself, or the archive's content in a temporary one. Members that lead outside are
-    refused.
-    """
+    """The folder itself, or the archive's content in `folder`; members outside are refused."""
     if source.is_dir():
         return source
     folder.mkdir()

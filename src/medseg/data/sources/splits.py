@@ -17,7 +17,7 @@ Element = TypeVar("Element")
 
 
 def shipped_folder() -> Path:
-    """The split lists that come with medseg: beside the sources, or inside the installed package."""
+    """The split lists that come with medseg, beside the sources or in the installed package."""
     package = Path(__file__).parents[2]
     installed = package / "splits"
     return installed if installed.is_dir() else package.parents[1] / "splits"
@@ -32,10 +32,10 @@ def shipped(dataset: str) -> list[str]:
 
 
 def read_split(folder: Path) -> dict[str, list[str]]:
-    """Names by part, from `train.txt`, `validation.txt` (or `val.txt`) and `test.txt`; blank and #
-    lines do not count.
+    """Names by part, from `train.txt`, `validation.txt` (or `val.txt`) and `test.txt`.
 
-    Lines may carry a path and an image's extension. Raises `UserError` where a name stands twice.
+    Blank lines and those that begin with # do not count. Lines may carry a path and an image's
+    extension. Raises `UserError` where a name stands twice.
     """
     parts: dict[str, list[str]] = {}
     where: dict[str, str] = {}
@@ -73,11 +73,11 @@ def write_split(folder: Path, parts: dict[str, Sequence[str]]) -> None:
 
 
 def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
-    """The parts of "random-80-10-10" or "random-80-10-10-seed7": a seeded permutation of the sorted
-    names.
+    """The parts of "random-80-10-10" or "random-80-10-10-seed7".
 
-    Every part with a share above 0 gets at least one image. Raises `UserError` for shares that do
-    not add up to 100 and for fewer images than parts.
+    A seeded permutation of the sorted names. Every part with a share above 0 gets at least one
+    image. Raises `UserError` for shares that do not add up to 100 and for fewer images than
+    parts.
     """
     match = re.fullmatch(r"random-(\d+)-(\d+)-(\d+)(?:-seed(\d+))?", scheme)
     if not match or sum(map(int, match.groups()[:3])) != 100:

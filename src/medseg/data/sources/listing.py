@@ -1,0 +1,39 @@
+"""The files and folders in a folder, in the order a person expects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from medseg.data.decode import IMAGE_SUFFIXES
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of a folder by their extension, without hidden ones, in natural order."""
+    return _visible(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def list_maps(folder: Path) -> list[Path]:
+    """The image files of a folder, and its arrays (.npy): predictions of any tool."""
+    suffixes = IMAGE_SUFFIXES | {".npy"}
+    return _visible(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+
+
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    return sorted(files, key=lambda path: natural(path.name))
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """A sort key that puts 2 before 10."""
+    parts = filter(None, re.split(r"(\d+)", name))
+    return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in parts]
+
+
+def child(root: Path, names: Iterable[str]) -> Path | None:
+    """The folder below `root` with one of the names, in any case."""
+    if not root.is_dir():
+        return None
+    below = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    return next((below[name] for name in names if name in below), None)
