@@ -21,8 +21,7 @@ import torch
 from torch import nn
 
 from medseg.bench.bench import machine
-from medseg.config import make
-from medseg.config.schema import Optim
+from medseg.config import Optim, make
 from medseg.hardware import autocast, keep_freed_memory, pick_accelerator
 from medseg.models import create_model
 from medseg.models.fold import fold_batch_norm

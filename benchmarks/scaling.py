@@ -55,7 +55,7 @@ def feeding(folder: Path, size: int) -> dict[str, float]:
 
     from medseg.augment.batch import augment, sample
     from medseg.bench.turns import peak_memory
-    from medseg.config.schema import Augment
+    from medseg.config import Augment
     from medseg.data.batches import TrainBatches
     from medseg.data.cache import open_store
     from medseg.data.masks import survey

@@ -1,13 +1,11 @@
-"""What the user sees: progress on standard error, one JSON document on standard output, a log file
-beside the run.
-"""
+"""What the user sees: progress on standard error, results on standard output, a log file."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,8 @@ from loguru import logger
 def log_to_stderr() -> None:
     """Plain short lines on standard error."""
     logger.remove()
-    logger.add(
-        lambda line: sys.stderr.write(line), format="{message}", level="INFO"
-    )  # whatever standard error is by then
+    # looked up for each line: whatever standard error is by then
+    logger.add(lambda line: sys.stderr.write(line), format="{message}", level="INFO")
 
 
 def log_to_file(path: Path) -> int:
@@ -30,9 +27,7 @@ def log_to_file(path: Path) -> int:
 
 @contextmanager
 def progress(text: str, *, show: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar fed by calls of (done, total); None where it is not shown or standard error is no
-    terminal.
-    """
+    """A bar fed by calls of (done, total); None where it is not shown, or not on a terminal."""
     if not show or not sys.stderr.isatty():
         yield None
         return
@@ -62,10 +57,31 @@ def print_json(document: Any) -> None:
     print(to_json(document))
 
 
+def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows with the same keys as a table on standard output; texts are printed as they are."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title))
+    for key, first in rows[0].items():
+        justify = "left" if isinstance(first, str) else "right"
+        table.add_column(escape(key.replace("_", " ")), justify=justify)
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float) and abs(value) < 1:
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def to_json(document: Any) -> str:
-    """JSON text with two spaces of indentation; NaN and infinities become null, paths and tuples
-    plain values.
-    """
+    """JSON text, indented; NaN and infinities become null, paths and tuples plain values."""
     return json.dumps(_plain(document), indent=2, ensure_ascii=False)
 
 

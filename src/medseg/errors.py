@@ -1,4 +1,4 @@
-"""The one exception for wrong use, and the hint that goes with a typo."""
+"""The exception for wrong use, outcomes that are not results, and the hint for a typo."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ class UserError(Exception):
     """What was given, what was expected, what to do: one line for the user, exit code 2, no
     traceback.
     """
+
+
+class Interrupted(Exception):  # noqa: N818  an outcome, not an error
+    """The user stopped the work; everything is saved. The text names what to resume."""
+
+
+class Pruned(Exception):  # noqa: N818  an outcome, not an error
+    """A search stopped a training after an epoch."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medseg.augment.batch import augment, blur, neutral, sample, warp, warp_matrices
-from medseg.config.schema import Augment
+from medseg.config import Augment
 from medseg.data.randomness import name_keys, order, uniforms
 from medseg.preprocessing import Preprocessing
 

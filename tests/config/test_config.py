@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from medseg.config import (
+    MODEL_NAMES,
     EvaluateConfig,
     PredictConfig,
     PrepareConfig,
@@ -20,7 +21,6 @@ from medseg.config import (
     parse,
 )
 from medseg.config.fields import duration, size, specs
-from medseg.config.schema import MODEL_NAMES
 from medseg.errors import UserError
 
 ALL = [TrainConfig, EvaluateConfig, PredictConfig, SynthesizeConfig, PrepareConfig]

@@ -8,29 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from medseg.config import TrainConfig, arguments, make, parse, schema
+from medseg.cli import DATA, VERBS
+from medseg.config import TrainConfig, arguments, make, parse
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md")]
 )
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-CONFIGS = {
-    "evaluate": schema.EvaluateConfig,
-    "predict": schema.PredictConfig,
-    "compare": schema.CompareConfig,
-    "calibrate": schema.CalibrateConfig,
-    "lint": schema.LintConfig,
-    "search": schema.SearchConfig,
-    "models": schema.ListConfig,
-    "bench": schema.BenchConfig,
-    "data list": schema.ListConfig,
-    "data prepare": schema.PrepareConfig,
-    "data synthesize": schema.SynthesizeConfig,
-    "data check": schema.CheckConfig,
-    "data leaks": schema.LeaksConfig,
-    "data split": schema.SplitConfig,
-}
+CONFIGS = {name: verb.config for name, verb in VERBS.items() if verb is not DATA}
+CONFIGS |= {f"data {name}": verb.config for name, verb in DATA.items()}
 
 
 def commands(path):

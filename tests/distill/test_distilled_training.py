@@ -11,7 +11,7 @@ import medseg
 from conftest import FAST, write_part
 from medseg.cli import main
 from medseg.config import SearchConfig, TrainConfig, arguments, make, parse
-from medseg.errors import UserError
+from medseg.errors import Interrupted, UserError
 from medseg.files import read_csv
 from medseg.losses import hybrid_loss
 from medseg.models import create_model
@@ -196,7 +196,7 @@ def test_a_resumed_run_repeats_one_that_was_not_stopped(
     fast = fast | {"epochs": 3, "teacher": teacher} | options
     train(config_from(fast | {"out": str(tmp_path / "whole")}))
     undo = stop_after(monkeypatch, 4)
-    with pytest.raises(engine.Interrupted):
+    with pytest.raises(Interrupted):
         train(config_from(fast | {"out": str(tmp_path / "halves")}))
     undo()
     train(config_from({"resume": str(tmp_path / "halves")}))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medseg.augment.batch import augment, follow, neutral, sample
-from medseg.config.schema import Augment
+from medseg.config import Augment
 from medseg.data.randomness import name_keys
 from medseg.data.sample import Item
 from medseg.distill.cache import moved, open_cache

@@ -5,6 +5,8 @@ import numpy as np
 from PIL import Image
 
 from conftest import scene, write_part
+from medseg.config import CheckConfig, make
+from medseg.doctor.check import check as check_config
 
 SEVERAL = (
     np.array([[[0, 0, 0], [200, 30, 30]], [[30, 200, 30], [30, 30, 200]]], np.uint8)
@@ -211,3 +213,9 @@ PLANTS = {
     "MS016": channels,
     "MS017": mislabelled,
 }
+
+
+def check(folder, *, ignore=(), **options):
+    """What `medseg data check` finds in a folder."""
+    values = {"data": str(folder), "ignore": ",".join(ignore), "progress": False, **options}
+    return check_config(make(CheckConfig, values))

@@ -4,10 +4,9 @@ import json
 from collections import Counter
 
 import pytest
-from plants import PLANTS, clean
+from plants import PLANTS, check, clean
 
 from medseg.cli import main
-from medseg.doctor.check import check
 
 
 def test_exit_codes_table_list_and_json(tmp_path, capsys):

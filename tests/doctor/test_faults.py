@@ -8,9 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from plants import PLANTS, all_inverted, clean, image_of, mask_of, read, soft
+from plants import PLANTS, all_inverted, check, clean, image_of, mask_of, read, soft
 
-from medseg.doctor.check import check
 from medseg.doctor.faults import FAULTS
 
 

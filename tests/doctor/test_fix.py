@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from plants import PLANTS, all_inverted, clean, image_of, mask_of, read
+from plants import PLANTS, all_inverted, check, clean, image_of, mask_of, read
 
 from medseg.data.decode import read_image, read_mask
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.splits import read_split
-from medseg.doctor.check import check
 from medseg.doctor.faults import FAULTS
 from medseg.doctor.fix import KEPT, TURNS
 from medseg.errors import UserError

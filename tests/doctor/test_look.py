@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from plants import clean, empty, image_of, mask_of
+from plants import check, clean, empty, image_of, mask_of
 
 from medseg.data.decode import read_image, read_mask
-from medseg.doctor.check import check
 from medseg.doctor.collect import Pair
 from medseg.doctor.look import SPECK_PIXELS, head, isolated, look, small_parts, specks
 

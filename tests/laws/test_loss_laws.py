@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from medseg.config.schema import Loss
+from medseg.config import Loss
 from medseg.losses import LOSSES, hybrid_loss
 
 TERMS = sorted(LOSSES)

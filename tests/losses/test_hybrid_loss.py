@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medseg.config.schema import Loss
+from medseg.config import Loss
 from medseg.errors import UserError
 from medseg.losses import LOSSES, hybrid_loss, parse_loss
 

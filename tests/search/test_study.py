@@ -22,7 +22,7 @@ from medseg.data.decode import read_image
 from medseg.data.sample import Dataset, Item
 from medseg.data.sealed import check_run, sealed
 from medseg.data.sources.dataset import load_dataset
-from medseg.errors import UserError
+from medseg.errors import Interrupted, Pruned, UserError
 from medseg.evaluation.rows import read_rows
 from medseg.files import read_csv, write_csv, write_text
 from medseg.search import dashboard as dashboards
@@ -48,7 +48,6 @@ from medseg.search.study import (
     try_again,
 )
 from medseg.search.worker import work
-from medseg.training.loop import Interrupted, Pruned
 
 
 def options(dataset, tmp_path, **changes):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medseg.config.schema import Optim
+from medseg.config import Optim
 from medseg.training.optim import MovingAverage, lr_factor, make_optimizer, set_lr
 
 SCHEDULES = ["onecycle", "poly", "cosine", "step", "constant"]

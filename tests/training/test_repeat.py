@@ -11,7 +11,7 @@ import torch
 import medseg
 from conftest import FAST, write_part
 from medseg.cli import main
-from medseg.errors import UserError
+from medseg.errors import Interrupted, UserError
 from medseg.evaluation.conventions import per_image as rows_of
 from medseg.evaluation.conventions import summarise
 from medseg.evaluation.intervals import summary_intervals
@@ -19,7 +19,6 @@ from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.rows import read_rows
 from medseg.statistics.bootstrap import mean_interval
-from medseg.training import loop as engine
 from medseg.training import repeat
 
 
@@ -220,11 +219,11 @@ def test_a_stopped_run_goes_on_where_it_was(fast, monkeypatch):
     def stopping(config):
         trained.append((config.training.seed, config.output.resume is not None))
         if len(trained) == 2:
-            raise engine.Interrupted("child")
+            raise Interrupted("child")
         return real_train(config)
 
     monkeypatch.setattr(repeat.single, "train", stopping)
-    with pytest.raises(engine.Interrupted, match=r"run$"):
+    with pytest.raises(Interrupted, match=r"run$"):
         medseg.train(**fast | {"epochs": 1, "seeds": "0,1"})
     first = (Path(fast["out"]) / "seed-0" / "report" / "test" / "summary.json").read_text()
     result = medseg.train(resume=fast["out"])

@@ -8,7 +8,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from medseg.config.schema import Hardware
+from medseg.config import Hardware
 from medseg.errors import UserError
 from medseg.hardware import pick_accelerator, pick_precision
 from medseg.training.runtime import make_fabric, world_of

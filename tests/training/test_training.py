@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import medseg
-from medseg.errors import UserError
+from medseg.errors import Interrupted, UserError
 from medseg.files import read_csv
 from medseg.training import loop as engine
 from medseg.training.resume import config_from
@@ -166,7 +166,7 @@ def test_two_times_n_epochs_equal_n_plus_n_bit_for_bit(fast, tmp_path, monkeypat
     }
     train(config_from(fast | {"out": str(tmp_path / "whole")}))
     undo = stop_after(monkeypatch, steps)
-    with pytest.raises(engine.Interrupted):
+    with pytest.raises(Interrupted):
         train(config_from(fast | {"out": str(tmp_path / "halves")}))
     undo()
     assert (

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medseg.config.schema import Augment
+from medseg.config import Augment
 from medseg.data.randomness import uniforms
 from medseg.preprocessing import Preprocessing
 

@@ -14,6 +14,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from medseg.config import LintConfig
+from medseg.console import print_table
 from medseg.errors import UserError
 from medseg.evaluation.conventions import macro_to_foreground
 
@@ -167,3 +169,16 @@ def _number(word: str) -> tuple[float, float] | None:
         return None
     digits = len(match[2]) if "." in match[1] else 0
     return float(match[1]), 10.0**-digits
+
+
+def run_lint(config: LintConfig) -> dict[str, Any]:
+    """`medseg lint`."""
+    return lint(config.table)
+
+
+def show(result: dict[str, Any], config: LintConfig) -> None:
+    """Print the verdicts and what they mean."""
+    print_table(str(config.table), result["rows"])
+    print(result["meaning"])
+    if result["skipped"]:
+        print(f"left out, as they hold no numbers: {result['skipped']} pairs of cells")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from medseg.comparison.page import p_text
+from medseg.config import CompareConfig
+from medseg.console import print_table
 
 
 def run_rows(document: dict[str, Any]) -> list[dict[str, str]]:
@@ -40,3 +43,12 @@ def pair_rows(document: dict[str, Any]) -> list[dict[str, str]]:
 
 def _ends(ends: Sequence[float]) -> str:
     return f"{ends[0]:.3f} to {ends[1]:.3f}" if all(map(math.isfinite, ends)) else "–"
+
+
+def show(document: dict[str, Any], config: CompareConfig) -> None:
+    """Print means, pairs and notes."""
+    print_table(f"{document['metric']}, {document['n_images']} images", run_rows(document))
+    print_table("pairs; p values after Holm", pair_rows(document))
+    for note in document["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{document['out']}/compare.html")

@@ -1,40 +1,59 @@
-"""Configs are frozen dataclasses; flags, YAML files and Python keywords fill them by the same
-rules.
+"""Configs are frozen dataclasses that flags, YAML files and Python keywords fill alike.
+
+Imports no torch. Names are unique across the sections of a config, so that a flag, a YAML key and a
+Python keyword are all the bare name.
 """
 
-from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
-from medseg.config.schema import (
-    BenchConfig,
-    CalibrateConfig,
+from medseg.config.augment import Augment
+from medseg.config.bench import BenchConfig
+from medseg.config.data import Data
+from medseg.config.data_commands import (
+    CatalogConfig,
     CheckConfig,
-    CompareConfig,
-    EvaluateConfig,
     LeaksConfig,
-    LintConfig,
-    ListConfig,
-    PredictConfig,
+    ModelsConfig,
     PrepareConfig,
-    SearchConfig,
     SplitConfig,
     SynthesizeConfig,
-    TrainConfig,
 )
+from medseg.config.distill import Distill
+from medseg.config.evaluate import CalibrateConfig, CompareConfig, EvaluateConfig, LintConfig
+from medseg.config.hardware import Hardware
+from medseg.config.loss import Loss
+from medseg.config.model import Model
+from medseg.config.optim import Optim
+from medseg.config.output import Output
+from medseg.config.parse import arguments, dump, flatten, make, parse, read_yaml
+from medseg.config.predict import PredictConfig
+from medseg.config.search import SearchConfig
+from medseg.config.train import TrainConfig
+from medseg.config.training import Training
 
 __all__ = [
+    "Augment",
     "BenchConfig",
     "CalibrateConfig",
+    "CatalogConfig",
     "CheckConfig",
     "CompareConfig",
+    "Data",
+    "Distill",
     "EvaluateConfig",
+    "Hardware",
     "LeaksConfig",
     "LintConfig",
-    "ListConfig",
+    "Loss",
+    "Model",
+    "ModelsConfig",
+    "Optim",
+    "Output",
     "PredictConfig",
     "PrepareConfig",
     "SearchConfig",
     "SplitConfig",
     "SynthesizeConfig",
     "TrainConfig",
+    "Training",
     "arguments",
     "dump",
     "flatten",

@@ -1,5 +1,6 @@
-"""How one option is written down, checked and converted; flags, YAML keys and Python keywords share
-these rules.
+"""How one option is written down, checked and converted.
+
+Flags, YAML keys and Python keywords share these rules.
 """
 
 from __future__ import annotations
@@ -19,38 +20,41 @@ from medseg.errors import UserError, nearest
 Size = tuple[int, int]
 
 
-def option(
-    default: Any = dataclasses.MISSING,
-    help: str = "",
-    *,
-    choices: tuple[str, ...] = (),
-    above: float | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    positional: bool = False,
-    parse: Callable[[Any], Any] | None = None,
-    metavar: str | None = None,
-) -> Any:
-    """A dataclass field that is also a flag: its help text and the values it accepts.
+class Rules(typing.TypedDict, total=False):
+    """What an option accepts, and how it is shown.
 
-    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces
-    the cast by type.
+    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces the
+    cast by type, and its docstring says what it expects; a `positional` option has no flag.
     """
-    about = {
-        "help": help,
-        "choices": choices,
-        "above": above,
-        "at_least": at_least,
-        "at_most": at_most,
-        "positional": positional,
-        "parse": parse,
-        "metavar": metavar,
-    }
-    return (
-        field(metadata=about)
-        if default is dataclasses.MISSING
-        else field(default=default, metadata=about)
-    )
+
+    choices: tuple[str, ...]
+    above: float | None
+    at_least: float | None
+    at_most: float | None
+    positional: bool
+    parse: Callable[[Any], Any] | None
+    metavar: str | None
+
+
+NO_RULES: Rules = {
+    "choices": (),
+    "above": None,
+    "at_least": None,
+    "at_most": None,
+    "positional": False,
+    "parse": None,
+    "metavar": None,
+}
+
+
+def option(
+    default: Any = dataclasses.MISSING, help: str = "", **rules: typing.Unpack[Rules]
+) -> Any:
+    """A dataclass field that is also a flag: its default, its help text and its rules."""
+    metadata = {"help": help, **NO_RULES, **rules}
+    if default is dataclasses.MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,12 @@ class Spec:
 
     @property
     def flag(self) -> str:
+        """How the user gives it, such as --base-channels."""
         return self.name if self.rules["positional"] else "--" + self.name.replace("_", "-")
 
     @property
     def optional(self) -> bool:
+        """Whether it may be None."""
         return isinstance(self.kind, types.UnionType) and type(None) in typing.get_args(self.kind)
 
     @property
@@ -186,11 +192,14 @@ def _cast(kind: Any, value: Any) -> Any:
 
 
 def specs(config_class: type) -> Iterator[Spec]:
-    """Every option of a config class, those of its nested sections included, in the order of their
-    definition.
+    """Every option of a config class, those of its nested sections included.
+
+    In the order of their definition, those that a class shares with others after its own.
     """
     hints = typing.get_type_hints(config_class)
-    for item in dataclasses.fields(config_class):
+    own = config_class.__annotations__
+    items = sorted(dataclasses.fields(config_class), key=lambda item: item.name not in own)
+    for item in items:
         kind = hints[item.name]
         if dataclasses.is_dataclass(kind):
             for spec in specs(kind):

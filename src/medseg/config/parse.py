@@ -139,6 +139,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one `UserError` and not a usage text."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise what argparse has to say, in our form."""
         raise UserError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from medseg.config.schema import Distill
+from medseg.config import Distill
 from medseg.distill.features import attention
 from medseg.distill.logits import boundary, cwd, dist, kl, mse
 from medseg.errors import UserError

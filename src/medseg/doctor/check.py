@@ -11,62 +11,57 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medseg.config import CheckConfig
+from medseg.console import progress
 from medseg.doctor.collect import Pair, collect
 from medseg.doctor.context import context_of
 from medseg.doctor.faults import FAULTS, Finding, find
+from medseg.doctor.fix import refuse_folder, write_copy
 from medseg.doctor.look import Look, look, settle
-from medseg.doctor.summary import describe
+from medseg.doctor.summary import summarise
 from medseg.errors import choose
 
 Progress = Callable[[int, int], None]
 
 
-def check(
-    data: str | Path,
-    *,
-    data_root: Path = Path("data"),
-    split: str | None = None,
-    mask_kind: str = "auto",
-    classes: int = 0,
-    bit_depth: int = 16,
-    ignore: Sequence[str] = (),
-    fix: Path | None = None,
-    workers: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Every fault of a data set and what it holds, as plain values; with `fix`, also a repaired
-    copy in that new folder.
+def check(config: CheckConfig) -> dict[str, Any]:
+    """Every fault of a data set and what it holds, as plain values; with --fix also a repaired copy.
 
-    `ignore` names codes that are not looked for. Nothing in the data set is written to. Raises
-    `UserError` where there is no data set to look at, for unknown codes, and for a `fix` folder
-    that is in use or inside the data set.
+    Nothing in the data set is written to. Raises `UserError` where there is no data set to look at,
+    for unknown codes to ignore, and for a --fix folder that is in use or inside the data set.
     """
+    ignore = [code.strip() for code in config.ignore.split(",") if code.strip()]
     for code in ignore:
         choose("code", code, FAULTS)
-    source = collect(data, data_root=data_root, split=split)
-    if fix:
-        from medseg.doctor.fix import refuse_folder
-
-        refuse_folder(fix, source)
-    looks = look_at(source.pairs, bit_depth=bit_depth, workers=workers, progress=progress)
-    kind = context_of(looks, mask_kind=mask_kind, classes=classes).kind
-    looks = [settle(seen, kind) for seen in looks]
-    context = context_of(looks, mask_kind=kind, classes=classes)
-    findings = find(looks, context, ignore=ignore)
-    report = {
-        "data": source.name,
-        "folder": str(source.root),
-        "split": source.split or None,
-        **describe(source, looks, context),
-        "found": _by_code(findings),
-        "findings": [asdict(finding) for finding in findings],
-    }
-    if fix:
-        from medseg.doctor.fix import write_copy
-
-        report["fixed"] = write_copy(
-            fix, source, looks, context, findings, bit_depth=bit_depth, progress=progress
+    source = collect(config.data, data_root=config.data_root, split=config.split)
+    if config.fix:
+        refuse_folder(config.fix, source)
+    with progress("check", show=config.progress) as advance:
+        looks = look_at(
+            source.pairs, bit_depth=config.bit_depth, workers=config.workers, progress=advance
         )
+        kind = context_of(looks, mask_kind=config.mask_kind, classes=config.classes).kind
+        looks = [settle(seen, kind) for seen in looks]
+        context = context_of(looks, mask_kind=kind, classes=config.classes)
+        findings = find(looks, context, ignore=ignore)
+        report = {
+            "data": source.name,
+            "folder": str(source.root),
+            "split": source.split or None,
+            **summarise(source, looks, context),
+            "found": _by_code(findings),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        if config.fix:
+            report["fixed"] = write_copy(
+                config.fix,
+                source,
+                looks,
+                context,
+                findings,
+                bit_depth=config.bit_depth,
+                progress=advance,
+            )
     return report
 
 

@@ -27,7 +27,7 @@ SHARES = (
 )  # bins of the foreground's share of its image
 
 
-def describe(source: Source, looks: Sequence[Look], context: Context) -> dict[str, Any]:
+def summarise(source: Source, looks: Sequence[Look], context: Context) -> dict[str, Any]:
     """Plain values; shares of classes are of all pixels that are not ignored, `mean` and
     `deviation` over all pixels of all images, channels red, green, blue, values 0 to 1.
     """

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from medseg.config import CheckConfig
+from medseg.console import print_table
+
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
     """One line for each finding, as compilers print them."""
@@ -62,3 +65,15 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
 
 def _numbers(values: list[float]) -> str:
     return " ".join(f"{value:.3f}" for value in values)
+
+
+def show(report: dict[str, Any], config: CheckConfig) -> None:
+    """Print the findings, or the summary and one line per code."""
+    if config.list:
+        for line in lines(report):
+            print(line)
+        return
+    print("\n".join(summary(report)))
+    if report["found"]:
+        about = "docs/data-check.md has a section for each code"
+        print_table(f"faults of {report['data']} ({about})", report["found"])

@@ -10,7 +10,7 @@ from typing import Any
 from loguru import logger
 
 from medseg.config import LeaksConfig
-from medseg.console import progress, to_json
+from medseg.console import print_table, progress, to_json
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import DEFAULT_SPLIT, open_dataset
 from medseg.data.sources.groups import choose_groups
@@ -137,3 +137,9 @@ def _out(config: LeaksConfig, dataset: Dataset) -> Path:
             f"--out {folder}: cannot be made ({error.strerror}); choose a folder you may write to"
         ) from None
     return folder
+
+
+def show(result: dict[str, Any], config: LeaksConfig) -> None:
+    """Print the table of counts."""
+    title = f"{result['data']} ({result['split']}): {result['images']} images"
+    print_table(title, rows(result))

@@ -12,7 +12,7 @@ import numpy as np
 from loguru import logger
 
 from medseg.config import SplitConfig
-from medseg.console import progress, to_json
+from medseg.console import print_table, progress, to_json
 from medseg.data.decode import read_mask
 from medseg.data.masks import decode_mask, survey
 from medseg.data.sample import Dataset, Item
@@ -226,3 +226,8 @@ def _row(fold: int, items: Sequence[Item], shares: np.ndarray) -> dict[str, Any]
         "empty": int((shares == 0).sum()),
         "median_foreground": float(np.median(filled)) if len(filled) else None,
     }
+
+
+def show(result: dict[str, Any], config: SplitConfig) -> None:
+    """Print the table of folds."""
+    print_table(f"{result['data']}: {result['scheme']}", result["folds"])

@@ -10,7 +10,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from medseg.config.schema import Loss
+from medseg.config import Loss
 from medseg.errors import UserError
 from medseg.losses.boundary import boundary
 from medseg.losses.common import class_weights_of, working

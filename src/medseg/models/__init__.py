@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from medseg.config import TrainConfig
+from medseg.config import ModelsConfig, TrainConfig
+from medseg.console import print_table
 from medseg.errors import UserError, choose
 from medseg.models.blocks import SegmentationNetwork, guard_convolutions
 from medseg.models.ducknet import DUCKNet
@@ -174,3 +175,13 @@ def multiply_adds(model: nn.Module, size: int, in_channels: int = 3) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, in_channels, size, size, device=device))
     return counter.get_total_flops() // 2
+
+
+def list_models(config: ModelsConfig) -> list[dict[str, Any]]:
+    """`medseg models`."""
+    return model_table()
+
+
+def show_models(rows: list[dict[str, Any]], config: ModelsConfig) -> None:
+    """Print the table of networks."""
+    print_table("networks at 3 input channels, 2 classes", rows)

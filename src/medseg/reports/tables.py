@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medseg.config import EvaluateConfig
+from medseg.console import print_table
 from medseg.evaluation.published import CONVENTIONS
 from medseg.metrics.overlap import METRICS
 from medseg.reports.stamp import stamp_of
@@ -280,3 +282,12 @@ def _with_intervals(
         cell = cell_at(summary, *path, key)
         row |= {key: cell.value, f"95 % of {key}": cell.note}
     return row
+
+
+def show(summary: Summary, config: EvaluateConfig) -> None:
+    """Print what summary.json holds."""
+    for title, rows in tables(summary):
+        if rows:
+            print_table(title, rows)
+    for line in lines(summary):
+        print(line)

@@ -87,7 +87,7 @@ class Parameter:
 
 
 def parameter(path: str, value: Any) -> Parameter:
-    """One line of a space file, checked against the schema."""
+    """One line of a space file, checked against the options' rules."""
     spec, part = _resolve(path)
     if isinstance(value, list):
         return _choices(path, spec, part, value)

@@ -20,6 +20,7 @@ FREE = frozenset(
         "data",
         "data_root",
         "cache_dir",
+        "max_pixels",
         "workers",
         "out",
         "resume",

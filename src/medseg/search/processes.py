@@ -14,12 +14,11 @@ from typing import BinaryIO
 from loguru import logger
 
 from medseg.config import SearchConfig, TrainConfig, dump, flatten, make
-from medseg.errors import UserError
+from medseg.errors import Interrupted, UserError
 from medseg.files import write_text
 from medseg.hardware import cores
 from medseg.search.job import Job
 from medseg.search.study import tally
-from medseg.training.loop import Interrupted
 
 WORKER = "MEDSEG_SEARCH_WORKER"  # set in these processes: the name of the command they belong to
 STORAGE = "MEDSEG_STORAGE"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medseg.config import SearchConfig
+from medseg.config import SearchConfig, make
 
 
 def search(config: SearchConfig) -> dict[str, Any]:
@@ -51,3 +51,9 @@ def _stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def config_from(values: Mapping[str, Any]) -> SearchConfig:
+    """A SearchConfig from flat names; the dashboard needs no images."""
+    data = {"data": "none"} if values.get("dashboard") else {}
+    return make(SearchConfig, data | dict(values))

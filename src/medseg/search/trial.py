@@ -10,8 +10,8 @@ from typing import Any
 from medseg.config import TrainConfig
 from medseg.data.sample import Dataset
 from medseg.data.sealed import sealed
+from medseg.errors import Pruned
 from medseg.search.folds import fold_datasets
-from medseg.training.loop import Pruned
 from medseg.training.session import train
 
 Report = Callable[[float, int, float], bool]

@@ -15,11 +15,10 @@ from loguru import logger
 from medseg.config import TrainConfig, flatten, make
 from medseg.console import log_to_stderr
 from medseg.data.sample import Dataset, Item
-from medseg.errors import UserError
+from medseg.errors import Interrupted, Pruned, UserError
 from medseg.files import write_text
 from medseg.search.study import make_pruner, open_storage, open_study
 from medseg.search.trial import Report, objective, reporter
-from medseg.training.loop import Interrupted, Pruned
 from medseg.training.parts import check
 from medseg.training.runtime import is_first_process
 

@@ -14,13 +14,12 @@ from optuna.trial import FrozenTrial
 
 from medseg.config import TrainConfig
 from medseg.data.sealed import sealed, searching
-from medseg.errors import UserError
+from medseg.errors import Interrupted, Pruned, UserError
 from medseg.search.job import Job
 from medseg.search.space import configure, suggest
 from medseg.search.study import make_sampler, tally, too_many, try_again
 from medseg.search.trial import objective, reporter
 from medseg.search.trial_process import in_processes
-from medseg.training.loop import Interrupted, Pruned
 
 
 class SlotTaken(Exception):  # noqa: N818  an outcome, not an error

@@ -13,8 +13,7 @@ from loguru import logger
 from torch import Tensor, nn
 
 from medseg.augment.batch import Parameters, follow
-from medseg.config import TrainConfig
-from medseg.config.schema import Optim
+from medseg.config import Optim, TrainConfig
 from medseg.console import progress
 from medseg.data.batches import Batch
 from medseg.data.sample import Dataset

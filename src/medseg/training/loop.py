@@ -18,10 +18,9 @@ from loguru import logger
 from torch import Tensor, nn
 
 from medseg.augment.batch import Parameters, augment, neutral, sample
-from medseg.config import TrainConfig
-from medseg.config.schema import Training
+from medseg.config import TrainConfig, Training
 from medseg.data.batches import Batch, TrainBatches
-from medseg.errors import UserError
+from medseg.errors import Interrupted, UserError
 from medseg.preprocessing import Preprocessing
 from medseg.training.callbacks import Callbacks
 from medseg.training.optim import MovingAverage, lr_factor, set_lr
@@ -29,14 +28,6 @@ from medseg.training.runtime import agree
 from medseg.training.state import State
 from medseg.training.sums import Sums
 from medseg.training.tasks import TaskBatch
-
-
-class Interrupted(Exception):  # noqa: N818  an outcome, not an error
-    """The user stopped the training; everything is saved. The text is the run folder."""
-
-
-class Pruned(Exception):  # noqa: N818  an outcome, not an error
-    """A search stopped this training after an epoch."""
 
 
 @dataclass

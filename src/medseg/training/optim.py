@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from medseg.config.schema import Optim
+from medseg.config import Optim
 
 
 def make_optimizer(model: nn.Module, config: Optim, *, fused: bool) -> torch.optim.Optimizer:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from medseg.config import TrainConfig
-from medseg.config.schema import Data, Model
+from medseg.config import Data, Model, TrainConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store
 from medseg.data.masks import MaskCoding, survey

@@ -13,14 +13,13 @@ from loguru import logger
 
 from medseg.config import TrainConfig, flatten, read_yaml
 from medseg.data.sources.listing import natural
-from medseg.errors import UserError
+from medseg.errors import Interrupted, UserError
 from medseg.evaluation.intervals import headline
 from medseg.evaluation.redraw import redraw
 from medseg.evaluation.repeats import merge_folds, merge_seeds
 from medseg.evaluation.results import Evaluation, Subject
 from medseg.evaluation.rows import read_rows
 from medseg.reports.evaluation import write_report
-from medseg.training import loop as engine
 from medseg.training import session as single
 from medseg.training.run_folder import make_run_folder, write_description
 from medseg.training.runtime import world_of
@@ -52,8 +51,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
         logger.info(f"{kind} {name} ({number} of {len(children)})")
         try:
             results[name] = _train_one(child, run / f"{kind}-{name}")
-        except engine.Interrupted:
-            raise engine.Interrupted(str(run)) from None
+        except Interrupted:
+            raise Interrupted(str(run)) from None
     return {"run": str(run), "summaries": _evaluate_together(config, kind, run, results)}
 
 

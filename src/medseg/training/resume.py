@@ -18,6 +18,7 @@ MAY_CHANGE = frozenset(
         "data_root",
         "teacher",
         "cache_dir",
+        "max_pixels",
         "workers",
         "threads",
         "epochs",

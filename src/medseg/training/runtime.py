@@ -10,8 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from medseg.config import TrainConfig
-from medseg.config.schema import Hardware
+from medseg.config import Hardware, TrainConfig
 from medseg.errors import UserError
 from medseg.hardware import keep_freed_memory, pick_accelerator, pick_precision, threads
 

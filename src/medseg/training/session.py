@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from medseg.config import TrainConfig, flatten
 from medseg.data.batches import TrainBatches
 from medseg.data.sample import Dataset
+from medseg.errors import Interrupted, Pruned
 from medseg.losses import hybrid_loss
 from medseg.models import network_arguments
 from medseg.runs import Checkpoint
@@ -45,8 +46,8 @@ def train(
     it returns True all processes stop.
 
     Returns {"run": folder, "summaries": {part: summary}}. Raises `UserError` for wrong use and for
-    a loss that is no longer a number, `engine.Interrupted` when stopped by the user, with
-    everything saved, and `engine.Pruned` when given up.
+    a loss that is no longer a number, `Interrupted` when stopped by the user, with
+    everything saved, and `Pruned` when given up.
     """
     stored = load_last(config.output.resume) if config.output.resume else None
     check(config)
@@ -66,8 +67,8 @@ def train(
             validation = Validation(config, fabric, precision, parts)
             Session(config, fabric, parts, learner, validation, run, give_up).fit(stored)
             summaries = validation.report(run) if run else {}
-        except engine.Interrupted:
-            raise engine.Interrupted(str(run)) from None
+        except Interrupted:
+            raise Interrupted(str(run)) from None
         except RuntimeError as error:
             raise explain(error, config) from None
     if dist.is_initialized():
@@ -169,7 +170,7 @@ class Session:
         if self.give_up:
             wanted = self.run is not None and self.give_up(row)
             if agree(self.fabric, wanted, 0.0)[0]:
-                raise engine.Pruned
+                raise Pruned
 
     def _save(self, state: State) -> None:
         """Write last.pt, from which the training can be resumed."""

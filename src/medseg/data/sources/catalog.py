@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from medseg.config import CatalogConfig
 from medseg.data.sources.splits import shipped
 
 
@@ -124,3 +125,17 @@ def sequence_of(entry: Entry, name: str) -> str | None:
     if not name.isdigit() or not entry.sequences or not 1 <= int(name) <= entry.sequences[-1]:
         return None
     return str(1 + sum(int(name) > last for last in entry.sequences))
+
+
+def list_datasets(config: CatalogConfig) -> list[dict[str, Any]]:
+    """`medseg data list`."""
+    return catalog_table()
+
+
+def show_datasets(rows: list[dict[str, Any]], config: CatalogConfig) -> None:
+    """Print what is known of each data set."""
+    for row in rows:
+        print(row["name"])
+        for key, value in row.items():
+            if key != "name" and value:
+                print(f"  {key}: {', '.join(value) if isinstance(value, list) else value}")

@@ -10,6 +10,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from medseg import console
+from medseg.config import PrepareConfig
 from medseg.data.sample import Dataset
 from medseg.data.sources.catalog import CATALOG, Entry
 from medseg.data.sources.folder import divide
@@ -134,3 +136,11 @@ def _pair_folder(root: Path) -> Path:
         "found no folder with images (or Original) and masks (or Ground Truth) side by side; give"
         " the folder or archive as distributed"
     )
+
+
+def run_prepare(config: PrepareConfig) -> Path:
+    """`medseg data prepare`."""
+    with console.progress("prepare", show=config.progress) as advance:
+        return prepare(
+            config.name, config.source, out=config.out, split=config.split, progress=advance
+        )

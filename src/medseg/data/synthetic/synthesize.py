@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from medseg import console
+from medseg.config import SynthesizeConfig
 from medseg.data.synthetic.scenes import scene
 from medseg.errors import UserError
 from medseg.files import new_folder, write_csv, write_text
@@ -143,3 +145,12 @@ def save(path: Path, image: np.ndarray, options: list[int]) -> None:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}); make room or choose another folder"
         ) from None
+
+
+def run_synthesize(config: SynthesizeConfig) -> Path:
+    """`medseg data synthesize`; returns the folder."""
+    with console.progress("synthesize", show=config.progress) as advance:
+        synthesize(
+            config.out, images=config.images, size=config.size, seed=config.seed, progress=advance
+        )
+    return config.out

@@ -1,0 +1,109 @@
+"""The options of `medseg data ...` and of `medseg models`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.config.choices import MASK_KINDS
+from medseg.config.fields import option
+from medseg.config.shared import Json, KnownData, Overwrite, Progress, Reading, Threads
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsConfig(Json):
+    """Describe the networks: parameters, multiply-adds at 320x320, paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogConfig(Json):
+    """Show the known data sets: homepage, licence, citation, what to download, splits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(Reading, Progress):
+    """Turn a data set as distributed into PolypDataset/NAME/PART/{images,masks}."""
+
+    name: str = option(help="known data set; see 'medseg data list'", positional=True)
+    source: Path = option(help="archive or folder as distributed; it is only read", positional=True)
+    out: Path = option(help="folder that gets PolypDataset/", metavar="DIR")
+    split: str | None = option(None, "split scheme (default: the recommended one)", metavar="NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeConfig(Progress):
+    """Generate colonoscopy-like scenes with polyps, divided into train, validation and test."""
+
+    out: Path = option(help="new folder", positional=True)
+    images: int = option(200, "images in all", at_least=9)
+    size: int = option(256, "height in pixels", at_least=64, at_most=2048)
+    seed: int = option(0, "seed; the same seed gives the same files", at_least=0, at_most=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(KnownData, Threads, Reading, Json, Progress):
+    """Look for faults in a data set; exit code 1 when there are some."""
+
+    split: str | None = option(
+        None, "check the images of this split, and whether its parts share any", metavar="NAME|DIR"
+    )
+    mask_kind: str = option(
+        "auto", "how masks should be coded; auto: as most of them are", choices=MASK_KINDS
+    )
+    classes: int = option(
+        0,
+        "number of classes including the background; 0: as many as the masks hold",
+        at_least=0,
+        at_most=255,
+    )
+    bit_depth: int = option(16, "significant bits of 16-bit images", at_least=8, at_most=16)
+    ignore: str = option("", "codes to skip, separated by commas, such as MS009,MS011")
+    fix: Path | None = option(None, "write a repaired copy to this new folder", metavar="DIR")
+    list: bool = option(False, "print one line per finding instead of one per code")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaksConfig(KnownData, Threads, Reading, Overwrite, Json, Progress):
+    """Find images that stand in two parts of a split: copies, the same scene, the same video
+    sequence or patient.
+    """
+
+    split: str | None = option(
+        None,
+        "the split to examine (default: the parts on disk, or all images together)",
+        metavar="NAME|DIR",
+    )
+    against: tuple[str, ...] = option(
+        (), "other data sets, each treated as one more part", metavar="NAME|PATH"
+    )
+    groups: str = option(
+        "known",
+        "sequences or patients: known (groups.csv, the catalog), none, or a CSV of name,group",
+        metavar="known|none|FILE",
+    )
+    out: Path | None = option(
+        None, "folder of the results (default: leaks/DATA-SPLIT)", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(KnownData, Threads, Reading, Json, Progress):
+    """Divide a data set into folds that keep video sequences or patients together."""
+
+    scheme: str = option(
+        "grouped-kfold",
+        "grouped-kfold keeps groups together; random-kfold does not, and leaks where there "
+        "are groups",
+        choices=("grouped-kfold", "random-kfold"),
+    )
+    folds: int = option(5, "number of folds", at_least=2, at_most=100)
+    groups: str = option(
+        "known",
+        "what stays together: known (groups.csv, the catalog), a CSV of name,group, or auto:"
+        " clusters of images that show the same scene",
+        metavar="known|auto|FILE",
+    )
+    seed: int = option(0, "seed; the same seed gives the same folds", at_least=0, at_most=2**31 - 1)
+    out: Path | None = option(
+        None, "new folder of the folds (default: folds/DATA-SCHEME)", metavar="DIR"
+    )

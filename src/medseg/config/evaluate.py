@@ -1,0 +1,90 @@
+"""The options of `medseg evaluate` and of what follows it: calibrate, compare, lint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.config.fields import option
+from medseg.config.shared import Compute, Json, Overwrite, Progress, Reading, Threads, Threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Progress):
+    """Evaluate a run, or a folder of predictions, at the native resolution of each mask."""
+
+    run: Path = option(
+        help="run folder, checkpoint, or folder of predictions (masks or probability maps)",
+        positional=True,
+    )
+    references: Path | None = option(
+        None,
+        "folder of reference masks for a folder of predictions, instead of --data",
+        metavar="DIR",
+    )
+    protocols: str = option(
+        "basic",
+        "basic: three conventions; all: also those of published tables, distances, lesions and"
+        " calibration",
+        choices=("basic", "all"),
+    )
+    spacing: tuple[float, float] = option(
+        (1.0, 1.0), "height and width of a pixel, for distances", above=0
+    )
+    tolerance: float = option(
+        2.0, "surface Dice: distance that counts as a match, in the unit of --spacing", at_least=0
+    )
+    data: str | None = option(
+        None, "another data set (default: the run's own)", metavar="NAME|PATH"
+    )
+    data_root: Path | None = option(
+        None, "where known data sets are (default: the run's own)", metavar="DIR"
+    )
+    split: str | None = option(None, "its split (default: the run's own)", metavar="NAME|DIR")
+    split_part: str = option(
+        "test", "part to evaluate", choices=("train", "validation", "test", "all")
+    )
+    out: Path | None = option(
+        None, "folder of the results (default: RUN/evaluate/DATA-SPLIT-PART)", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig(Compute, Threads, Reading, Json, Progress):
+    """Fit the temperature of a run's probabilities on its validation part and store it with the
+    run.
+    """
+
+    run: Path = option(help="run folder or checkpoint", positional=True)
+    data_root: Path | None = option(
+        None, "where known data sets are (default: the run's own)", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(Overwrite, Json):
+    """Compare runs on the same images: paired tests, intervals, a page with forest plots."""
+
+    runs: tuple[Path, ...] = option(
+        help="run folders, or folders that 'medseg evaluate --out' wrote",
+        positional=True,
+        metavar="RUN",
+    )
+    split_part: str = option(
+        "test", "part on which run folders are compared", choices=("train", "validation", "test")
+    )
+    metric: str = option("dice", "column of per_image.csv to compare")
+    out: Path | None = option(
+        None, "folder for compare.html and compare.json (default: runs/compare-TIME)", metavar="DIR"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LintConfig(Json):
+    """Check a table of published results against arithmetic."""
+
+    table: Path = option(
+        help="CSV file with columns for Dice and IoU of the same results",
+        positional=True,
+        metavar="TABLE.csv",
+    )

@@ -1,0 +1,85 @@
+"""Options that several commands share, each written once; a command's config inherits them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medseg.config.choices import ACCELERATORS, PRECISIONS
+from medseg.config.fields import option
+
+MAX_PIXELS = 250_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How image files are read."""
+
+    max_pixels: int = option(
+        MAX_PIXELS,
+        "refuse images with more pixels than this, by the size in their header, before decoding",
+        at_least=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threads:
+    """Threads for files."""
+
+    workers: int = option(
+        0, "threads that read and write images; 0: one per core", at_least=0, at_most=256
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where and how a trained network runs."""
+
+    batch_size: int = option(8, "images per step", at_least=1)
+    accelerator: str = option("auto", "hardware", choices=ACCELERATORS)
+    precision: str = option("auto", "arithmetic", choices=PRECISIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownData:
+    """A data set to look at; it is only read."""
+
+    data: str = option(
+        help="data set: a known name ('medseg data list') or a folder",
+        positional=True,
+        metavar="NAME|PATH",
+    )
+    data_root: Path = option(Path("data"), "where known data sets are", metavar="DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What is shown meanwhile."""
+
+    progress: bool = option(True, "show a progress bar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Json:
+    """What is printed at the end."""
+
+    json: bool = option(False, "print the result as one JSON document")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overwrite:
+    """What happens to earlier results."""
+
+    overwrite: bool = option(False, "replace results that --out already holds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """How probabilities become a mask."""
+
+    threshold: float = option(
+        0.5,
+        "foreground probability above which a pixel is foreground (2 classes)",
+        above=0,
+        at_most=1,
+    )
