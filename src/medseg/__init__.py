@@ -48,7 +48,10 @@ def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
 
 
 def evaluate(run: Any, **options: Any) -> dict[str, Any]:
-    """Evaluate a run; the options are those of `medseg evaluate`. Returns the content of summary.json."""
+    """Evaluate a run; the options are those of `medseg evaluate`.
+
+    Returns the content of summary.json.
+    """
     from medseg.config import EvaluateConfig, make
     from medseg.reports.evaluation import evaluate_with_report
 
@@ -56,8 +59,9 @@ def evaluate(run: Any, **options: Any) -> dict[str, Any]:
 
 
 def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
-    """Write predicted masks; the options are those of `medseg predict`. Returns what was written
-    and what failed.
+    """Write predicted masks; the options are those of `medseg predict`.
+
+    Returns what was written and what failed.
     """
     from medseg.config import PredictConfig, make
     from medseg.inference.predict import predict as write

@@ -22,9 +22,10 @@ Arguments = Sequence[str]
 class Verb:
     """One command. Functions are named "module:function", and imported when they are needed.
 
-    `run` takes the config, of the type `config`, and returns a result; `show(result, config)` prints
-    it where --json does not. `failed` is whether a result means exit code 1. `read` makes the config
-    from flat values where that takes more than `make`; `resume` says how to resume what was stopped.
+    `run` takes the config, of the type `config`, and returns a result; `show(result, config)`
+    prints it where --json does not. `failed` is whether a result means exit code 1. `read` makes
+    the config from flat values where that takes more than `make`; `resume` says how to resume what
+    was stopped.
     """
 
     config: type
@@ -112,8 +113,8 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "bench": Verb(options.BenchConfig, "medseg.bench.bench:bench"),
 }
 ABOUT_DATA = (
-    "List known data sets, prepare or synthesize one, check it for faults, find leaks between parts,"
-    " divide it into folds."
+    "List known data sets, prepare or synthesize one, check it for faults, find leaks between"
+    " parts, divide it into folds."
 )
 
 

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from medseg.config import (
-    MODEL_NAMES,
     EvaluateConfig,
     PredictConfig,
     PrepareConfig,
@@ -20,6 +19,7 @@ from medseg.config import (
     make,
     parse,
 )
+from medseg.config.choices import MODEL_NAMES
 from medseg.config.fields import duration, size, specs
 from medseg.errors import UserError
 

@@ -7,6 +7,8 @@ import pytest
 from plants import PLANTS, check, clean
 
 from medseg.cli import main
+from medseg.doctor.check import look_at
+from medseg.doctor.collect import collect
 
 
 def test_exit_codes_table_list_and_json(tmp_path, capsys):
@@ -56,9 +58,8 @@ def test_wrong_use_is_one_line(tmp_path, capsys, words, line):
 
 def test_progress_counts_every_pair(tmp_path):
     calls = []
-    check(
-        clean(tmp_path / "set"), progress=lambda done, total: calls.append((done, total)), workers=2
-    )
+    pairs = collect(clean(tmp_path / "set")).pairs
+    look_at(pairs, progress=lambda done, total: calls.append((done, total)), workers=2)
     assert calls == [(done, 10) for done in range(1, 11)]
 
 

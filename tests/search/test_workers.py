@@ -153,7 +153,7 @@ def test_ctrl_c_and_the_same_command_again(dataset, tmp_path):
     )
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=60)[1]
-    assert first.returncode == 130 and "the same command goes on" in said, said
+    assert first.returncode == 130 and "run the same command again to resume" in said, said
     second = start(words)
     said = second.communicate(timeout=120)[1]
     assert second.returncode == 0, said
@@ -189,7 +189,7 @@ def test_sigterm_stops_the_workers_too(dataset, tmp_path):
     wait_for(lambda: sum(bool(trial.intermediate_values) for trial in trials_of(url)) == 2)
     command.terminate()
     said = command.communicate(timeout=60)[1]
-    assert command.returncode == 130 and "the same command goes on" in said, said
+    assert command.returncode == 130 and "run the same command again to resume" in said, said
     assert not any(alive(pid) for pid in (tmp_path / "study" / "workers.pid").read_text().split())
     states = [trial.state.name for trial in trials_of(url)]
     assert (states.count("RUNNING"), states.count("WAITING")) == (

@@ -367,7 +367,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(fast, tmp_path):
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
-    assert f"go on with: medseg train --resume {tmp_path / 'run'}" in errors
+    assert f"resume with: medseg train --resume {tmp_path / 'run'}" in errors
     assert "Traceback" not in errors
     epoch = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["epoch"]
     medseg.train(resume=str(tmp_path / "run"), epochs=epoch + 1, progress=False)

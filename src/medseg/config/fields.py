@@ -23,8 +23,8 @@ Size = tuple[int, int]
 class Rules(typing.TypedDict, total=False):
     """What an option accepts, and how it is shown.
 
-    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces the
-    cast by type, and its docstring says what it expects; a `positional` option has no flag.
+    `above` is an exclusive lower bound, `at_least` and `at_most` are inclusive; `parse` replaces
+    the cast by type, and its docstring says what it expects; a `positional` option has no flag.
     """
 
     choices: tuple[str, ...]

@@ -15,7 +15,8 @@ from medseg.config import CheckConfig
 from medseg.console import progress
 from medseg.doctor.collect import Pair, collect
 from medseg.doctor.context import context_of
-from medseg.doctor.faults import FAULTS, Finding, find
+from medseg.doctor.faults import FAULTS, find
+from medseg.doctor.finding import Finding
 from medseg.doctor.fix import refuse_folder, write_copy
 from medseg.doctor.look import Look, look, settle
 from medseg.doctor.summary import summarise
@@ -25,7 +26,8 @@ Progress = Callable[[int, int], None]
 
 
 def check(config: CheckConfig) -> dict[str, Any]:
-    """Every fault of a data set and what it holds, as plain values; with --fix also a repaired copy.
+    """Every fault of a data set and what it holds, as plain values; with --fix also a repaired
+    copy.
 
     Nothing in the data set is written to. Raises `UserError` where there is no data set to look at,
     for unknown codes to ignore, and for a --fix folder that is in use or inside the data set.

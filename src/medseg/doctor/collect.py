@@ -41,6 +41,7 @@ class Source:
 
     @property
     def parts(self) -> tuple[str, ...]:
+        """The parts that occur, in order."""
         present = {pair.part for pair in self.pairs}
         return tuple(part for part in (WHOLE, *PARTS) if part in present)
 

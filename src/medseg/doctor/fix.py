@@ -20,8 +20,10 @@ from medseg.data.sources.folder import part_folders
 from medseg.data.sources.splits import write_split
 from medseg.doctor.collect import WHOLE, Source
 from medseg.doctor.context import Context
-from medseg.doctor.faults import SUFFIXES, Finding, fits_threshold, mask_turn
+from medseg.doctor.file_faults import SUFFIXES, mask_turn
+from medseg.doctor.finding import Finding
 from medseg.doctor.look import Head, Look, foreground_of, small_parts
+from medseg.doctor.mask_faults import fits_threshold
 from medseg.errors import UserError
 from medseg.files import new_folder, write_csv
 
