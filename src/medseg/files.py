@@ -55,7 +55,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
-    """The rows of a table, numbers as floats; empty cells are left out, a missing file has no rows."""
+    """The rows of a table, numbers as floats; empty cells are left out, a missing file is empty."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:

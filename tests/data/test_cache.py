@@ -111,13 +111,18 @@ def test_a_set_that_does_not_fit_on_the_disk_is_refused_before_decoding(
 def test_processes_that_ask_at_once_share_one_entry(tmp_path):
     write_part(tmp_path / "set" / "train", 20)
     write_part(tmp_path / "set" / "validation", 2, 50)
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom medseg.data.cache import *\nfrom medseg.preprocessing import Preprocessing\nfrom"
-        " medseg.data.sources.folder import open_dataset\nfrom medseg.data.masks import survey\nroot ="
-        " Path(sys.argv[1])\nitems = open_dataset(root / 'set').parts['train']\nstore ="
-        " open_store(items, survey(items), Preprocessing((32, 32)), folder=root /"
-        " 'cache')\nprint(int(store.arrays()[0].sum()))"
-    )
+    code = """
+import sys
+from pathlib import Path
+from medseg.data.cache import open_store
+from medseg.data.masks import survey
+from medseg.data.sources.folder import open_dataset
+from medseg.preprocessing import Preprocessing
+root = Path(sys.argv[1])
+items = open_dataset(root / "set").parts["train"]
+store = open_store(items, survey(items), Preprocessing((32, 32)), folder=root / "cache")
+print(int(store.arrays()[0].sum()))
+"""
     started = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True

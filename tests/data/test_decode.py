@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from medseg.data.decode import DecodeError, read_image, read_mask, set_max_pixels
+from medseg.data.decode import DecodeError, read_image, read_map, read_mask, set_max_pixels
 from medseg.data.decode.source import header_size
 
 
@@ -258,6 +258,50 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
                 read(tmp_path / name)
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     tracemalloc.stop()
+
+
+def test_a_damaged_header_does_not_hide_the_size(tmp_path):
+    """OpenCV decodes these; Pillow refuses them, so that it cannot tell their size."""
+    png, jpeg = (tmp_path / name for name in ("a.png", "a.jpg"))
+    headers(tmp_path)
+    text = png.read_bytes()
+    wrong_sum = struct.pack(">I", 3) + b"tEXta\0b" + b"\0" * 4
+    png.write_bytes(text[:33] + wrong_sum + text[33:])
+    text = jpeg.read_bytes()
+    short_segments = [b"\xff\xe0\0\7JFIF\0", b"\xff\xe2\0\x0fICC_PROFILE\0\1"]
+    jpeg.write_bytes(text[:2] + b"".join(short_segments) + text[2:])
+    for path in (png, jpeg):
+        assert header_size(path.read_bytes()) == (50, 40)
+        assert read_image(path).pixels.shape == (40, 50, 3)
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".jp2", ".ppm", ".pam", ".ras"])
+def test_formats_whose_size_is_not_checked_are_refused(tmp_path, picture, suffix):
+    try:
+        data = cv2.imencode(suffix, picture)[1].tobytes()
+    except cv2.error:
+        pytest.skip(f"this OpenCV writes no {suffix}")
+    (tmp_path / "a.png").write_bytes(data)
+    for read in (read_image, read_mask):
+        with pytest.raises(DecodeError, match=r"a\.png: holds .*; expected a JPEG, PNG"):
+            read(tmp_path / "a.png")
+
+
+def test_sizes_that_are_no_numbers(tmp_path):
+    path = tmp_path / "a.tif"
+    headers(tmp_path)
+    data = bytearray(path.read_bytes())
+    first = struct.unpack_from("<I", data, 4)[0]
+    assert struct.unpack_from("<H", data, first + 2)[0] == 256  # the tag of the width
+    struct.pack_into("<H", data, first + 4, 2)  # as text
+    path.write_bytes(data)
+    for read in (read_image, read_mask):
+        with pytest.raises(DecodeError, match=r"a\.tif: "):
+            read(path)
+    head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000000), }".ljust(117)
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0\x76\0" + head + b"\n")
+    with pytest.raises(DecodeError, match=r"a\.npy: cannot be read as an array"):
+        read_map(tmp_path / "a.npy")
 
 
 def webp(width, height):

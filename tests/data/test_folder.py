@@ -103,7 +103,7 @@ def test_own_lists_with_paths_comments_and_mistakes(tmp_path):
     }
     assert any("2 of 6 images are in no list" in note for note in dataset.notes)
     (lists / "test.txt").write_text("frame001\n")
-    with pytest.raises(UserError, match=r"test\.txt: frame001 stands in train\.txt already"):
+    with pytest.raises(UserError, match=r"test\.txt: frame001 is in train\.txt already"):
         open_dataset(tmp_path / "set", split=str(lists))
     (lists / "test.txt").write_text("frame009\n")
     with pytest.raises(UserError, match=r"1 of the listed images are not in .*, such as frame009"):

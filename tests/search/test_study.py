@@ -419,7 +419,7 @@ def test_between_two_trials_too_the_test_part_is_out_of_reach(dataset, tmp_path,
             said.append(str(error.value))
 
     assert work(job, after_trial) == 3
-    assert len(said) == 6 and all("judges on validation alone" in each for each in said)
+    assert len(said) == 6 and all("evaluates on validation alone" in each for each in said)
     content(job.dataset.parts["test"])
     check_run(job.folder / "trials" / "0000")
 

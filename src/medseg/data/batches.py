@@ -62,20 +62,14 @@ class TrainBatches:
         self.keys = name_keys(store.names)
         self.steps = max(1, len(store) // batch_size)
         self._resident = None
-        if (
-            device.type == "cuda"
-            and store.uniform
-            and store.nbytes < 0.4 * torch.cuda.mem_get_info(device)[0]
-        ):
-            self._resident = tuple(
-                torch.from_numpy(np.array(array)).to(device) for array in store.arrays()
-            )
+        if _fits_on_device(store, device):
+            images, masks = store.arrays()
+            self._resident = _to_device(images, device), _to_device(masks, device)
 
     def indices(self, epoch: int, start: int = 0) -> Iterator[np.ndarray]:
         """The images of this process in each step from `start` on, as positions in the store."""
-        images = order(
-            self.seed, epoch, self.keys
-        )  # once: sorting in each step would make an epoch's cost quadratic
+        # once: sorting in each step would make an epoch's cost quadratic
+        images = order(self.seed, epoch, self.keys)
         for step in range(start, self.steps):
             batch = images[step * self.batch_size : (step + 1) * self.batch_size]
             share = len(batch) // self.world
@@ -88,6 +82,7 @@ class TrainBatches:
             yield Batch(image, mask, [self.store.names[i] for i in index], self.keys[index], index)
 
     def _gather(self, index: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+        """The images and masks at these positions, on the device."""
         if self._resident is not None:
             where = torch.from_numpy(index).to(self.device, non_blocking=True)
             return self._resident[0][where], self._resident[1][where]
@@ -95,26 +90,20 @@ class TrainBatches:
             pairs = [self._crop(i, epoch) for i in index]
         else:
             pairs = [(self.store.image(i), self.store.mask(i)) for i in index]
-        return tuple(_to(np.stack(arrays), self.device) for arrays in zip(*pairs, strict=True))
+        images, masks = zip(*pairs, strict=True)
+        return _to(np.stack(images), self.device), _to(np.stack(masks), self.device)
 
     def _crop(self, i: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """A random window of an image and its mask; the place depends on (seed, epoch, name)."""
         at_y, at_x = uniforms(self.seed, epoch, self.keys[i : i + 1] ^ _CROP, 2)[0]
         image, mask = self.store.image(i), self.store.mask(i)
-        out = (
-            np.zeros((*self.window, image.shape[2]), np.uint8),
-            np.full(self.window, self.ignore_index, np.uint8),
-        )
-        source, target = [], []
-        for have, want, at in zip(mask.shape, self.window, (at_y, at_x), strict=True):
-            room = have - want
-            source.append(
-                slice(int(at * (room + 1)), int(at * (room + 1)) + want)
-                if room > 0
-                else slice(0, have)
-            )
-            target.append(slice(0, want) if room > 0 else slice(-room // 2, -room // 2 + have))
-        out[0][tuple(target)], out[1][tuple(target)] = image[tuple(source)], mask[tuple(source)]
-        return out
+        rows, rows_in_window = _overlap(mask.shape[0], self.window[0], at_y)
+        columns, columns_in_window = _overlap(mask.shape[1], self.window[1], at_x)
+        image_window = np.zeros((*self.window, image.shape[2]), np.uint8)
+        mask_window = np.full(self.window, self.ignore_index, np.uint8)
+        image_window[rows_in_window, columns_in_window] = image[rows, columns]
+        mask_window[rows_in_window, columns_in_window] = mask[rows, columns]
+        return image_window, mask_window
 
 
 def evaluation_batches(
@@ -138,10 +127,35 @@ def evaluation_batches(
         yield np.array(group), _to(np.stack([store.image(i) for i in group]), device)
 
 
+def _overlap(length: int, window: int, place: float) -> tuple[slice, slice]:
+    """Along one axis, the pixels of an image that a window shows, and where they lie in it.
+
+    `place`, from 0 to 1, moves the window over a longer image; a shorter one is centred in it.
+    """
+    room = length - window
+    if room > 0:
+        start = int(place * (room + 1))
+        return slice(start, start + window), slice(0, window)
+    start = -room // 2
+    return slice(0, length), slice(start, start + length)
+
+
+def _fits_on_device(store: Store, device: torch.device) -> bool:
+    """Whether all images have one size and take less than 40 % of the GPU's free memory."""
+    if device.type != "cuda" or not store.uniform:
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return store.nbytes < 0.4 * free
+
+
+def _to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of a memory-mapped array."""
+    return torch.from_numpy(np.array(array)).to(device)
+
+
 def _to(array: np.ndarray, device: torch.device) -> Tensor:
+    """A batch on the device, copied while the host goes on where the device is a GPU."""
     tensor = torch.from_numpy(array)
-    return (
-        tensor.pin_memory().to(device, non_blocking=True)
-        if device.type == "cuda"
-        else tensor.to(device)
-    )
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -17,10 +17,10 @@ from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
 THRESHOLD = 127  # of 0/255 masks; JPEG noise and anti-aliased edges fall on either side of it
-MIDDLE = slice(64, 192)  # values that a 0/255 mask holds at its edges only
-MIDDLE_SHARE = 0.05
-_KNOWN: dict[str, MaskCoding] = {}  # by files
+MIDDLE = slice(64, 192)  # values that a 0/255 mask holds at its edges only,
+MIDDLE_SHARE = 0.05  # in at most this share of its pixels
 LARGEST_INDEX = 63  # larger values than this are no class indices, unless classes are declared
+_KNOWN: dict[str, MaskCoding] = {}  # by the key of `_files_key`
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def survey(
 
     `kind` and `classes` override what is recognised. Raises `UserError` naming the file for
     values that fit no coding, a class index beyond `classes`, and for a set without any
-    foreground (a declared kind is taken at its word there). Asked again by this process about
-    the same files, as the trials of a search do, it remembers: to decode all masks takes as
-    long as several epochs of a small training.
+    foreground unless `kind` is declared. The result is kept for the process: the trials of a
+    search ask again about the same files, and decoding all masks takes as long as several epochs
+    of a small training.
     """
     key = _files_key(items, kind, classes) if read is read_mask else ""
     coding = _KNOWN.get(key) or _survey(items, kind, classes, workers, read)
@@ -75,11 +75,13 @@ def _files_key(items: Sequence[Item], kind: str, classes: int) -> str:
 def _survey(
     items: Sequence[Item], kind: str, classes: int, workers: int, read: Callable[[Path], np.ndarray]
 ) -> MaskCoding:
+    """`survey`, without looking among the results kept."""
+
+    def histogram(item: Item) -> np.ndarray:
+        return np.bincount(read(item.mask).ravel(), minlength=256)
+
     with ThreadPoolExecutor(workers) as pool:
-        counts = np.array(
-            list(pool.map(lambda item: np.bincount(read(item.mask).ravel(), minlength=256), items)),
-            np.int64,
-        )
+        counts = np.array(list(pool.map(histogram, items)), np.int64)  # [masks, 256]
     declared = kind != "auto"
     kind = kind if declared else recognise(counts.sum(0) > 0, classes)
     if kind != "index" and classes > 2:
@@ -87,7 +89,8 @@ def _survey(
             f"--classes {classes}: the masks hold {_values(counts.sum(0))}, which is 2 classes;"
             f" expected class indices 0 to {classes - 1}"
         )
-    if not declared and not counts[:, 1 : 255 if kind != "binary-255" else 256].any():
+    foreground_end = 256 if kind == "binary-255" else 255  # elsewhere 255 is ignored
+    if not declared and not counts[:, 1:foreground_end].any():
         raise UserError(
             f"no foreground in {len(items)} masks: every one is empty; check that the masks belong"
             " to the images and how they are coded (0 background, 255 or 1 foreground)"
@@ -97,14 +100,7 @@ def _survey(
     if kind == "binary-01":
         _refuse_beyond(items, counts, 2)
         return MaskCoding(kind, 2, f"masks: 0/1 in {len(items)} files{_ignored(counts)}")
-    found = int(np.flatnonzero(counts[:, :255].any(0)).max(initial=0)) + 1
-    _refuse_beyond(items, counts, classes or found)
-    return MaskCoding(
-        kind,
-        classes or max(2, found),
-        f"masks: class indices 0 to {found - 1} in {len(items)} files, "
-        f"{classes or max(2, found)} classes{_ignored(counts)}",
-    )
+    return _index(items, counts, classes)
 
 
 def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndarray:
@@ -135,7 +131,20 @@ def recognise(present: np.ndarray, classes: int = 0) -> str:
     return "binary-255"
 
 
+def _index(items: Sequence[Item], counts: np.ndarray, classes: int) -> MaskCoding:
+    """The coding of masks of class indices; without `classes`, as many as there are."""
+    found = int(np.flatnonzero(counts[:, :255].any(0)).max(initial=0)) + 1
+    _refuse_beyond(items, counts, classes or found)
+    classes = classes or max(2, found)
+    text = (
+        f"masks: class indices 0 to {found - 1} in {len(items)} files, {classes} classes"
+        f"{_ignored(counts)}"
+    )
+    return MaskCoding("index", classes, text)
+
+
 def _binary_255(items: Sequence[Item], counts: np.ndarray) -> MaskCoding:
+    """The coding of 0/255 masks; `UserError` for one with many values between."""
     share = counts[:, MIDDLE].sum(1) / np.maximum(1, counts.sum(1))
     if share.max() > MIDDLE_SHARE:
         worst = int(share.argmax())
@@ -150,6 +159,7 @@ def _binary_255(items: Sequence[Item], counts: np.ndarray) -> MaskCoding:
 
 
 def _refuse_beyond(items: Sequence[Item], counts: np.ndarray, classes: int) -> None:
+    """`UserError` for the first mask with a class index of `classes` or more."""
     beyond = counts[:, classes:255].any(1)
     if beyond.any():
         at = int(beyond.argmax())
@@ -161,12 +171,13 @@ def _refuse_beyond(items: Sequence[Item], counts: np.ndarray, classes: int) -> N
 
 
 def _values(counts: np.ndarray) -> str:
+    """The values of a histogram, the first 8 of many."""
     found = np.flatnonzero(counts).tolist()
-    return ", ".join(map(str, found[:8])) + (
-        f", ... ({len(found)} values)" if len(found) > 8 else ""
-    )
+    text = ", ".join(map(str, found[:8]))
+    return f"{text}, ... ({len(found)} values)" if len(found) > 8 else text
 
 
 def _ignored(counts: np.ndarray) -> str:
+    """A note on ignored pixels where there are some."""
     touched = int((counts[:, 255] > 0).sum())
     return f"; 255 is ignored ({touched} files)" if touched else ""

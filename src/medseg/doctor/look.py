@@ -119,7 +119,7 @@ class Look:
 
 
 def look(pair: Pair, *, bit_depth: int = 16) -> Look:
-    """Read what there is of a pair. Nothing is raised for a bad file: the error is in the result."""
+    """Read what there is of a pair; the error of a bad file is in the result."""
     seen = Look(pair)
     if pair.image:
         try:

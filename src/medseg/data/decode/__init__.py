@@ -37,8 +37,8 @@ def read_image(source: Path | str | bytes, *, channels: int = 3, bit_depth: int 
     """An image file, or its bytes, as uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel.
 
     EXIF orientation is applied, alpha dropped. Values of 16-bit files are scaled from
-    0..2**bit_depth
-    - 1, floats from 0..1. Of several pages the first counts. Raises `DecodeError` naming the file.
+    0..2**bit_depth - 1, floats from 0..1. Of several pages the first counts. Raises `DecodeError`
+    naming the file.
     """
     opened = open_source(source)
     reader = next(each for each in READERS.values() if each.recognises(opened))

@@ -47,7 +47,7 @@ def _array(source: Source) -> np.ndarray:
     """The content of a .npy file."""
     try:
         values = np.load(io.BytesIO(source.data), allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, MemoryError) as error:  # the latter by a shape that only the header has
         reason = " ".join(str(error).split())[:100]
         raise DecodeError(f"{source.name}: cannot be read as an array ({reason})") from None
     values = values.squeeze()

@@ -13,10 +13,12 @@ import logging
 import cv2
 import numpy as np
 import tifffile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.Image import Image as PillowImage
+from PIL.PngImagePlugin import PngImageFile
 
 from medseg.data.decode.image import Image
-from medseg.data.decode.source import OPENERS, TIFF, DecodeError, Source
+from medseg.data.decode.source import TIFF, DecodeError, Source, is_known
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say is in our error
@@ -50,7 +52,13 @@ def has_palette(source: Source) -> bool:
 
 
 def with_opencv(source: Source, flags: int) -> np.ndarray | None:
-    """The pixels, channels blue first; None for what OpenCV has no decoder for."""
+    """The pixels, channels blue first; None for what OpenCV has no decoder for.
+
+    OpenCV also decodes AVIF, JPEG 2000, PNM and others by their content, whatever the file's name.
+    No header of these is checked against the pixel limit, so they are not given to it.
+    """
+    if not is_known(source.data):
+        return None
     try:
         return cv2.imdecode(np.frombuffer(source.data, np.uint8), flags)
     except cv2.error:
@@ -61,7 +69,7 @@ def with_opencv(source: Source, flags: int) -> np.ndarray | None:
 
 def open_with_pillow(source: Source) -> PillowImage:
     """The picture of a PNG or GIF, decoded."""
-    opener = next(each for magic, each in OPENERS.items() if source.data.startswith(magic))
+    opener = GifImageFile if source.data.startswith(b"GIF8") else PngImageFile
     try:
         picture = opener(io.BytesIO(source.data))
         picture.load()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.Image import Image
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
+# of Pillow its file classes, not `Image.open`, whose limit is global and would come before ours
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a JPEG
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
 _limit = [250_000_000]  # pixels of an image; for the process, as a user's option is
 
 
@@ -91,44 +90,71 @@ def _check_pixels(name: str, data: bytes) -> None:
         )
 
 
+def is_known(data: bytes) -> bool:
+    """Whether the content is of a format that we read, and whose header therefore was checked."""
+    is_webp = data.startswith(b"RIFF") and data[8:12] == b"WEBP"
+    return is_webp or data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", *TIFF))
+
+
 def header_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the header declares; (0, 0) for no image of a format we read."""
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _webp_size(data)
-    if data.startswith(TIFF):
-        return _size(TiffImageFile, data) or _tifffile_size(data)
-    for magic, opener in OPENERS.items():
-        if data.startswith(magic):
-            return _size(opener, data) or (0, 0)
+    """Width and height that the header declares; (0, 0) for what is no image of a format we read.
+
+    PNG, JPEG, BMP and WebP are parsed here: Pillow refuses damaged headers that OpenCV decodes, and
+    then its size would be unknown.
+    """
+    try:
+        if data.startswith(TIFF):
+            return _tiff_size(data)
+        if data.startswith(b"GIF8"):
+            return GifImageFile(io.BytesIO(data)).size
+        if data.startswith(b"\xff\xd8"):
+            return _jpeg_size(data)
+        if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR":  # always the first chunk
+            return struct.unpack_from(">II", data, 16)
+        if data.startswith(b"BM"):
+            return _bmp_size(data)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return _webp_size(data)
+    except Exception:  # whatever a damaged header leads to; the decoder says what is wrong
+        pass
     return 0, 0
 
 
-# not `Image.open`: its own limit is global, and would warn and refuse before ours
-OPENERS: dict[bytes, Callable[[io.BytesIO], Image]] = {
-    b"\xff\xd8": JpegImageFile,
-    b"\x89PNG": PngImageFile,
-    b"GIF8": GifImageFile,
-    b"BM": BmpImageFile,
-}
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """From the start of frame, found as libjpeg finds it: bytes between segments are skipped."""
+    at = 2
+    while True:
+        at = data.index(b"\xff", at)
+        while data[at] == 0xFF:
+            at += 1
+        marker = data[at]
+        at += 1
+        if marker in _START_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, at + 3)
+            return width, height
+        if marker not in _WITHOUT_LENGTH:
+            at += struct.unpack_from(">H", data, at)[0]
 
 
-def _size(opener: Callable[[io.BytesIO], Image], data: bytes) -> tuple[int, int] | None:
-    try:
-        return opener(io.BytesIO(data)).size
-    except Exception:  # whatever a damaged header leads to; the decoder says what is wrong
-        return None
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    """From the header of 12 bytes or a later one, whose height is negative for top-down rows."""
+    if struct.unpack_from("<I", data, 14)[0] == 12:
+        return struct.unpack_from("<HH", data, 18)
+    width, height = struct.unpack_from("<ii", data, 18)
+    return abs(width), abs(height)
 
 
-def _tifffile_size(data: bytes) -> tuple[int, int]:
-    """For the TIFFs that Pillow does not open."""
+def _tiff_size(data: bytes) -> tuple[int, int]:
+    """Of the first page, by tifffile, or by Pillow where tifffile does not open it."""
     import tifffile
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]
-            return page.imagewidth, page.imagelength
-    except Exception:  # as in `_size`
-        return 0, 0
+            return int(page.imagewidth), int(page.imagelength)
+    except Exception:  # tifffile raises many kinds for damaged files
+        width, height = TiffImageFile(io.BytesIO(data)).size
+        return int(width), int(height)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -75,21 +75,27 @@ def choose_groups(dataset: Dataset, groups: str) -> Dataset:
     return found
 
 
-def leak_stamp(judged: Sequence[Item], seen: Sequence[Item]) -> str:
-    """What to stamp on numbers of the `judged` images when training saw them or others of their
-    groups; else an empty text.
+def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
+    """The warning on numbers of `evaluated` images of which training or selection saw some.
+
+    Seeing others of their groups counts too. An empty text where nothing leaks.
     """
-    names, groups = {item.name for item in seen}, {item.group for item in seen if item.group}
-    known = sum(item.name in names for item in judged)
-    related = sum(item.group in groups and item.name not in names for item in judged)
-    facts = [f"{known} of {len(judged)} images were trained on or chosen by"] if known else []
+    names = {item.name for item in seen}
+    groups = {item.group for item in seen if item.group}
+    known = sum(item.name in names for item in evaluated)
+    related = sum(item.group in groups and item.name not in names for item in evaluated)
+    facts = []
+    if known:
+        facts.append(f"{known} of {len(evaluated)} images were trained on or chosen by")
     if related:
-        shared = len({item.group for item in judged} & groups)
+        shared = len({item.group for item in evaluated} & groups)
         facts.append(
-            f"{related} of {len(judged)} images come from {shared} video sequences or patients that"
-            " training or selection saw"
+            f"{related} of {len(evaluated)} images come from {shared} video sequences or patients"
+            " that training or selection saw"
         )
-    return f"LEAKY: {' and '.join(facts)}; expect lower numbers on new patients" if facts else ""
+    if not facts:
+        return ""
+    return f"LEAKY: {' and '.join(facts)}; expect lower numbers on new patients"
 
 
 def groups_of(dataset: Dataset) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""Which image belongs to which part: text lists, one name a line."""
+"""Which image belongs to which part: text lists, one name per line."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def shipped_folder() -> Path:
 def shipped(dataset: str) -> list[str]:
     """The names of the schemes shipped for a data set (its folder name, such as "Kvasir-SEG")."""
     folder = shipped_folder() / dataset
-    return (
-        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    )
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
 def read_split(folder: Path) -> dict[str, list[str]]:
     """Names by part, from `train.txt`, `validation.txt` (or `val.txt`) and `test.txt`.
 
     Blank lines and those that begin with # do not count. Lines may carry a path and an image's
-    extension. Raises `UserError` where a name stands twice.
+    extension. Raises `UserError` where a name occurs twice, and for a folder without lists.
     """
     parts: dict[str, list[str]] = {}
     where: dict[str, str] = {}
@@ -45,19 +45,14 @@ def read_split(folder: Path) -> dict[str, list[str]]:
             file = folder / "val.txt"
         if not file.exists():
             continue
-        names = [
-            _stem(line)
-            for line in file.read_text(encoding="utf-8").splitlines()
-            if line.strip() and not line.startswith("#")
-        ]
-        for name in names:
+        parts[part] = _names_in(file)
+        for name in parts[part]:
             if name in where:
                 raise UserError(
-                    f"{file}: {name} stands in {where[name]} already; an image belongs to one part,"
+                    f"{file}: {name} is in {where[name]} already; an image belongs to one part,"
                     " once"
                 )
             where[name] = f"{part}.txt"
-        parts[part] = names
     if not parts:
         raise UserError(f"--split {folder}: holds no train.txt, validation.txt or test.txt")
     return parts
@@ -67,9 +62,8 @@ def write_split(folder: Path, parts: dict[str, Sequence[str]]) -> None:
     """Write one list for each part, in the order given."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, names in parts.items():
-        (folder / f"{part}.txt").write_text(
-            "".join(f"{name}\n" for name in names), encoding="utf-8"
-        )
+        lines = "".join(f"{name}\n" for name in names)
+        (folder / f"{part}.txt").write_text(lines, encoding="utf-8")
 
 
 def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
@@ -94,14 +88,14 @@ def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
         )
     shuffled = sorted(names)
     random.Random(f"medseg {match[4] or 0}").shuffle(shuffled)
-    counts = [max(1, round(len(names) * share / 100)) if share else 0 for share in shares[1:]]
-    while len(names) - sum(counts) < 1 and shares[0]:
-        counts[counts.index(max(counts))] -= 1
-    first = len(names) - sum(counts)
+    held = [max(1, round(len(names) * share / 100)) if share else 0 for share in shares[1:]]
+    while shares[0] and sum(held) >= len(names):  # of few images, one is left for train
+        held[held.index(max(held))] -= 1
+    train = len(names) - sum(held)
     found = {
-        "train": shuffled[:first],
-        "validation": shuffled[first : first + counts[0]],
-        "test": shuffled[first + counts[0] :],
+        "train": shuffled[:train],
+        "validation": shuffled[train : train + held[0]],
+        "test": shuffled[train + held[0] :],
     }
     return {part: sorted(part_names) for part, part_names in found.items() if part_names}
 
@@ -109,28 +103,37 @@ def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
 def hold_out(
     items: Sequence[Element], fraction: float, seed: int
 ) -> tuple[list[Element], list[Element]]:
-    """The items without, and with only, a share of at least one: those whose names hash lowest."""
+    """The items that stay, and those held out: the share `fraction` whose names hash lowest.
+
+    The choice depends on names and `seed` alone. Of two or more items each list has at least one;
+    both keep the order of `items`.
+    """
 
     def rank(item: Element) -> bytes:
-        return hashlib.blake2b(
-            f"{seed} {getattr(item, 'name', item)}".encode(), digest_size=8
-        ).digest()
+        text = f"{seed} {getattr(item, 'name', item)}"
+        return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
     count = min(len(items) - 1, max(1, round(len(items) * fraction)))
     taken = {id(item) for item in sorted(items, key=rank)[:count]}
-    return [item for item in items if id(item) not in taken], [
-        item for item in items if id(item) in taken
-    ]
+    rest = [item for item in items if id(item) not in taken]
+    held_out = [item for item in items if id(item) in taken]
+    return rest, held_out
 
 
 def unknown_scheme(scheme: str, dataset: str | None) -> UserError:
-    """What to say of a scheme that is neither shipped nor random nor a folder."""
+    """The error for a scheme that is neither shipped nor random nor a folder."""
     known = [*(shipped(dataset) if dataset else []), "random-80-10-10"]
     return UserError(
         f"--split {scheme}: unknown{nearest(scheme, known) or ';'} known for"
         f" {dataset or 'this folder'}: {', '.join(known)}; or give a folder of train.txt,"
         " validation.txt, test.txt"
     )
+
+
+def _names_in(file: Path) -> list[str]:
+    """The names in a list, without blank lines and comments."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [_stem(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _stem(line: str) -> str:
