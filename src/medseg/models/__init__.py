@@ -12,7 +12,7 @@ from torch import nn
 
 from medseg.config import TrainConfig
 from medseg.errors import UserError, choose
-from medseg.models.blocks import SegmentationNetwork, guard_dilated
+from medseg.models.blocks import SegmentationNetwork, guard_convolutions
 from medseg.models.ducknet import DUCKNet
 from medseg.models.encoders import normalisation
 from medseg.models.resunet import ResUNet
@@ -123,7 +123,7 @@ def create_model(
             base_channels=base_channels or entry.base_channels,
             **options,
         )
-    guard_dilated(model)
+    guard_convolutions(model)
     return model
 
 

@@ -65,12 +65,11 @@ class PatientBatchNorm(nn.BatchNorm2d):
 
 
 class DilatedConv2d(nn.Conv2d):
-    """A dilated convolution that a CPU trains in float32 also where the rest is bfloat16; in every
-    other case a `Conv2d`.
+    """A dilated convolution that a CPU trains in float32 also where the rest is bfloat16.
 
-    PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its buffers in the gradient of such weights,
-    unless channels come in multiples of 16: infinite, wrong, or the process dies (docs/log.md,
-    2026-11-24).
+    In every other case it is a `Conv2d`. PyTorch 2.13 on CPUs with AVX512-BF16 reads beyond its
+    buffers in the gradient of such weights, unless channels come in multiples of 16: infinite,
+    wrong, or the process dies (docs/log.md, 2026-11-24).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,21 +79,36 @@ class DilatedConv2d(nn.Conv2d):
             return super().forward(x.float()).to(torch.get_autocast_dtype("cpu"))
 
 
-def guard_dilated(model: nn.Module) -> None:
-    """Turn the convolutions that bfloat16 training on a CPU would harm into `DilatedConv2d`, with
-    the same parameters.
+class SubsampledConv2d(nn.Conv2d):
+    """A strided 1x1 convolution that a CPU trains at stride 1, on the pixels that the stride keeps.
+
+    In every other case it is a `Conv2d`. The kernel for the gradient of such weights in PyTorch
+    2.13 (oneDNN 3.12, AVX-512) writes beyond its buffers if images are channels-last and have fewer
+    than 16 channels, in float32 and bfloat16: the process dies (docs/log.md, 2026-11-25).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and x.device.type == "cpu"):
+            return super().forward(x)
+        kept = x[..., :: self.stride[0], :: self.stride[1]]
+        return F.conv2d(kept, self.weight, self.bias, groups=self.groups)
+
+
+def guard_convolutions(model: nn.Module) -> None:
+    """Replace the convolutions that training on a CPU would harm, with the same parameters.
+
+    Dilated ones become `DilatedConv2d`, strided 1x1 ones `SubsampledConv2d`, unless their numbers
+    of channels are safe.
     """
     for module in model.modules():
-        channels = (
-            (module.in_channels, module.out_channels, module.groups)
-            if type(module) is nn.Conv2d
-            else ()
-        )
-        if (
-            channels
-            and max(module.dilation) > 1
-            and (channels[0] % 16 or channels[1] % 16 or channels[2] > 1)
-        ):
+        if type(module) is not nn.Conv2d:
+            continue
+        inputs, outputs = module.in_channels, module.out_channels
+        unaligned = inputs % 16 != 0 or outputs % 16 != 0 or module.groups > 1
+        pointwise = module.kernel_size == (1, 1) and module.padding == (0, 0)
+        if pointwise and max(module.stride) > 1 and inputs < 16:
+            module.__class__ = SubsampledConv2d
+        elif max(module.dilation) > 1 and unaligned:
             module.__class__ = DilatedConv2d
 
 
