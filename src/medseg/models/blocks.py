@@ -1,4 +1,4 @@
-"""Pieces that several networks share, and the base that lets every network take images of any size."""
+"""Pieces that several networks share, and the base that lets a network take any image size."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ class DilatedConv2d(nn.Conv2d):
 class SubsampledConv2d(nn.Conv2d):
     """A strided 1x1 convolution that a CPU trains at stride 1, on the pixels that the stride keeps.
 
-    In every other case it is a `Conv2d`. The kernel for the gradient of such weights in PyTorch
-    2.13 (oneDNN 3.12, AVX-512) writes beyond its buffers if images are channels-last and have fewer
-    than 16 channels, in float32 and bfloat16: the process dies (docs/log.md, 2026-11-25).
+    In every other case it is a `Conv2d`. The gradient of such weights in PyTorch 2.13 (oneDNN 3.12)
+    writes beyond its buffer if the input is channels-last and has fewer than 16 channels, in
+    float32 and bfloat16: the process dies (docs/log.md, 2026-11-25).
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and x.device.type == "cpu"):
             return super().forward(x)
         kept = x[..., :: self.stride[0], :: self.stride[1]]
-        return F.conv2d(kept, self.weight, self.bias, groups=self.groups)
+        return F.conv2d(kept, self.weight, self.bias)
 
 
 def guard_convolutions(model: nn.Module) -> None:
@@ -104,8 +104,9 @@ def guard_convolutions(model: nn.Module) -> None:
         if type(module) is not nn.Conv2d:
             continue
         inputs, outputs = module.in_channels, module.out_channels
-        unaligned = inputs % 16 != 0 or outputs % 16 != 0 or module.groups > 1
-        pointwise = module.kernel_size == (1, 1) and module.padding == (0, 0)
+        grouped = module.groups > 1
+        unaligned = inputs % 16 != 0 or outputs % 16 != 0 or grouped
+        pointwise = module.kernel_size == (1, 1) and module.padding == (0, 0) and not grouped
         if pointwise and max(module.stride) > 1 and inputs < 16:
             module.__class__ = SubsampledConv2d
         elif max(module.dilation) > 1 and unaligned:
