@@ -1,4 +1,4 @@
-"""The copy is repaired, the source is as it was, and nothing is done without a line that says so."""
+"""The copy is repaired, the source unchanged, and nothing is done without a line that says so."""
 
 import json
 

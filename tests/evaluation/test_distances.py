@@ -1,4 +1,4 @@
-"""Distances of shapes with known answers, and of random ones against every pair of outline pixels."""
+"""Distances of shapes with known answers, and of random ones against every pair of pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ties parts together is found, counted and shown; the facts of the published splits come out."""
+"""What ties parts together is found, counted and shown; published splits give known facts."""
 
 import json
 import shutil

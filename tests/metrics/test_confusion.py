@@ -47,6 +47,6 @@ def test_no_image_and_nothing_but_ignored() -> None:
 
 
 def test_nothing_waits_for_the_device() -> None:
-    """Tensors of the meta device have no values: reading one on the host, as a wait would, raises."""
+    """Tensors of the meta device have no values: reading one on the host raises."""
     maps = torch.empty(3, 8, 8, dtype=torch.uint8, device="meta")
     assert confusion(maps, maps, 2).shape == (3, 2, 2)

@@ -10,7 +10,7 @@ BASE = make(TrainConfig, {"data": "x"})
 
 
 class Draw:
-    """Stands for an Optuna trial: takes the end of each range, or the choice, that it is told to."""
+    """Stands for an Optuna trial: takes the end of each range, or the choice, that it is told."""
 
     def __init__(self, high=True):
         self.high, self.asked = high, []

@@ -112,7 +112,7 @@ def covered(draw, truth, repeats):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [60, 120])
 def test_coverage_over_images(count):
-    """1,000 test sets out of a population whose mean is known: 93 to 97 % of the intervals hold it."""
+    """1,000 test sets of a population whose mean is known: 93 to 97 % of the intervals hold it."""
     rng = np.random.default_rng(count)
     truth = skewed(np.random.default_rng(0), 4_000_000).mean()
     assert 0.93 <= covered(lambda: (skewed(rng, count),), truth, 1000) <= 0.97

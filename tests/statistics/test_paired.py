@@ -10,7 +10,7 @@ from medseg.statistics.paired import holm, letters, mean_ranks, permutation_test
 
 
 def by_enumeration(values, statistic):
-    """Share of all sign changes whose statistic is at least as far from its centre as the one seen."""
+    """Share of all sign changes whose statistic is at least as far from its centre."""
     seen = statistic(values)
     ways = [
         statistic([v * s for v, s in zip(values, signs, strict=True)])

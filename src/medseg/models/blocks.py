@@ -81,21 +81,19 @@ class DilatedConv2d(nn.Conv2d):
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A strided 1x1 convolution that a CPU trains on the pixels it needs, picked beforehand.
+    """A strided 1x1 convolution that a CPU trains at stride 1, on the pixels that the stride keeps.
 
-    In every other case it is a `Conv2d`. For fewer than 16 input and at most 16 output channels,
-    channels last, the weight gradient of PyTorch 2.13 writes beyond its buffer, in float32 and in
-    bfloat16, on CPUs with AVX2 and with AVX-512: the process dies now or later (docs/log.md,
-    2026-11-25).
+    In every other case it is a `Conv2d`. The gradient of such weights in PyTorch 2.13 (oneDNN 3.12)
+    writes beyond its buffer if the input is channels-last with fewer than 16 channels, in float32
+    and in bfloat16: the process dies (docs/log.md, 2026-11-25).
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, out_channels, H', W'], as `Conv2d`."""
         if not (self.training and x.device.type == "cpu"):
             return super().forward(x)
-        picked = x[..., :: self.stride[0], :: self.stride[1]]
-        picked = picked.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(picked, self.weight, self.bias)
+        kept = x[..., :: self.stride[0], :: self.stride[1]]
+        return F.conv2d(kept, self.weight, self.bias)
 
 
 def guard_convolutions(model: nn.Module) -> None:
@@ -103,13 +101,12 @@ def guard_convolutions(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is not nn.Conv2d:
             continue
-        channels = module.in_channels, module.out_channels
-        odd = any(count % 16 for count in channels) or module.groups > 1
-        pointwise = module.kernel_size == (1, 1) and module.padding == (0, 0) and module.groups == 1
-        if max(module.dilation) > 1 and odd:
-            module.__class__ = DilatedConv2d
-        elif pointwise and max(module.stride) > 1 and channels[0] < 16 and channels[1] <= 16:
+        inputs, outputs, grouped = module.in_channels, module.out_channels, module.groups > 1
+        pointwise = module.kernel_size == (1, 1) and module.padding == (0, 0) and not grouped
+        if pointwise and max(module.stride) > 1 and inputs < 16:
             module.__class__ = SubsampledConv2d
+        elif max(module.dilation) > 1 and (inputs % 16 or outputs % 16 or grouped):
+            module.__class__ = DilatedConv2d
 
 
 def resize(x: Tensor, like: Tensor, mode: str = "bilinear") -> Tensor:

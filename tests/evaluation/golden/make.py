@@ -2,7 +2,8 @@
 
 Run in an environment of its own, since its pins conflict with ours:
 
-    python -m venv sod && sod/bin/pip install pysodmetrics==1.6.2 && sod/bin/python tests/evaluation/golden/make.py
+    python -m venv sod && sod/bin/pip install pysodmetrics==1.6.2
+    sod/bin/python tests/evaluation/golden/make.py
 """
 
 import json
