@@ -8,15 +8,18 @@ import numpy as np
 from medseg import Predictor
 
 SCENES = Path("demo/synthetic/test")
-NAMES = ("seq170_frame00", "seq185_frame01", "seq178_frame02")
-HEIGHT, GAP = 200, 8
+NAMES = ("seq182_frame00", "seq185_frame02", "seq197_frame00")  # quartiles of the Dice
+HEIGHT, WIDTH, GAP = 200, 200, 8
 
 
 def tile(picture: np.ndarray) -> np.ndarray:
-    """A picture at the height of the figure, grey as colour."""
+    """The middle of a picture at the height of the figure, grey as colour."""
     colour = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
     width = round(colour.shape[1] * HEIGHT / colour.shape[0])
-    return cv2.resize(colour, (width, HEIGHT), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(colour, (width, HEIGHT), interpolation=cv2.INTER_AREA)
+    left = max(0, width - WIDTH) // 2
+    small = small[:, left : left + WIDTH]
+    return np.pad(small, ((0, 0), (0, WIDTH - small.shape[1]), (0, 0)))
 
 
 def row(name: str, predictor: Predictor) -> np.ndarray:
