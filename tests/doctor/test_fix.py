@@ -239,7 +239,7 @@ def test_of_class_indices_only_the_place_is_repaired(tmp_path):
         for row in read_csv(tmp_path / "out" / "fixes.csv")
     }
     assert rows == {
-        "frame004": ("MS011", "kept as it is"),
+        "frame004": ("MS011", "left unchanged"),
         "frame005": ("MS003", "mask resized to its image, nearest pixel"),
         "frame008": ("MS005", "left out"),
     }

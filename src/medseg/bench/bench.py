@@ -55,8 +55,8 @@ def bench(config: BenchConfig) -> dict[str, Any]:
         "threads": config.threads,
         "compile": config.compile,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    settings = make(TrainConfig, given)
+    chosen = {key: value for key, value in options.items() if value is not None}
+    settings = make(TrainConfig, chosen)
     check(settings)
     fast, plain = WORK[config.what]
     with tempfile.TemporaryDirectory(prefix="medseg-bench-") as folder:

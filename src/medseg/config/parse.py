@@ -22,22 +22,23 @@ Config = TypeVar("Config")
 
 
 def make(config_class: type[Config], values: Mapping[str, Any], where: str = "option") -> Config:
-    """A config from flat names and values; dashes and underscores are the same. Raises `UserError`
-    for a wrong one.
+    """A config from flat names and values; dashes and underscores are the same.
+
+    Raises `UserError` for a wrong name or value.
     """
-    given = _check(config_class, values, where)
+    converted = _check(config_class, values, where)
     for spec in specs(config_class):
-        if spec.name not in given:
+        if spec.name not in converted:
             if spec.default is dataclasses.MISSING:
                 raise UserError(f"{spec.flag} is missing: {spec.rules['help']}")
-            given[spec.name] = spec.default
-    return _build(config_class, given)
+            converted[spec.name] = spec.default
+    return _build(config_class, converted)
 
 
 def _check(config_class: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The known names among `values` with their converted values."""
     known = {spec.name: spec for spec in specs(config_class)}
-    given: dict[str, Any] = {}
+    converted: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in known:
@@ -45,8 +46,8 @@ def _check(config_class: type, values: Mapping[str, Any], where: str) -> dict[st
                 f"unknown {where}"
                 f" {key!r}{nearest(name, known) or '; see --help for the known ones'}"
             )
-        given[name] = known[name].convert(value)
-    return given
+        converted[name] = known[name].convert(value)
+    return converted
 
 
 def _build(config_class: type[Config], flat: dict[str, Any]) -> Config:

@@ -1,6 +1,7 @@
-"""A repaired copy. What can be mended without guessing is mended, what cannot be used is left out,
-and what only the owner of the data can judge stays as it is; `fixes.csv` says for each finding
-which of the three it was.
+"""A repaired copy of a data set.
+
+What can be mended without guessing is mended, what cannot be used is left out, and what only the
+owner of the data can decide stays as it is; `fixes.csv` says for each finding which it was.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 from medseg.data.decode import read_image, read_mask
 from medseg.data.sources.folder import part_folders
 from medseg.data.sources.splits import write_split
-from medseg.doctor.collect import WHOLE, Source
+from medseg.doctor.collect import WHOLE, Pair, Source
 from medseg.doctor.context import Context
 from medseg.doctor.file_faults import SUFFIXES, mask_turn
 from medseg.doctor.finding import Finding
@@ -53,7 +55,7 @@ LEFT_OUT = {
     "MS013": "left out: the first copy stays",
     "MS014": "left out: the copy in the later part stays",
 }
-KEPT = "kept as it is: for you to judge"
+KEPT = "left unchanged: for you to decide"
 
 
 def refuse_folder(out: Path, source: Source) -> None:
@@ -75,49 +77,37 @@ def write_copy(
     *,
     bit_depth: int = 16,
     progress: Callable[[int, int], None] | None = None,
-) -> dict:
-    """Write images, masks, lists and `fixes.csv` to the empty folder `out`; counts of what was
-    done.
+) -> dict[str, Any]:
+    """Write images, masks, lists and `fixes.csv` to the empty folder `out`.
 
-    Files without a finding are copied byte for byte. With a split of an undivided folder,
-    `out/split` holds its lists.
+    Returns counts of what was done. Files without a finding are copied byte for byte. With a split
+    of an undivided folder, `out/split` holds its lists.
     """
     codes: dict[str, set[str]] = {}  # by file: two images may share a name
     for finding in findings:
         codes.setdefault(finding.file, set()).add(finding.code)
-    rows, kept = [], []
+    plans = [_plan(seen, _codes_of(seen, codes), context) for seen in looks]
+    rows = [
+        {"part": seen.pair.part, "name": seen.pair.name, "code": code, "what": what}
+        for seen, plan in zip(looks, plans, strict=True)
+        for code, what in plan.items()
+    ]
+    of_the_set = [finding for finding in findings if not finding.name]
+    rows += [{"part": "", "name": "", "code": each.code, "what": KEPT} for each in of_the_set]
     divided = bool(part_folders(source.root))
+    kept = []
     try:
         with tempfile.TemporaryDirectory(prefix=".repairing-", dir=out.parent) as work:
             copy = Path(work) / "copy"
-            for done, seen in enumerate(looks, 1):
-                pair = seen.pair
-                files = [str(path) for path in (pair.image, pair.mask) if path] or [pair.name]
-                doing = _plan(seen, set().union(*(codes.get(file, ()) for file in files)), context)
-                rows += [
-                    {"part": pair.part, "name": pair.name, "code": code, "what": what}
-                    for code, what in doing.items()
-                ]
-                if _stays(seen, doing):
-                    _write(
-                        seen,
-                        {code for code, what in doing.items() if what != KEPT},
-                        context,
-                        bit_depth,
-                        copy / pair.part if divided else copy,
-                    )
-                    kept.append(pair)
+            for done, (seen, plan) in enumerate(zip(looks, plans, strict=True), 1):
+                if _stays(seen, plan):
+                    repairs = {code for code, what in plan.items() if what != KEPT}
+                    folder = copy / seen.pair.part if divided else copy
+                    _write(seen, repairs, context, bit_depth, folder)
+                    kept.append(seen.pair)
                 if progress:
                     progress(done, len(looks))
-            rows += [
-                {"part": "", "name": "", "code": finding.code, "what": KEPT}
-                for finding in findings
-                if not finding.name
-            ]
-            lists = {
-                part: [pair.name for pair in kept if pair.part == part] for part in source.parts
-            }
-            _write_tables(copy, source, lists, divided)
+            _write_tables(copy, source, _lists(source, kept), divided)
             write_csv(copy / "fixes.csv", rows or [dict.fromkeys(("part", "name", "code", "what"))])
             out.rmdir()  # empty: refuse_folder has seen to that
             copy.rename(out)
@@ -133,6 +123,17 @@ def write_copy(
         "repaired": len(mended & {(pair.part, pair.name) for pair in kept}),
         "left_out": len(looks) - len(kept),
     }
+
+
+def _codes_of(seen: Look, codes: Mapping[str, set[str]]) -> set[str]:
+    """The codes found in the files of a pair."""
+    files = [str(path) for path in (seen.pair.image, seen.pair.mask) if path] or [seen.pair.name]
+    return set().union(*(codes.get(file, ()) for file in files))
+
+
+def _lists(source: Source, kept: Sequence[Pair]) -> dict[str, list[str]]:
+    """The names of the kept pairs by part."""
+    return {part: [pair.name for pair in kept if pair.part == part] for part in source.parts}
 
 
 def _plan(seen: Look, codes: set[str], context: Context) -> dict[str, str]:

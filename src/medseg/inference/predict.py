@@ -39,14 +39,25 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     predictor = predictor or Predictor.load(
         config.run, accelerator=config.accelerator, precision=config.precision
     )
-    wanted = (
-        config.out / OUTPUTS[kind] / f"{name}.png" for kind in kinds for name in names.values()
-    )
-    taken = [path for path in wanted if path.exists()]
+    _make_folders(config, kinds, names)
+    failed = _predict_all(config, kinds, files, names, predictor)
+    for path, reason in failed.items():
+        logger.warning(f"left out {path}: {reason}")
+    written = len(files) - len(failed)
+    logger.info(f"wrote {', '.join(kinds)} of {written} of {len(files)} images to {config.out}")
+    return {"out": str(config.out), "written": written, "failed": failed}
+
+
+def _make_folders(config: PredictConfig, kinds: Sequence[str], names: dict[Path, str]) -> None:
+    """The folders of the results; earlier ones in them are not replaced without --overwrite."""
+    taken = []
+    for kind in kinds:
+        folder = config.out / OUTPUTS[kind]
+        taken += [name for name in names.values() if (folder / f"{name}.png").exists()]
     if taken and not config.overwrite:
         raise UserError(
             f"--out {config.out}: holds {len(taken)} of the results already, such as"
-            f" {taken[0].name}; choose another folder or give --overwrite"
+            f" {Path(taken[0]).name}.png; choose another folder or give --overwrite"
         )
     try:
         for kind in kinds:
@@ -56,32 +67,32 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
             f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may"
             " write to"
         ) from None
+
+
+def _predict_all(
+    config: PredictConfig,
+    kinds: Sequence[str],
+    files: dict[Path, Path],
+    names: dict[Path, str],
+    predictor: Predictor,
+) -> dict[str, str]:
+    """Predict and write all files; returns those that cannot be read, and why."""
     failed: dict[str, str] = {}
     workers = config.workers or cores()
     with ThreadPoolExecutor(workers) as pool, progress("predict", show=config.progress) as advance:
         writing: list[Future] = []
-        for done, (paths, images) in enumerate(
-            _batches(predictor, files, config.batch_size, workers, pool, failed)
-        ):
+        batches = _batches(predictor, files, config.batch_size, workers, pool, failed)
+        for done, (paths, images) in enumerate(batches, 1):
             for path, image, margin in zip(paths, images, predictor.margins(images), strict=True):
-                writing.append(
-                    pool.submit(_write, config, kinds, names[path], image, margin, predictor)
-                )
-            while len(writing) > 4 * config.batch_size:
-                writing.pop(
-                    0
-                ).result()  # bounded memory, and the first failure to write ends the run
+                job = (config, kinds, names[path], image, margin, predictor)
+                writing.append(pool.submit(_write, *job))
+            while len(writing) > 4 * config.batch_size:  # bounded memory
+                writing.pop(0).result()  # the first failure to write ends the run
             if advance:
-                advance(min(len(files), (done + 1) * config.batch_size), len(files))
+                advance(min(len(files), done * config.batch_size), len(files))
         for future in writing:
             future.result()
-    for path, reason in failed.items():
-        logger.warning(f"left out {path}: {reason}")
-    logger.info(
-        f"wrote {', '.join(kinds)} of {len(files) - len(failed)} of {len(files)} images to"
-        f" {config.out}"
-    )
-    return {"out": str(config.out), "written": len(files) - len(failed), "failed": failed}
+    return failed
 
 
 def collect(sources: Sequence[str]) -> dict[Path, Path]:

@@ -82,10 +82,10 @@ def hybrid_loss(
                     weights_on[logits.device] = class_weights_of(class_weights, logits)
             parts = {}
             for _, name in terms:
-                given = arguments[name]
-                if class_weights is not None and "class_weights" in given:
-                    given = given | {"class_weights": weights_on[logits.device]}
-                parts[name] = LOSSES[name](logits, target, **given)
+                own = arguments[name]
+                if class_weights is not None and "class_weights" in own:
+                    own = own | {"class_weights": weights_on[logits.device]}
+                parts[name] = LOSSES[name](logits, target, **own)
             total = sum(weight * parts[name] for weight, name in terms)
         return total, {name: part.detach() for name, part in parts.items()}
 
