@@ -1,6 +1,7 @@
 """Every format, depth and orientation; and what is no image is refused by name."""
 
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -247,6 +248,10 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     bombs = {
         "bomb.png": b"\x89PNG\r\n\x1a\n" + b"".join(packed),
         "bomb.gif": gif(60_000, 60_000),
+        "disposal.gif": gif(60_000, 60_000, disposal=2),
+        "frame.gif": gif(60_000, 60_000, canvas=(10, 10)),
+        "between.gif": gif(60_000, 60_000, canvas=(10, 10), before=b"?\x3b"),
+        "bomb.tif": tiff(30_000, 30_000),
         "bomb.webp": webp(16_383, 16_383),
         "bomb.bmp": bmp(50_000, 50_000),
     }
@@ -254,8 +259,24 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path):
     for name, data in bombs.items():
         (tmp_path / name).write_bytes(data)
         for read in (read_image, read_mask):
+            start = time.perf_counter()
             with pytest.raises(DecodeError, match="pixels are more than --max-pixels"):
                 read(tmp_path / name)
+            assert time.perf_counter() - start < 0.2, name
+    assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("more", [{"samples": 60_000}, {"depth": 20_000}])
+def test_channels_and_depth_count_against_the_limit_too(tmp_path, more):
+    """Empty strips become zeros in memory, as many as a header of 134 bytes asks for."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(300, 300, **more))
+    tracemalloc.start()
+    for read in (read_image, read_mask):
+        words = r"a\.tif: \d+ values are more than 4 channels of --max-pixels 250000000"
+        with pytest.raises(DecodeError, match=words):
+            read(path)
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     tracemalloc.stop()
 
@@ -311,9 +332,18 @@ def webp(width, height):
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def gif(width, height):
-    """A frame of that size with one code in it."""
-    screen = struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0" * 6
+def tiff(width, height, samples=1, depth=1):
+    """A page that claims to be compressed, and has no strip."""
+    tags = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 273: 0, 277: samples, 278: height}
+    tags |= {279: 0, 32997: depth}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items()]
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + b"\0" * 4
+
+
+def gif(width, height, disposal=0, canvas=None, before=b""):
+    """A frame of that size with one code in it; `before` it, bytes that belong nowhere."""
+    screen = struct.pack("<HH", *(canvas or (width, height))) + b"\x80\0\0" + b"\0" * 6
+    screen += b"!\xf9\x04" + bytes([disposal << 2]) + b"\0" * 4 + before
     frame = b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x4c\x01\0;"
     return b"GIF89a" + screen + frame
 

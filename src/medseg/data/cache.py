@@ -63,7 +63,6 @@ class Store:
     @property
     def nbytes(self) -> int:
         """Bytes of all images and masks of the entry on disk, also for a `subset`."""
-        """Bytes of all arrays."""
         return self._images.nbytes + self._masks.nbytes
 
     def image(self, index: int) -> np.ndarray:

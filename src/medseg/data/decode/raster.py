@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 
 import cv2
 import numpy as np
@@ -18,7 +19,14 @@ from PIL.Image import Image as PillowImage
 from PIL.PngImagePlugin import PngImageFile
 
 from medseg.data.decode.image import Image
-from medseg.data.decode.source import TIFF, DecodeError, Source, is_known
+from medseg.data.decode.source import (
+    TIFF,
+    DecodeError,
+    Source,
+    check_size,
+    check_values,
+    is_known,
+)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say is in our error
@@ -72,7 +80,10 @@ def open_with_pillow(source: Source) -> PillowImage:
     opener = GifImageFile if source.data.startswith(b"GIF8") else PngImageFile
     try:
         picture = opener(io.BytesIO(source.data))
+        check_size(source.name, *picture.size)  # a damaged GIF can have another frame than we found
         picture.load()
+    except DecodeError:
+        raise
     except Exception:  # Pillow's decoders raise many kinds for damaged files
         raise not_an_image(source) from None
     return picture
@@ -83,10 +94,15 @@ def with_tifffile(source: Source) -> np.ndarray:
     if not source.data.startswith(TIFF):
         raise not_an_image(source)
     try:
-        pixels = np.asarray(tifffile.imread(io.BytesIO(source.data), key=0))
+        with tifffile.TiffFile(io.BytesIO(source.data)) as file:
+            page = file.pages[0]
+            check_values(source, math.prod(page.shape))
+            pixels = np.asarray(page.asarray())
         if pixels.ndim not in (2, 3) or not pixels.size:
             raise ValueError("no picture in it")
         return pixels
+    except DecodeError:
+        raise
     except Exception as error:  # tifffile's codecs raise many kinds for damaged files
         reason = " ".join(str(error).split())[:100]
         raise DecodeError(

@@ -7,9 +7,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL.GifImagePlugin import GifImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from medseg.config.shared import MAX_PIXELS
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
@@ -17,7 +17,7 @@ from medseg.errors import UserError
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a JPEG
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
-_limit = [250_000_000]  # pixels of an image; for the process, as a user's option is
+_max_pixels = MAX_PIXELS  # of an image; for the process, as a user's option is
 
 
 class DecodeError(UserError):
@@ -38,7 +38,8 @@ class Source:
 
 def set_max_pixels(pixels: int) -> None:
     """Refuse images with more pixels than this from now on, by the size in their header."""
-    _limit[0] = pixels
+    global _max_pixels
+    _max_pixels = pixels
 
 
 def open_source(source: Path | str | bytes) -> Source:
@@ -54,7 +55,7 @@ def open_source(source: Path | str | bytes) -> Source:
         raise DecodeError(f"{name}: has no content (0 bytes); restore the file or remove it")
     if not _complete(data):
         raise DecodeError(f"{name}: the file is cut off before its end; copy or download it again")
-    _check_pixels(name, data)
+    check_size(name, *header_size(data))
     return Source(name, data)
 
 
@@ -81,12 +82,24 @@ def _complete(data: bytes) -> bool:
     return True
 
 
-def _check_pixels(name: str, data: bytes) -> None:
-    width, height = header_size(data)
-    if width * height > _limit[0]:
+def check_size(name: str, width: int, height: int) -> None:
+    """Raise `DecodeError` for an image of more pixels than the limit."""
+    if width * height > _max_pixels:
         raise DecodeError(
-            f"{name}: {width}x{height} pixels are more than --max-pixels {_limit[0]}; raise it if"
+            f"{name}: {width}x{height} pixels are more than --max-pixels {_max_pixels}; raise it if"
             " the file is what it should be, or give a smaller copy"
+        )
+
+
+def check_values(source: Source, values: int) -> None:
+    """Raise `DecodeError` for a picture that declares more `values` than 4 channels can have.
+
+    Width and height do not bound them in a TIFF: it may declare 65535 channels, or layers of depth.
+    """
+    if values > 4 * _max_pixels:
+        raise DecodeError(
+            f"{source.name}: {values} values are more than 4 channels of --max-pixels"
+            f" {_max_pixels}; raise it if the file is what it should be, or give a smaller copy"
         )
 
 
@@ -99,14 +112,14 @@ def is_known(data: bytes) -> bool:
 def header_size(data: bytes) -> tuple[int, int]:
     """Width and height that the header declares; (0, 0) for what is no image of a format we read.
 
-    PNG, JPEG, BMP and WebP are parsed here: Pillow refuses damaged headers that OpenCV decodes, and
-    then its size would be unknown.
+    All but TIFF are parsed here. Pillow refuses damaged headers that OpenCV decodes, which would
+    leave the size unknown, and fills a GIF's canvas when it opens one.
     """
     try:
         if data.startswith(TIFF):
             return _tiff_size(data)
         if data.startswith(b"GIF8"):
-            return GifImageFile(io.BytesIO(data)).size
+            return _gif_size(data)
         if data.startswith(b"\xff\xd8"):
             return _jpeg_size(data)
         if data.startswith(b"\x89PNG") and data[12:16] == b"IHDR":  # always the first chunk
@@ -134,6 +147,26 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             return width, height
         if marker not in _WITHOUT_LENGTH:
             at += struct.unpack_from(">H", data, at)[0]
+
+
+def _gif_size(data: bytes) -> tuple[int, int]:
+    """Of the canvas, or of the first frame where it reaches beyond it, as Pillow decodes it.
+
+    w3.org/Graphics/GIF/spec-gif89a.txt.
+    """
+    width, height = struct.unpack_from("<HH", data, 6)
+    flags = data[10]
+    at = 13
+    if flags & 0x80:  # a table of colours follows
+        at += 3 << (flags & 7) + 1
+    while data[at] != 0x2C:  # the frame; what is neither that nor an extension is skipped
+        if data[at] == 0x21:  # a label, then blocks with their lengths, up to an empty one
+            at += 2
+            while data[at]:
+                at += 1 + data[at]
+        at += 1
+    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, at + 1)
+    return max(width, left + frame_width), max(height, top + frame_height)
 
 
 def _bmp_size(data: bytes) -> tuple[int, int]:
