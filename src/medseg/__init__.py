@@ -41,10 +41,14 @@ def train(config: TrainConfig | None = None, **options: Any) -> dict[str, Any]:
     Returns {"run": folder, "summaries": {"validation": ..., "test": ...}}. Raises
     `medseg.errors.UserError` for wrong use.
     """
+    from medseg.data.decode import set_max_pixels
     from medseg.training.repeat import train as run
     from medseg.training.resume import config_from
 
-    return run(config if config is not None else config_from(options))
+    if config is None:
+        config = config_from(options)
+    set_max_pixels(config.data.max_pixels)
+    return run(config)
 
 
 def evaluate(run: Any, **options: Any) -> dict[str, Any]:
@@ -53,9 +57,12 @@ def evaluate(run: Any, **options: Any) -> dict[str, Any]:
     Returns the content of summary.json.
     """
     from medseg.config import EvaluateConfig, make
+    from medseg.data.decode import set_max_pixels
     from medseg.reports.evaluation import evaluate_with_report
 
-    return evaluate_with_report(make(EvaluateConfig, {"run": run, **options}))
+    config = make(EvaluateConfig, {"run": run, **options})
+    set_max_pixels(config.max_pixels)
+    return evaluate_with_report(config)
 
 
 def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
@@ -64,9 +71,12 @@ def predict(run: Any, images: Any, out: Any, **options: Any) -> dict[str, Any]:
     Returns what was written and what failed.
     """
     from medseg.config import PredictConfig, make
+    from medseg.data.decode import set_max_pixels
     from medseg.inference.predict import predict as write
 
-    return write(make(PredictConfig, {"run": run, "images": images, "out": out, **options}))
+    config = make(PredictConfig, {"run": run, "images": images, "out": out, **options})
+    set_max_pixels(config.max_pixels)
+    return write(config)
 
 
 def __getattr__(name: str) -> Any:

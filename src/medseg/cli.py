@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from medseg import config as options
 from medseg.config import arguments, make
+from medseg.config.shared import Reading
 from medseg.console import log_to_stderr, print_json
 from medseg.errors import Interrupted, UserError, nearest
 from medseg.version import __version__
@@ -37,8 +39,8 @@ class Verb:
 
     @property
     def about(self) -> str:
-        """One line of help."""
-        return (self.config.__doc__ or "").strip()
+        """What the command does; the first line stands alone."""
+        return inspect.getdoc(self.config) or ""
 
 
 DATA = {
@@ -165,13 +167,11 @@ def _dispatch(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]], argv: list
 def _overview(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]]) -> str:
     """A line per verb."""
     width = max(map(len, verbs))
-    lines = [
-        f"  {name:{width}}  {ABOUT_DATA if isinstance(verb, dict) else verb.about}"
-        for name, verb in verbs.items()
-    ]
-    return "\n".join(
-        [f"usage: {prog} VERB ...", "", *lines, "", f"'{prog} VERB --help' shows its options."]
-    )
+    lines = [f"usage: {prog} VERB ...", ""]
+    for name, verb in verbs.items():
+        about = ABOUT_DATA if isinstance(verb, dict) else verb.about.splitlines()[0]
+        lines.append(f"  {name:{width}}  {about}")
+    return "\n".join([*lines, "", f"'{prog} VERB --help' shows its options."])
 
 
 def _run(name: str, verb: Verb, argv: Arguments) -> int:
@@ -184,7 +184,8 @@ def _run(name: str, verb: Verb, argv: Arguments) -> int:
     except Interrupted as stopped:
         print(f"medseg: stopped; {verb.resume.format(stopped)}", file=sys.stderr)
         return 130
-    if getattr(getattr(config, "search", config), "json", False):
+    as_json = getattr(getattr(config, "search", config), "json", False)
+    if as_json:
         if result:  # a worker of a search has none
             print_json(result)
     elif verb.show:
@@ -193,15 +194,14 @@ def _run(name: str, verb: Verb, argv: Arguments) -> int:
 
 
 def _limit_pixels(config: Any) -> None:
-    """Put --max-pixels into force, where the verb reads images."""
-    pixels = getattr(getattr(config, "data", None), "max_pixels", None) or getattr(
-        config, "max_pixels", None
-    )
-    if pixels:
-        _function("medseg.data.decode:set_max_pixels")(pixels)
+    """Put --max-pixels into force if the verb reads images."""
+    for section in (config, getattr(config, "data", None)):
+        if isinstance(section, Reading):
+            _function("medseg.data.decode:set_max_pixels")(section.max_pixels)
 
 
 def _function(name: str) -> Callable[..., Any]:
+    """The function that "module:function" names."""
     module, function = name.split(":")
     return getattr(import_module(module), function)
 

@@ -60,16 +60,15 @@ def print_json(document: Any) -> None:
 def print_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Rows with the same keys as a table on standard output; texts are printed as they are."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title))
+    table = Table(title=title)
     for key, first in rows[0].items():
         justify = "left" if isinstance(first, str) else "right"
-        table.add_column(escape(key.replace("_", " ")), justify=justify)
+        table.add_column(key.replace("_", " "), justify=justify)
     for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(markup=False, emoji=False).print(table)  # brackets and colons of names are text
 
 
 def _cell(value: Any) -> str:

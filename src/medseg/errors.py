@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What was given, what was expected, what to do: one line for the user, exit code 2, no
-    traceback.
+    """Wrong use, in one line: what was given, what was expected, what to do.
+
+    The command prints it without a traceback and ends with exit code 2.
     """
 
 

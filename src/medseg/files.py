@@ -15,8 +15,7 @@ from medseg.errors import UserError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Call `write` with a binary file that takes the place of `path` once it is complete and on
-    disk.
+    """Call `write` with a binary file that replaces `path` once it is complete and on disk.
 
     On any failure the earlier file stays as it was. Raises `UserError` when the disk is full or not
     writable.
@@ -66,7 +65,10 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
 
 def new_folder(path: Path, flag: str, remedy: str) -> Path:
-    """`path`, made, and refused when something is in it already."""
+    """Create the folder `path` and return it.
+
+    Raises `UserError`, which names `flag` and ends with `remedy`, if there is something in it.
+    """
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{flag} {path}: exists already and is not an empty folder; {remedy}")
@@ -80,10 +82,10 @@ def new_folder(path: Path, flag: str, remedy: str) -> Path:
 
 @contextmanager
 def folder_or_nothing(path: Path, flag: str) -> Iterator[None]:
-    """`path` as a folder, made where it is not there, and taken back where the block fails.
+    """Create the folder `path` if it is missing, and remove it again if the block fails.
 
-    Only folders that were made here and are still empty are removed. Raises `UserError` where it
-    cannot be made.
+    Only folders that were created here and are still empty are removed. Raises `UserError` if it
+    cannot be created.
     """
     missing = [each for each in (path, *path.parents) if not each.exists()]
     try:
@@ -102,11 +104,13 @@ def folder_or_nothing(path: Path, flag: str) -> Iterator[None]:
 
 
 def _csv_line(cells: Iterable[Any]) -> str:
-    texts = (
-        f'"{text}"' if any(c in text for c in ',"\n\r') else text
-        for text in (str(cell).replace('"', '""') for cell in cells)
-    )
-    return ",".join(texts) + "\n"
+    return ",".join(map(_quoted, cells)) + "\n"
+
+
+def _quoted(cell: Any) -> str:
+    text = str(cell).replace('"', '""')
+    needs_quotes = any(character in text for character in ',"\n\r')
+    return f'"{text}"' if needs_quotes else text
 
 
 def _cell(value: Any) -> Any:
@@ -114,9 +118,8 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, float):
         return value
-    return (
-        f"{value:.6g}" if abs(value) < 1e4 else f"{value:.10g}"
-    )  # a mean of counts keeps its pixels
+    # ten digits for large numbers: a mean of pixel counts stays exact to the pixel
+    return f"{value:.6g}" if abs(value) < 1e4 else f"{value:.10g}"
 
 
 def _number(text: str) -> Any:
@@ -134,11 +137,11 @@ def _umask() -> int:
 
 @contextmanager
 def lock(path: Path, message: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Hold `path` as a lock, which the system frees however the process ends; `UserError(message)`
-    when another has it.
+    """Hold `path` as a lock, which the system releases however the process ends.
 
-    Any number may hold it `shared`, and nobody else then; Windows has no such locks, and there it
-    keeps nobody out.
+    Raises `UserError(message)` if another process holds it, unless `wait`. Any number of processes
+    may hold it `shared` at once, which excludes exclusive holders. Windows has no shared locks:
+    there `shared` locks nothing.
     """
     if shared and os.name == "nt":
         yield

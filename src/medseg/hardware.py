@@ -1,4 +1,4 @@
-"""Which device and which arithmetic: `auto` resolved, and what is not there refused."""
+"""Which device and which arithmetic: resolves `auto`, refuses what this machine lacks."""
 
 from __future__ import annotations
 
@@ -15,29 +15,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_accelerator(wanted: str = "auto") -> str:
-    """`cpu`, `cuda` or `mps`; `UserError` when the wanted one is not on this machine."""
-    there = {
+    """`cpu`, `cuda` or `mps`; raises `UserError` if this machine lacks the wanted one."""
+    available = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
     if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if there[name])
-    if not there[wanted]:
-        build = (
-            "this PyTorch is a CPU build; see the README for the CUDA one"
-            if wanted == "cuda" and not torch.version.cuda
-            else "PyTorch finds no such device"
-        )
-        raise UserError(
-            f"--accelerator {wanted}: {build}; use --accelerator auto or one of: "
-            f"{', '.join(name for name, here in there.items() if here)}"
-        )
-    return wanted
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if available[wanted]:
+        return wanted
+    reason = "PyTorch finds no such device"
+    if wanted == "cuda" and not torch.version.cuda:
+        reason = "this PyTorch is a CPU build; see the README for the CUDA one"
+    names = ", ".join(name for name, is_here in available.items() if is_here)
+    raise UserError(f"--accelerator {wanted}: {reason}; use --accelerator auto or one of: {names}")
 
 
 def pick_precision(wanted: str, accelerator: str) -> str:
-    """`fp32`, `bf16` or `fp16`; auto takes the one that trains fastest.
+    """`fp32`, `bf16` or `fp16`; auto picks the one that trains fastest.
 
     That is bf16 on CUDA devices that multiply it, fp16 on older ones, bf16 on CPUs whose bf16
     multiplication is faster than fp32, and fp32 elsewhere (docs/log.md).
@@ -52,22 +48,22 @@ def pick_precision(wanted: str, accelerator: str) -> str:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Matrix units (AMX), or an AMD CPU with AVX512-BF16 (Zen 4 on), which multiplies bf16 at twice
-    the rate of fp32.
+    """Whether bf16 multiplication is faster than fp32: AMX, or AVX512-BF16 on AMD (since Zen 4).
 
-    Intel's have these instructions too, and without AMX they are slower than fp32. A rule and not a
-    measurement, so that all processes of a training, and every resumed one, find the same.
+    Intel CPUs have AVX512-BF16 too, but without AMX it is slower than fp32 there. This is a rule
+    rather than a measurement, so that all processes of a training, and every resumed training,
+    come to the same answer.
     """
 
-    def has(what: str) -> bool:
-        check = getattr(torch.cpu, f"_is_{what}_supported", None)
+    def has(feature: str) -> bool:
+        check = getattr(torch.cpu, f"_is_{feature}_supported", None)
         return check is not None and check()
 
     return has("amx_tile") or (has("avx512_bf16") and "AuthenticAMD" in _cpu_vendor())
 
 
 def _cpu_vendor() -> str:
-    """The vendor's name as the CPU gives it, empty where the system does not tell."""
+    """The vendor's name as the CPU reports it; empty if the system does not say."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(
@@ -78,11 +74,10 @@ def _cpu_vendor() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next tensor: handing it back costs a page fault
-    for every 4 KiB later.
+    """Make the C library keep freed memory for the next tensor.
 
-    A tenth or more of a training step on the CPU (docs/log.md). For a process that has nothing else
-    to do; only glibc.
+    Memory returned to the system costs a page fault per 4 KiB when it is needed again: a tenth or
+    more of a training step on the CPU (docs/log.md). For processes that only train; needs glibc.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -100,19 +95,18 @@ def autocast(accelerator: str, precision: str) -> torch.autocast:
 
 
 def threads(processes: int = 1, wanted: int = 0) -> int:
-    """Threads for arithmetic in each of `processes` on this machine: `wanted`, OMP_NUM_THREADS, or
-    an even share of the cores.
+    """Threads for arithmetic in each of `processes` on this machine.
 
-    No more than there are cores, since threads that wait for each other's core are slower than
-    fewer. torchrun sets OMP_NUM_THREADS=1 by itself, which is nobody's wish: there the share is
-    taken.
+    `wanted`, else OMP_NUM_THREADS, else an equal share of the cores. Never more than there are
+    cores: threads that compete for a core are slower than fewer threads. torchrun sets
+    OMP_NUM_THREADS=1 on its own, without the user asking for it, so under torchrun it is ignored.
     """
     if wanted > cores():
         logger.warning(f"--threads {wanted}: this machine has {cores()} cores; using {cores()}")
         return cores()
-    wished = os.environ.get("OMP_NUM_THREADS", "")
-    if not wanted and wished.isdecimal() and "TORCHELASTIC_RUN_ID" not in os.environ:
-        wanted = min(int(wished), cores())
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    if not wanted and variable.isdecimal() and "TORCHELASTIC_RUN_ID" not in os.environ:
+        wanted = min(int(variable), cores())
     return wanted or max(1, cores() // processes)
 
 

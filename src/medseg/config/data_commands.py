@@ -64,9 +64,7 @@ class CheckConfig(KnownData, Threads, Reading, Json, Progress):
 
 @dataclass(frozen=True, kw_only=True)
 class LeaksConfig(KnownData, Threads, Reading, Overwrite, Json, Progress):
-    """Find images that stand in two parts of a split: copies, the same scene, the same video
-    sequence or patient.
-    """
+    """Find copies, scenes, sequences and patients shared by parts; exit code 1 when parts leak."""
 
     split: str | None = option(
         None,

@@ -51,9 +51,7 @@ class EvaluateConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Prog
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateConfig(Compute, Threads, Reading, Json, Progress):
-    """Fit the temperature of a run's probabilities on its validation part and store it with the
-    run.
-    """
+    """Fit the temperature of a run's probabilities on its validation part; store it in the run."""
 
     run: Path = option(help="run folder or checkpoint", positional=True)
     data_root: Path | None = option(
@@ -81,7 +79,7 @@ class CompareConfig(Overwrite, Json):
 
 @dataclass(frozen=True, kw_only=True)
 class LintConfig(Json):
-    """Check a table of published results against arithmetic."""
+    """Check published pairs of Dice and IoU; exit code 1 when a pair is impossible."""
 
     table: Path = option(
         help="CSV file with columns for Dice and IoU of the same results",

@@ -18,6 +18,15 @@ from typing import Any
 from medseg.errors import UserError, nearest
 
 Size = tuple[int, int]
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+    str: "a text",
+}
+BOUNDS = {"above": "above", "at_least": "of at least", "at_most": "of at most"}
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class Rules(typing.TypedDict, total=False):
@@ -80,11 +89,9 @@ class Spec:
     @property
     def bare(self) -> Any:
         """The type without `| None`."""
-        return (
-            next(k for k in typing.get_args(self.kind) if k is not type(None))
-            if self.optional
-            else self.kind
-        )
+        if not self.optional:
+            return self.kind
+        return next(kind for kind in typing.get_args(self.kind) if kind is not type(None))
 
     @property
     def many(self) -> bool:
@@ -92,72 +99,70 @@ class Spec:
         return typing.get_origin(self.bare) is tuple and self.rules["parse"] is None
 
     def convert(self, value: Any) -> Any:
-        """The checked value of this option from a word, a YAML value or a Python object;
-        `UserError` if it is wrong.
+        """The checked value of this option, from a word, a YAML value or a Python object.
+
+        Raises `UserError` if it is wrong.
         """
-        if value is None or (self.optional and isinstance(value, str) and value.lower() == "none"):
-            if self.optional:
-                return None
+        says_none = isinstance(value, str) and value.lower() == "none"
+        if self.optional and (value is None or says_none):
+            return None
+        if value is None:
             raise UserError(f"{self.flag}: got nothing, expected {self.expected()}")
+        parse = self.rules["parse"]
         try:
-            made = self.rules["parse"](value) if self.rules["parse"] else _cast(self.bare, value)
+            converted = parse(value) if parse else _cast(self.bare, value)
         except (TypeError, ValueError):
-            raise UserError(
-                f"{self.flag}: got {_show(value)}, expected {self.expected()}"
-            ) from None
-        self._check(made)
-        return made
+            raise self._wrong(value) from None
+        self._check(converted)
+        return converted
 
     def expected(self) -> str:
         """The accepted values in words."""
         if self.rules["choices"]:
             return "one of " + ", ".join(self.rules["choices"])
-        names = {
-            int: "a whole number",
-            float: "a number",
-            bool: "true or false",
-            Path: "a path",
-            str: "a text",
-        }
         if self.many:
-            inner = names[typing.get_args(self.bare)[0]].removeprefix("a ") + "s"
-            count = len(typing.get_args(self.bare))
-            words = inner if typing.get_args(self.bare)[-1] is Ellipsis else f"{count} {inner}"
+            words = self._expected_words()
         elif self.rules["parse"]:
             words = self.rules["parse"].__doc__ or ""
         else:
-            words = names[self.bare]
-        for key, sign in (
-            ("above", "above"),
-            ("at_least", "of at least"),
-            ("at_most", "of at most"),
-        ):
-            if self.rules[key] is not None:
-                words += f" {sign} {self.rules[key]:g}"
+            words = KINDS[self.bare]
+        for rule, sign in BOUNDS.items():
+            if self.rules[rule] is not None:
+                words += f" {sign} {self.rules[rule]:g}"
         return words + (" or none" if self.optional else "")
 
+    def _expected_words(self) -> str:
+        """Such as "2 numbers", of an option that takes several."""
+        parts = typing.get_args(self.bare)
+        plural = KINDS[parts[0]].removeprefix("a ") + "s"
+        return plural if parts[-1] is Ellipsis else f"{len(parts)} {plural}"
+
+    def _wrong(self, value: Any, hint: str = "") -> UserError:
+        return UserError(f"{self.flag}: got {_show(value)}{hint or ','} expected {self.expected()}")
+
     def _check(self, value: Any) -> None:
-        rules = self.rules
-        if rules["choices"] and value not in rules["choices"]:
-            hint = nearest(value, rules["choices"])
-            raise UserError(
-                f"{self.flag}: got {_show(value)}{hint or ','} expected {self.expected()}"
-            )
-        for number in value if isinstance(value, tuple) else (value,):
-            if (
-                isinstance(number, (int, float))
-                and not isinstance(number, bool)
-                and not (
-                    math.isfinite(number)
-                    and (rules["above"] is None or number > rules["above"])
-                    and (rules["at_least"] is None or number >= rules["at_least"])
-                    and (rules["at_most"] is None or number <= rules["at_most"])
-                )
-            ):
-                raise UserError(f"{self.flag}: got {_show(value)}, expected {self.expected()}")
+        """Raise `UserError` for a converted value outside the choices or the bounds."""
+        choices = self.rules["choices"]
+        if choices and value not in choices:
+            raise self._wrong(value, nearest(value, choices))
+        for each in value if isinstance(value, tuple) else (value,):
+            is_number = isinstance(each, (int, float)) and not isinstance(each, bool)
+            if is_number and not self._within_bounds(each):
+                raise self._wrong(value)
+
+    def _within_bounds(self, number: float) -> bool:
+        above, least, most = (self.rules[rule] for rule in BOUNDS)
+        if not math.isfinite(number):
+            return False
+        if above is not None and number <= above:
+            return False
+        if least is not None and number < least:
+            return False
+        return most is None or number <= most
 
 
 def _show(value: Any) -> str:
+    """The value as a user would type it."""
     if isinstance(value, (list, tuple)):
         return " ".join(map(str, value))
     return repr(value)
@@ -174,10 +179,10 @@ def _cast(kind: Any, value: Any) -> Any:
     if isinstance(value, (list, tuple, dict)):
         raise ValueError
     if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        return (
-            words[str(value).lower()] if str(value).lower() in words else _cast(int, "not a bool")
-        )
+        word = str(value).lower()
+        if word not in BOOLEANS:
+            raise ValueError
+        return BOOLEANS[word]
     if kind is Path:
         return Path(value).expanduser()
     if kind is str:
@@ -192,9 +197,9 @@ def _cast(kind: Any, value: Any) -> Any:
 
 
 def specs(config_class: type) -> Iterator[Spec]:
-    """Every option of a config class, those of its nested sections included.
+    """Every option of a config class, including those of its nested sections.
 
-    In the order of their definition, those that a class shares with others after its own.
+    They come in the order of definition, inherited ones after the class's own.
     """
     hints = typing.get_type_hints(config_class)
     own = config_class.__annotations__

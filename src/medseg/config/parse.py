@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -24,33 +24,33 @@ Config = TypeVar("Config")
 def make(config_class: type[Config], values: Mapping[str, Any], where: str = "option") -> Config:
     """A config from flat names and values; dashes and underscores are the same.
 
-    Raises `UserError` for a wrong name or value.
+    `where` is what a name is called in messages. Raises `UserError` for an unknown name, a wrong
+    value or a missing one.
     """
-    converted = _check(config_class, values, where)
+    flat = _check(config_class, values, where)
     for spec in specs(config_class):
-        if spec.name not in converted:
+        if spec.name not in flat:
             if spec.default is dataclasses.MISSING:
                 raise UserError(f"{spec.flag} is missing: {spec.rules['help']}")
-            converted[spec.name] = spec.default
-    return _build(config_class, converted)
+            flat[spec.name] = spec.default
+    return _build(config_class, flat)
 
 
 def _check(config_class: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The known names among `values` with their converted values."""
+    """`values` with their names normalised and their values converted."""
     known = {spec.name: spec for spec in specs(config_class)}
-    converted: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            raise UserError(
-                f"unknown {where}"
-                f" {key!r}{nearest(name, known) or '; see --help for the known ones'}"
-            )
-        converted[name] = known[name].convert(value)
-    return converted
+            hint = nearest(name, known) or "; see --help for the known ones"
+            raise UserError(f"unknown {where} {key!r}{hint}")
+        checked[name] = known[name].convert(value)
+    return checked
 
 
 def _build(config_class: type[Config], flat: dict[str, Any]) -> Config:
+    """The config with each value in the section that holds its option."""
     sections: dict[str, dict[str, Any]] = {}
     for spec in specs(config_class):
         sections.setdefault(spec.section, {})[spec.name] = flat[spec.name]
@@ -65,31 +65,29 @@ def flatten(config: Any) -> dict[str, Any]:
     """The config as flat names and plain values, such as YAML and JSON hold."""
     flat = {}
     for spec in specs(type(config)):
-        value = getattr(getattr(config, spec.section) if spec.section else config, spec.name)
-        flat[spec.name] = (
-            [_plain(each) for each in value] if isinstance(value, tuple) else _plain(value)
-        )
+        section = getattr(config, spec.section) if spec.section else config
+        flat[spec.name] = _plain(getattr(section, spec.name))
     return flat
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
 
 
 def dump(config: Any) -> str:
-    """YAML with a comment line before each section, which `read_yaml` and `make` turn back into an
-    equal config.
+    """YAML with a comment line before each section.
+
+    `read_yaml` and `make` turn it back into an equal config.
     """
     flat, lines, section = flatten(config), [], None
     for spec in specs(type(config)):
         if spec.section != section:
             section = spec.section
             lines.append(f"\n# {section}" if section else "")
-        value = (
-            yaml.safe_dump(flat[spec.name], default_flow_style=True, width=10**6)
-            .removesuffix("...\n")
-            .strip()
-        )
+        value = yaml.safe_dump(flat[spec.name], default_flow_style=True, width=10**6)
+        value = value.removesuffix("...\n").strip()  # the dots follow a bare value
         lines.append(f"{spec.name}: {value}")
     return "\n".join(lines).lstrip() + "\n"
 
@@ -119,13 +117,13 @@ def arguments(config_class: type, argv: Sequence[str], *, prog: str, about: str)
     known = {spec.name: spec for spec in specs(config_class)}
     parser = _parser(known.values(), prog=prog, about=about)
     found, extra = parser.parse_known_args(list(argv))
-    for word in extra:
-        if word.startswith("--"):
-            flags = [spec.flag for spec in known.values()]
-            raise UserError(
-                f"unknown flag {word}{nearest(word.split('=')[0], flags) or f'; see {prog} --help'}"
-            )
-        raise UserError(f"unexpected argument {word!r}; see {prog} --help")
+    if extra:
+        word = extra[0]
+        if not word.startswith("--"):
+            raise UserError(f"unexpected argument {word!r}; see {prog} --help")
+        flags = [spec.flag for spec in known.values()]
+        hint = nearest(word.split("=")[0], flags) or f"; see {prog} --help"
+        raise UserError(f"unknown flag {word}{hint}")
     flags = vars(found)
     file = flags.pop("config", None)
     if file is None:
@@ -140,11 +138,12 @@ class _Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one `UserError` and not a usage text."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse has to say, in our form."""
+        """Raise the message of argparse as a `UserError`."""
         raise UserError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
 
-def _parser(options: Any, *, prog: str, about: str) -> argparse.ArgumentParser:
+def _parser(options: Iterable[Spec], *, prog: str, about: str) -> argparse.ArgumentParser:
+    """A parser that splits words by flag and leaves every value as text."""
     parser = _Parser(
         prog=prog,
         description=about,
@@ -166,37 +165,40 @@ def _parser(options: Any, *, prog: str, about: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(group: Any, spec: Spec) -> None:
-    help = spec.rules["help"]
-    if (
-        spec.default is not dataclasses.MISSING
-        and spec.default not in (None, "")
-        and not spec.rules["positional"]
-    ):
-        shown = (
-            "x".join(map(str, spec.default))
-            if spec.rules["parse"] and isinstance(spec.default, tuple)
-            else (
-                " ".join(map(str, spec.default))
-                if isinstance(spec.default, tuple)
-                else spec.default
-            )
-        )
-        help += f" (default: {shown})"
-    keywords: dict[str, Any] = {"help": help.replace("%", "%%")}
+def _add(group: argparse._ActionsContainer, spec: Spec) -> None:
+    """Add the flag of an option to a parser, or to a group of one."""
+    keywords: dict[str, Any] = {"help": _help(spec).replace("%", "%%")}
     if spec.bare is bool:
         group.add_argument(spec.flag, action=argparse.BooleanOptionalAction, **keywords)
         return
-    if spec.rules["metavar"]:
-        keywords["metavar"] = spec.rules["metavar"]
-    elif spec.rules["choices"]:
-        keywords["metavar"] = "{" + ",".join(spec.rules["choices"]) + "}"
-    elif not spec.rules["positional"]:
-        keywords["metavar"] = {int: "N", float: "X", Path: "PATH"}.get(
-            spec.bare, "X" if spec.many else "TEXT"
-        )
+    metavar = _metavar(spec)
+    if metavar:
+        keywords["metavar"] = metavar
     if spec.many:
         keywords["nargs"] = "+"
         if Path in typing.get_args(spec.bare):  # --teacher A --teacher B is --teacher A B
             keywords["action"] = "extend"
     group.add_argument(spec.flag, **keywords)
+
+
+def _help(spec: Spec) -> str:
+    """The help text of an option with its default, where the text does not name it itself."""
+    default = spec.default
+    hidden = spec.rules["positional"] or default is dataclasses.MISSING or default in (None, "", ())
+    if hidden:
+        return spec.rules["help"]
+    if isinstance(default, tuple):
+        default = ("x" if spec.rules["parse"] else " ").join(map(str, default))
+    return f"{spec.rules['help']} (default: {default})"
+
+
+def _metavar(spec: Spec) -> str | None:
+    """What stands for the value in the help; None for a positional option without one."""
+    if spec.rules["metavar"]:
+        return spec.rules["metavar"]
+    if spec.rules["choices"]:
+        return "{" + ",".join(spec.rules["choices"]) + "}"
+    if spec.rules["positional"]:
+        return None
+    names = {int: "N", float: "X", Path: "PATH"}
+    return names.get(spec.bare, "X" if spec.many else "TEXT")

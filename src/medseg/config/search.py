@@ -81,7 +81,10 @@ class SearchData(Data):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Search for better options of a training; every option of 'medseg train' is one here too."""
+    """Search for better training options on validation data; test the best ones once.
+
+    Every option of 'medseg train' is also an option here.
+    """
 
     search: Search = field(default_factory=Search)
     data: SearchData = field(default_factory=SearchData)

@@ -14,6 +14,7 @@ from loguru import logger
 
 from medseg.config import TrainConfig, flatten, make
 from medseg.console import log_to_stderr
+from medseg.data.decode import set_max_pixels
 from medseg.data.sample import Dataset, Item
 from medseg.errors import Interrupted, Pruned, UserError
 from medseg.files import write_text
@@ -81,6 +82,7 @@ def main() -> int:
     request = json.loads(Path(os.environ[ENVIRONMENT]).read_text())
     config, about = make(TrainConfig, request["config"]), request["dataset"]
     parts = {part: tuple(map(_item, items)) for part, items in about["parts"].items()}
+    set_max_pixels(config.data.max_pixels)
     check(config)
     first = is_first_process()
     if not first:
