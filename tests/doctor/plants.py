@@ -5,14 +5,19 @@ import numpy as np
 from PIL import Image
 
 from conftest import scene, write_part
-from medseg.config import CheckConfig, make
-from medseg.doctor.check import check as check_config
+from medseg.config import CheckConfig
+from medseg.doctor.check import check
 
 SEVERAL = (
     np.array([[[0, 0, 0], [200, 30, 30]], [[30, 200, 30], [30, 30, 200]]], np.uint8)
     .repeat(30, 0)
     .repeat(30, 1)
 )
+
+
+def check_set(root, **options):
+    """The report of a check of the data set in `root`."""
+    return check(CheckConfig(data=str(root), progress=False, **options))
 
 
 def clean(root):
@@ -63,7 +68,7 @@ def size_mismatch(root):
 
 def rotated(root):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned clockwise
+    exif[0x0112] = 6  # to be shown rotated clockwise
     image, mask = read(image_of(root, 1)), read(mask_of(root, 1))
     options = {"quality": 98, "subsampling": 0}
     Image.fromarray(np.rot90(image[..., ::-1]).copy()).save(
@@ -213,9 +218,3 @@ PLANTS = {
     "MS016": channels,
     "MS017": mislabelled,
 }
-
-
-def check(folder, *, ignore=(), **options):
-    """What `medseg data check` finds in a folder."""
-    values = {"data": str(folder), "ignore": ",".join(ignore), "progress": False, **options}
-    return check_config(make(CheckConfig, values))

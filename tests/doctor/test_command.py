@@ -4,10 +4,10 @@ import json
 from collections import Counter
 
 import pytest
-from plants import PLANTS, check, clean
+from plants import PLANTS, check_set, clean
 
 from medseg.cli import main
-from medseg.doctor.check import look_at
+from medseg.doctor.check import inspect_all
 from medseg.doctor.collect import collect
 
 
@@ -59,12 +59,12 @@ def test_wrong_use_is_one_line(tmp_path, capsys, words, line):
 def test_progress_counts_every_pair(tmp_path):
     calls = []
     pairs = collect(clean(tmp_path / "set")).pairs
-    look_at(pairs, progress=lambda done, total: calls.append((done, total)), workers=2)
+    inspect_all(pairs, advance=lambda done, total: calls.append((done, total)), workers=2)
     assert calls == [(done, 10) for done in range(1, 11)]
 
 
 def counts(folder, **options):
-    report = check(folder, **options)
+    report = check_set(folder, **options)
     return dict(Counter(finding["code"] for finding in report["findings"])), report
 
 

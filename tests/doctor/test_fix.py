@@ -1,4 +1,4 @@
-"""The copy is repaired, the source unchanged, and nothing is done without a line that says so."""
+"""The copy is repaired, the source is unchanged, and a line says what was done to each pair."""
 
 import json
 
@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from plants import PLANTS, all_inverted, check, clean, image_of, mask_of, read
+from plants import PLANTS, all_inverted, check_set, clean, image_of, mask_of, read
 
 from medseg.data.decode import read_image, read_mask
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.splits import read_split
 from medseg.doctor.faults import FAULTS
-from medseg.doctor.fix import KEPT, TURNS
+from medseg.doctor.repairs import ROTATIONS, UNCHANGED
 from medseg.errors import UserError
 from medseg.files import read_csv
 
-JUDGED = {"MS009", "MS010", "MS012", "MS015"}  # only the owner of the data can say what is right
+UNDECIDED = {"MS009", "MS010", "MS012", "MS015"}  # only the owner of the data can say what is right
 
 
 def content(root):
@@ -32,21 +32,21 @@ def planted(tmp_path, code):
     before, root, out = clean(tmp_path / "clean"), clean(tmp_path / "set"), tmp_path / "out"
     PLANTS[code](root)
     bytes_before = content(root)
-    report = check(root, fix=out)
+    report = check_set(root, fix=out)
     assert content(root) == bytes_before
     return before, out, report
 
 
 @pytest.mark.parametrize("code", FAULTS)
-def test_in_the_copy_nothing_is_found_but_what_is_to_be_judged(tmp_path, code):
+def test_in_the_copy_nothing_is_found_but_what_the_user_must_decide(tmp_path, code):
     _, out, report = planted(tmp_path, code)
-    again = {finding["code"] for finding in check(out)["findings"]}
-    assert again == ({code} if code in JUDGED else set())
+    again = {finding["code"] for finding in check_set(out)["findings"]}
+    assert again == ({code} if code in UNDECIDED else set())
     rows = read_csv(out / "fixes.csv")
     assert {(row["code"], row["name"]) for row in rows} == {
         (f["code"], f["name"]) for f in report["findings"]
     }
-    assert {row["what"] == KEPT for row in rows} == {code in JUDGED}
+    assert {row["what"] == UNCHANGED for row in rows} == {code in UNDECIDED}
     assert report["fixed"]["written"] + report["fixed"]["left_out"] >= 10
 
 
@@ -106,35 +106,31 @@ def test_files_without_a_fault_are_copied_byte_for_byte(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_turns_are_those_of_exif(orientation):
+def test_rotations_are_those_of_exif(orientation):
     pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
     picture = Image.fromarray(pixels)
     picture.getexif()[0x0112] = orientation
     np.testing.assert_array_equal(
-        TURNS[orientation](pixels), np.asarray(ImageOps.exif_transpose(picture))
+        ROTATIONS[orientation](pixels), np.asarray(ImageOps.exif_transpose(picture))
     )
 
 
-def test_images_are_turned_upright_and_channels_made_equal(tmp_path):
+def test_images_are_rotated_upright_and_channels_made_equal(tmp_path):
     before, out, _ = planted(tmp_path, "MS004")
     for index in (1, 6):
-        assert (
-            np.abs(
-                read_image(image_of(out, index)).pixels.astype(int)
-                - read_image(image_of(before, index)).pixels
-            ).mean()
-            < 3
-        )  # JPEG noise
+        copy = read_image(image_of(out, index)).pixels.astype(int)
+        assert np.abs(copy - read_image(image_of(before, index)).pixels).mean() < 3  # JPEG noise
     before, out, _ = planted(tmp_path / "more", "MS016")
     assert [read(image_of(out, index)).shape[2:] for index in (4, 5, 6)] == [(3,)] * 3
-    np.testing.assert_array_equal(
-        read_image(image_of(out, 5)).pixels, read_image(image_of(before, 5)).pixels
-    )
+    copy, original = (read_image(image_of(root, 5)).pixels for root in (out, before))
+    np.testing.assert_array_equal(copy, original)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])  # OpenCV turns the second by itself
+@pytest.mark.parametrize("suffix", [".png", ".tif"])  # OpenCV rotates the second by itself
 @pytest.mark.parametrize(("orientation", "quarters"), [(6, 1), (3, 2)])
-def test_a_mask_with_a_tag_of_its_own_is_turned_by_it_once(tmp_path, suffix, orientation, quarters):
+def test_a_mask_with_a_tag_of_its_own_is_rotated_by_it_once(
+    tmp_path, suffix, orientation, quarters
+):
     before, root = clean(tmp_path / "clean"), clean(tmp_path / "set")
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -142,14 +138,14 @@ def test_a_mask_with_a_tag_of_its_own_is_turned_by_it_once(tmp_path, suffix, ori
     Image.fromarray(np.rot90(read(mask_of(before, 1)), quarters).copy()).save(
         mask_of(root, 1).with_suffix(suffix), exif=exif
     )
-    report = check(root, fix=tmp_path / "out")
+    report = check_set(root, fix=tmp_path / "out")
     assert [(finding["code"], finding["name"]) for finding in report["findings"]] == [
         ("MS004", "frame001")
     ]
     np.testing.assert_array_equal(
         read_mask(mask_of(tmp_path / "out", 1)), read_mask(mask_of(before, 1))
     )
-    assert check(tmp_path / "out")["findings"] == []
+    assert check_set(tmp_path / "out")["findings"] == []
 
 
 def test_extensions_become_true(tmp_path):
@@ -165,7 +161,7 @@ def test_a_leak_leaves_train_and_the_divided_layout_stays(tmp_path):
         json.dumps({"name": "Mine", "split": "by-hand", "parts": {"train": 10}})
     )
     (root / "groups.csv").write_text("name,group\nframe000,a\n")
-    check(root, fix=tmp_path / "out")
+    check_set(root, fix=tmp_path / "out")
     dataset = open_dataset(tmp_path / "out")
     assert {part: len(items) for part, items in dataset.parts.items()} == {
         "train": 9,
@@ -188,7 +184,7 @@ def test_the_lists_of_a_split_follow(tmp_path):
     lists.mkdir()
     (lists / "train.txt").write_text("".join(f"frame{index:03}\n" for index in (0, 3, 5, 7)))
     (lists / "test.txt").write_text("frame001\nframe002\n")
-    check(root, split=str(lists), fix=tmp_path / "out")
+    check_set(root, split=str(lists), fix=tmp_path / "out")
     assert read_split(tmp_path / "out" / "split") == {
         "train": ["frame000", "frame003", "frame005"],
         "test": ["frame001", "frame002"],
@@ -200,15 +196,15 @@ def test_the_lists_of_a_split_follow(tmp_path):
 def test_an_ignored_code_is_not_repaired(tmp_path):
     root = clean(tmp_path / "set")
     PLANTS["MS008"](root)
-    assert check(root, ignore=["MS008"], fix=tmp_path / "out")["findings"] == []
+    assert check_set(root, ignore="MS008", fix=tmp_path / "out")["findings"] == []
     assert mask_of(tmp_path / "out", 4).read_bytes() == mask_of(root, 4).read_bytes()
 
 
-def test_a_set_inverted_as_a_whole_is_for_the_user_to_judge(tmp_path):
+def test_a_set_inverted_as_a_whole_is_left_for_the_user_to_decide(tmp_path):
     root = clean(tmp_path / "set")
     all_inverted(root)
-    check(root, fix=tmp_path / "out")
-    assert [row["what"] for row in read_csv(tmp_path / "out" / "fixes.csv")] == [KEPT]
+    check_set(root, fix=tmp_path / "out")
+    assert [row["what"] for row in read_csv(tmp_path / "out" / "fixes.csv")] == [UNCHANGED]
     assert mask_of(tmp_path / "out", 4).read_bytes() == mask_of(root, 4).read_bytes()
 
 
@@ -219,7 +215,7 @@ def test_masks_of_0_and_1_stay_so_with_their_ignored_pixels(tmp_path):
         mask[-2:] = 255
         mask[0, 0] = index == 4
         cv2.imwrite(str(mask_of(root, index)), mask)
-    check(root, fix=tmp_path / "out")
+    check_set(root, fix=tmp_path / "out")
     mask = read(mask_of(root, 4))
     mask[0, 0] = 0
     np.testing.assert_array_equal(read(mask_of(tmp_path / "out", 4)), mask)
@@ -233,14 +229,14 @@ def test_of_class_indices_only_the_place_is_repaired(tmp_path):
         if index == 5:
             mask = cv2.resize(mask, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
         cv2.imwrite(str(mask_of(root, index)), mask * (3 if index == 8 else 1))
-    check(root, classes=4, fix=tmp_path / "out")
+    check_set(root, classes=4, fix=tmp_path / "out")
     rows = {
         row["name"]: (row["code"], row["what"].split(":")[0])
         for row in read_csv(tmp_path / "out" / "fixes.csv")
     }
     assert rows == {
         "frame004": ("MS011", "left unchanged"),
-        "frame005": ("MS003", "mask resized to its image, nearest pixel"),
+        "frame005": ("MS003", "mask resized to the size of its image, nearest neighbour"),
         "frame008": ("MS005", "left out"),
     }
     assert mask_of(tmp_path / "out", 4).read_bytes() == mask_of(root, 4).read_bytes()
@@ -253,7 +249,7 @@ def test_where_the_copy_may_not_go(tmp_path):
     root = clean(tmp_path / "set")
     before = content(root)
     with pytest.raises(UserError, match="inside the data set, which is never written to"):
-        check(root, fix=root / "fixed")
+        check_set(root, fix=root / "fixed")
     with pytest.raises(UserError, match="exists already and is not an empty folder"):
-        check(root, fix=tmp_path)
+        check_set(root, fix=tmp_path)
     assert content(root) == before

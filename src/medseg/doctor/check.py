@@ -1,8 +1,7 @@
-"""`medseg data check`: look at every file once, name the faults, sum up the set."""
+"""`medseg data check`: inspect every file once, find the faults, summarise the data set."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,51 +13,53 @@ from typing import Any
 from medseg.config import CheckConfig
 from medseg.console import progress
 from medseg.doctor.collect import Pair, collect
-from medseg.doctor.context import context_of
-from medseg.doctor.faults import FAULTS, find
-from medseg.doctor.finding import Finding
-from medseg.doctor.fix import refuse_folder, write_copy
-from medseg.doctor.look import Look, look, settle
+from medseg.doctor.context import find_context
+from medseg.doctor.faults import FAULTS, Finding, find_faults
+from medseg.doctor.fix import create_folder, write_copy
+from medseg.doctor.inspection import Inspection, inspect_pair, remeasure_as
 from medseg.doctor.summary import summarise
 from medseg.errors import choose
+from medseg.hardware import cores
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # called with the number done and the total
 
 
 def check(config: CheckConfig) -> dict[str, Any]:
-    """Every fault of a data set and what it holds, as plain values; with --fix also a repaired
-    copy.
+    """Find every fault of a data set and summarise it, as plain values.
 
-    Nothing in the data set is written to. Raises `UserError` where there is no data set to look at,
-    for unknown codes to ignore, and for a --fix folder that is in use or inside the data set.
+    With `config.fix`, a repaired copy is written to that new folder; the data set itself is never
+    written to. Raises `UserError` for a missing data set or split, for unknown codes to ignore, and
+    for a `fix` folder that is in use or inside the data set.
     """
     ignore = [code.strip() for code in config.ignore.split(",") if code.strip()]
     for code in ignore:
         choose("code", code, FAULTS)
     source = collect(config.data, data_root=config.data_root, split=config.split)
     if config.fix:
-        refuse_folder(config.fix, source)
+        create_folder(config.fix, source)
     with progress("check", show=config.progress) as advance:
-        looks = look_at(
-            source.pairs, bit_depth=config.bit_depth, workers=config.workers, progress=advance
+        inspections = inspect_all(
+            source.pairs, bit_depth=config.bit_depth, workers=config.workers, advance=advance
         )
-        kind = context_of(looks, mask_kind=config.mask_kind, classes=config.classes).kind
-        looks = [settle(seen, kind) for seen in looks]
-        context = context_of(looks, mask_kind=kind, classes=config.classes)
-        findings = find(looks, context, ignore=ignore)
-        report = {
-            "data": source.name,
-            "folder": str(source.root),
-            "split": source.split or None,
-            **summarise(source, looks, context),
-            "found": _by_code(findings),
-            "findings": [asdict(finding) for finding in findings],
-        }
-        if config.fix:
+    # A mask on its own may be ambiguous: find the coding of the data set, then measure by it.
+    kind = find_context(inspections, mask_kind=config.mask_kind, classes=config.classes).kind
+    inspections = [remeasure_as(inspection, kind) for inspection in inspections]
+    context = find_context(inspections, mask_kind=kind, classes=config.classes)
+    findings = find_faults(inspections, context, ignore=ignore)
+    report = {
+        "data": source.name,
+        "folder": str(source.root),
+        "split": source.split or None,
+        **summarise(source, inspections, context),
+        "found": _count_by_code(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+    if config.fix:
+        with progress("repair", show=config.progress) as advance:
             report["fixed"] = write_copy(
                 config.fix,
                 source,
-                looks,
+                inspections,
                 context,
                 findings,
                 bit_depth=config.bit_depth,
@@ -67,33 +68,34 @@ def check(config: CheckConfig) -> dict[str, Any]:
     return report
 
 
-def look_at(
+def inspect_all(
     pairs: Sequence[Pair],
     *,
     bit_depth: int = 16,
     workers: int = 0,
-    progress: Progress | None = None,
-) -> list[Look]:
-    """A `Look` at each pair, in order, by as many threads as there are cores."""
-    looks = []
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for seen in pool.map(partial(look, bit_depth=bit_depth), pairs):
-            looks.append(seen)
-            if progress:
-                progress(len(looks), len(pairs))
-    return looks
+    advance: Progress | None = None,
+) -> list[Inspection]:
+    """Inspect each pair, in order, with `workers` threads; 0 is one per core."""
+    inspections = []
+    with ThreadPoolExecutor(workers or cores()) as pool:
+        for inspection in pool.map(partial(inspect_pair, bit_depth=bit_depth), pairs):
+            inspections.append(inspection)
+            if advance:
+                advance(len(inspections), len(pairs))
+    return inspections
 
 
-def _by_code(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+def _count_by_code(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """For each code found: its title, the number of findings, and the first as an example."""
     counts = Counter(finding.code for finding in findings)
     first = {finding.code: finding for finding in reversed(findings)}
     return [
         {
             "code": code,
-            "fault": FAULTS[code][0],
+            "fault": fault.title,
             "count": counts[code],
             "such_as": f"{Path(first[code].file).name}: {first[code].text}",
         }
-        for code in FAULTS
+        for code, fault in FAULTS.items()
         if counts[code]
     ]

@@ -1,4 +1,4 @@
-"""What a data set is as a whole; a fault is often what differs from that."""
+"""The properties of a data set as a whole; many faults are deviations from them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medseg.data.masks import LARGEST_INDEX
-from medseg.doctor.look import Look, Shape
+from medseg.doctor.inspection import Inspection
+from medseg.doctor.mask_stats import MaskStats
 
-INVERTED_BORDER = 0.6  # share of an image's edge that is foreground
+INVERTED_BORDER = 0.6  # foreground on more than this share of the image border
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the set as a whole is: coding of masks (`classes` 0 is undeclared), whether 255 is seen
-    to be ignored, channels of most images, and whether most masks look inverted.
+    """What most files of a data set have in common.
+
+    `kind` is the coding of the masks ("binary-255", "binary-01" or "index"), `classes` their
+    declared number with the background (0 where undeclared), `ignores` whether 255 marks ignored
+    pixels, `channels` that of most images (0 where unknown), and `inverted` whether most masks look
+    inverted.
     """
 
     kind: str
@@ -25,42 +30,46 @@ class Context:
     inverted: bool
 
 
-def context_of(looks: Sequence[Look], *, mask_kind: str = "auto", classes: int = 0) -> Context:
-    """The coding that most masks with foreground have, unless declared, and the channels that most
-    images have.
-    """
-    shapes = [look.shape for look in looks if look.shape]
-    kind = _kind(shapes, classes) if mask_kind == "auto" else mask_kind
-    channels = Counter(
-        look.image_head.channels for look in looks if look.image_head and look.image_head.channels
-    )
-    turned = [
-        looks_inverted(shape) for shape in shapes if 0 < shape.foreground < shape.counts.sum()
-    ]
+def find_context(
+    inspections: Sequence[Inspection], *, mask_kind: str = "auto", classes: int = 0
+) -> Context:
+    """The context of a data set; the coding is that of most masks with foreground if "auto"."""
+    masks = [inspection.mask_stats for inspection in inspections if inspection.mask_stats]
+    ignores = any(stats.kind != "binary-255" and stats.counts[255] for stats in masks)
+    partial = [stats for stats in masks if 0 < stats.foreground < stats.pixels]
+    inverted = sum(looks_inverted(stats) for stats in partial)
     return Context(
-        kind,
-        classes,
-        any(shape.kind != "binary-255" and shape.counts[255] for shape in shapes),
-        channels.most_common(1)[0][0] if channels else 0,
-        len(turned) > 1 and sum(turned) > len(turned) / 2,
+        kind=_most_common_kind(masks, classes) if mask_kind == "auto" else mask_kind,
+        classes=classes,
+        ignores=ignores,
+        channels=_most_common_channels(inspections),
+        inverted=len(partial) > 1 and inverted > len(partial) / 2,
     )
 
 
-def _kind(shapes: Sequence[Shape], classes: int) -> str:
-    """The coding of most masks with foreground. Small values beside 255 are class indices with
-    ignored pixels, unless a mask of the set holds values that no class index has.
+def looks_inverted(stats: MaskStats) -> bool:
+    """Whether foreground covers most of the image border, but not the whole image."""
+    return stats.border > INVERTED_BORDER and stats.foreground < stats.pixels
+
+
+def _most_common_kind(masks: Sequence[MaskStats], classes: int) -> str:
+    """The coding of most masks with foreground.
+
+    Small values together with 255 are class indices with ignored pixels, unless a mask of the data
+    set holds values that no class index has.
     """
-    noise = any(shape.counts[LARGEST_INDEX + 1 : 255].any() for shape in shapes)
+    noise = any(stats.counts[LARGEST_INDEX + 1 : 255].any() for stats in masks)
     kinds = Counter(
-        "binary-255" if noise and shape.ambiguous else shape.kind
-        for shape in shapes
-        if shape.counts[1:].any()
+        "binary-255" if noise and stats.ambiguous else stats.kind
+        for stats in masks
+        if stats.counts[1:].any()
     )
     if kinds["index"] + kinds["binary-01"] < max(1, kinds["binary-255"]):
         return "binary-255"
     return "index" if kinds["index"] or classes > 2 else "binary-01"
 
 
-def looks_inverted(shape: Shape) -> bool:
-    """Whether foreground lies along most of the image's edge, but not everywhere."""
-    return shape.border > INVERTED_BORDER and shape.foreground < shape.counts.sum()
+def _most_common_channels(inspections: Sequence[Inspection]) -> int:
+    headers = [inspection.image_header for inspection in inspections if inspection.image_header]
+    counts = Counter(header.channels for header in headers if header.channels)
+    return counts.most_common(1)[0][0] if counts else 0

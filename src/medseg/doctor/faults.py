@@ -1,57 +1,85 @@
-"""The faults by code. Codes are stable: one is never given to another fault.
+"""The table of faults by code, and the search for them.
 
-docs/data-check.md has a section for each.
+Codes are stable: one is never given to another fault. docs/data-check.md has a section for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from medseg.doctor import copies, file_faults, mask_faults
+from medseg.doctor import duplicate_faults, file_faults, mask_faults
 from medseg.doctor.context import Context
-from medseg.doctor.finding import Fault, Finding, OfSet, Texts
-from medseg.doctor.look import Look
+from medseg.doctor.inspection import Inspection
+
+PairSearch = Callable[[Inspection, Context], Iterator[tuple[Path, str]]]
+SetSearch = Callable[[Sequence[Inspection], Context], Iterator[tuple[Inspection | None, Path, str]]]
 
 
-def find(looks: Sequence[Look], context: Context, *, ignore: Sequence[str] = ()) -> list[Finding]:
-    """Every finding, in the order of codes, then of files."""
+@dataclass(frozen=True)
+class Fault:
+    """A kind of fault: its title, and the function that searches a data set for it."""
+
+    title: str
+    search: SetSearch
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of one file; `part` and `name` are empty for a fault of the whole data set."""
+
+    code: str
+    part: str
+    name: str
+    file: str
+    text: str
+
+
+def find_faults(
+    inspections: Sequence[Inspection], context: Context, *, ignore: Sequence[str] = ()
+) -> list[Finding]:
+    """All findings, in the order of codes, then of files; the codes in `ignore` are skipped."""
     findings = []
-    for code, (_, fault) in FAULTS.items():
+    for code, fault in FAULTS.items():
         if code in ignore:
             continue
-        for seen, path, text in fault(looks, context):
-            part, name = (seen.pair.part, seen.pair.name) if seen else ("", "")
+        for inspection, path, text in fault.search(inspections, context):
+            part = inspection.pair.part if inspection else ""
+            name = inspection.pair.name if inspection else ""
             findings.append(Finding(code, part, name, str(path), text))
     return findings
 
 
-def each(fault: Callable[[Look, Context], Texts]) -> Fault:
-    """A fault of single pairs as one of the set."""
+def _each(search: PairSearch) -> SetSearch:
+    """Apply a search of single pairs to every pair of the data set."""
 
-    def of_set(looks: Sequence[Look], context: Context) -> OfSet:
-        for seen in looks:
-            for path, text in fault(seen, context):
-                yield seen, path, text
+    def search_all(
+        inspections: Sequence[Inspection], context: Context
+    ) -> Iterator[tuple[Inspection | None, Path, str]]:
+        for inspection in inspections:
+            for path, text in search(inspection, context):
+                yield inspection, path, text
 
-    return of_set
+    return search_all
 
 
-FAULTS: dict[str, tuple[str, Fault]] = {
-    "MS001": ("unreadable file", each(file_faults.unreadable)),
-    "MS002": ("unpaired file", each(file_faults.unpaired)),
-    "MS003": ("size mismatch", each(file_faults.size_mismatch)),
-    "MS004": ("EXIF rotation", each(file_faults.rotated)),
-    "MS005": ("mask values not as declared", each(mask_faults.mask_values)),
-    "MS006": ("JPEG ringing in mask", each(mask_faults.ringing)),
-    "MS007": ("dithered mask", each(mask_faults.dithered)),
-    "MS008": ("inverted mask", mask_faults.inverted),
-    "MS009": ("empty mask", each(mask_faults.empty)),
-    "MS010": ("full mask", each(mask_faults.full)),
-    "MS011": ("tiny specks in mask", each(mask_faults.tiny)),
-    "MS012": ("image nearly black", each(file_faults.dark)),
-    "MS013": ("duplicate image", copies.duplicates),
-    "MS014": ("duplicate across parts (leak)", copies.leaks),
-    "MS015": ("extreme aspect ratio", each(file_faults.aspect)),
-    "MS016": ("mixed channel counts", each(file_faults.channels)),
-    "MS017": ("mislabelled file type", each(file_faults.mislabelled)),
+FAULTS: dict[str, Fault] = {
+    "MS001": Fault("unreadable file", _each(file_faults.unreadable)),
+    "MS002": Fault("unpaired file", _each(file_faults.unpaired)),
+    "MS003": Fault("size mismatch", _each(file_faults.size_mismatch)),
+    "MS004": Fault("EXIF rotation", _each(file_faults.rotated)),
+    "MS005": Fault("mask values not as declared", _each(mask_faults.wrong_values)),
+    "MS006": Fault("JPEG ringing in mask", _each(mask_faults.ringing)),
+    "MS007": Fault("dithered mask", _each(mask_faults.dithered)),
+    "MS008": Fault("inverted mask", mask_faults.inverted),
+    "MS009": Fault("empty mask", _each(mask_faults.empty)),
+    "MS010": Fault("full mask", _each(mask_faults.full)),
+    "MS011": Fault("tiny specks in mask", _each(mask_faults.specks)),
+    "MS012": Fault("image nearly black", _each(file_faults.dark)),
+    "MS013": Fault("duplicate image", duplicate_faults.duplicates),
+    "MS014": Fault("duplicate across parts (leak)", duplicate_faults.leaks),
+    "MS015": Fault("extreme aspect ratio", _each(file_faults.extreme_aspect)),
+    "MS016": Fault("mixed channel counts", _each(file_faults.mixed_channels)),
+    "MS017": Fault("mislabelled file type", _each(file_faults.mislabelled)),
 }

@@ -1,144 +1,111 @@
-"""Faults of single files, images above all."""
+"""Faults of files and images: reading, pairing, size, rotation, brightness, channels, file type.
+
+Each function yields the file and a description of the fault, or nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from medseg.data.decode import IMAGE_SUFFIXES
 from medseg.doctor.context import Context
-from medseg.doctor.finding import Texts
-from medseg.doctor.look import Look
+from medseg.doctor.inspection import UPRIGHT, FileHeader, Inspection, mask_rotation
 
 DARK = 30  # of 255; 99 % of the pixels of a nearly black image are below it
-ASPECT = 3.0  # longer side to shorter
-SUFFIXES = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".webp": "WebP",
-    ".gif": "GIF",
-}
+MAX_ASPECT = 3.0  # longer side to shorter
+CHANNEL_NAMES = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "four channels"}
 
 
-def unreadable(seen: Look, context: Context) -> Texts:
+def unreadable(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
     """A file that cannot be decoded."""
-    if seen.image_error:
-        yield seen.pair.image, seen.image_error
-    if seen.mask_error:
-        yield seen.pair.mask, seen.mask_error
+    if inspection.image_error:
+        yield inspection.pair.image, inspection.image_error
+    if inspection.mask_error:
+        yield inspection.pair.mask, inspection.mask_error
 
 
-def unpaired(seen: Look, context: Context) -> Texts:
-    """An image without its mask, a mask without its image, or several."""
-    if seen.pair.problem:
-        yield seen.pair.image or seen.pair.mask or Path(seen.pair.name), seen.pair.problem
+def unpaired(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """An image without exactly one mask, or a mask without an image."""
+    pair = inspection.pair
+    if pair.problem:
+        yield pair.image or pair.mask or Path(pair.name), pair.problem
 
 
-def size_mismatch(seen: Look, context: Context) -> Texts:
-    """An image and a mask of different sizes, however they are turned."""
-    if (
-        seen.image_size
-        and seen.mask_size
-        and seen.image_size != seen.mask_size
-        and mask_turn(seen) == 1
-    ):
-        yield (
-            seen.pair.mask,
-            f"is {_size(seen.mask_size)} pixels, its image {_size(seen.image_size)}",
-        )
+def size_mismatch(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A mask whose size is not that of its image, and that no rotation explains."""
+    image_size, mask_size = inspection.image_size, inspection.mask_size
+    if not image_size or not mask_size or image_size == mask_size:
+        return
+    if mask_rotation(inspection) == UPRIGHT:
+        text = f"is {_size(mask_size)} pixels, but its image is {_size(image_size)}"
+        yield inspection.pair.mask, text
 
 
-def rotated(seen: Look, context: Context) -> Texts:
-    """An EXIF orientation, which programs follow or do not."""
-    for path, head, what in (
-        (seen.pair.image, seen.image_head, "image"),
-        (seen.pair.mask, seen.mask_head, "mask"),
-    ):
-        if head and head.orientation != 1:
-            consequence = _consequence(seen) if what == "image" else ""
+def rotated(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A file whose EXIF tag asks to show it rotated or mirrored."""
+    for path, header, name in _files(inspection):
+        if header and header.orientation != UPRIGHT:
+            note = _mask_rotation_note(inspection) if name == "image" else ""
             yield (
                 path,
-                (
-                    f"EXIF orientation {head.orientation}: programs disagree on whether this {what}"
-                    f" is turned{consequence}"
-                ),
+                f"EXIF orientation {header.orientation}: programs disagree on whether to rotate"
+                f" this {name}{note}",
             )
 
 
-def _consequence(seen: Look) -> str:
-    """What the orientation of an image means for a mask that has none."""
-    if not (seen.image_size and seen.mask_size and seen.mask_head.orientation == 1):
+def _mask_rotation_note(inspection: Inspection) -> str:
+    """What is known about the mask of a rotated image."""
+    image_size = inspection.image_size
+    if not image_size or not inspection.mask_size:
         return ""
-    if mask_turn(seen) != 1:
-        return "; its mask is that of the unturned image"
-    if seen.image_head.orientation < 5 or _square(seen):
-        return "; sizes do not tell whether its mask is turned too"
-    return ""
+    if inspection.mask_header.orientation != UPRIGHT:
+        return ""
+    if mask_rotation(inspection) != UPRIGHT:
+        return "; its mask fits the unrotated image"
+    keeps_size = inspection.image_header.orientation < 5 or image_size[0] == image_size[1]
+    return "; the sizes do not tell whether its mask is rotated too" if keeps_size else ""
 
 
-def mask_turn(seen: Look) -> int:
-    """The EXIF orientation by which the mask must be turned to fit its image, 1 for none.
-
-    The mask's own where that fits, the image's where the mask fits the unturned image only.
-    """
-    if not (seen.image_head and seen.mask_head and seen.image_size and seen.mask_size):
-        return 1
-    own, other = seen.mask_head.orientation, seen.image_head.orientation
-    if seen.mask_head.kind == "TIFF":  # OpenCV turns these even when asked for the bare values
-        own = 1
-    turned = seen.mask_size[::-1] if own > 4 else seen.mask_size
-    if own != 1 and turned == seen.image_size:
-        return own
-    fits_unturned = seen.mask_size == seen.image_size[::-1] != seen.image_size
-    return other if other > 4 and fits_unturned else 1
-
-
-def dark(seen: Look, context: Context) -> Texts:
+def dark(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
     """An image that is nearly black."""
-    if seen.colours and seen.colours.bright < DARK:
-        yield (
-            seen.pair.image,
-            f"99 % of the pixels are no brighter than {seen.colours.bright} of 255",
-        )
+    stats = inspection.image_stats
+    if stats and stats.brightness < DARK:
+        text = f"99 % of the pixels are no brighter than {stats.brightness} of 255"
+        yield inspection.pair.image, text
 
 
-def aspect(seen: Look, context: Context) -> Texts:
-    """A side much longer than the other."""
-    if seen.image_size and max(seen.image_size) > ASPECT * min(seen.image_size):
-        yield (
-            seen.pair.image,
-            (
-                f"is {_size(seen.image_size)} pixels,"
-                f" {max(seen.image_size) / min(seen.image_size):.1f} to 1"
-            ),
-        )
+def extreme_aspect(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """An image with one side more than three times as long as the other."""
+    size = inspection.image_size
+    if size and max(size) > MAX_ASPECT * min(size):
+        ratio = max(size) / min(size)
+        yield inspection.pair.image, f"is {_size(size)} pixels, {ratio:.1f} to 1"
 
 
-def channels(seen: Look, context: Context) -> Texts:
-    """Another number of channels than most images of the set have."""
-    if seen.image_head and seen.image_head.channels not in (0, context.channels):
-        names = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "four channels"}
-        yield (
-            seen.pair.image,
-            (
-                f"{names[seen.image_head.channels]}, where most images of the set are"
-                f" {names[context.channels]}"
-            ),
-        )
+def mixed_channels(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """An image with other channels than most images of the data set."""
+    header = inspection.image_header
+    if header and header.channels not in (0, context.channels):
+        this, most = CHANNEL_NAMES[header.channels], CHANNEL_NAMES[context.channels]
+        yield inspection.pair.image, f"{this}, but most images of the data set are {most}"
 
 
-def mislabelled(seen: Look, context: Context) -> Texts:
-    """An extension of another format than the file's own."""
-    for path, head in ((seen.pair.image, seen.image_head), (seen.pair.mask, seen.mask_head)):
-        if head and head.kind != SUFFIXES[path.suffix.lower()]:
-            yield path, f"is a {head.kind} file"
+def mislabelled(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A file whose extension names another format than that of its content."""
+    for path, header, _ in _files(inspection):
+        if header and header.format != IMAGE_SUFFIXES[path.suffix.lower()]:
+            yield path, f"is a {header.format} file"
 
 
-def _square(seen: Look) -> bool:
-    return seen.image_size[0] == seen.image_size[1]
+def _files(inspection: Inspection) -> tuple[tuple[Path | None, FileHeader | None, str], ...]:
+    pair = inspection.pair
+    return (
+        (pair.image, inspection.image_header, "image"),
+        (pair.mask, inspection.mask_header, "mask"),
+    )
 
 
 def _size(size: tuple[int, int]) -> str:
-    return f"{size[1]}x{size[0]}"
+    height, width = size
+    return f"{width}x{height}"

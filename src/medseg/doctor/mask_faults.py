@@ -1,161 +1,159 @@
-"""Faults of masks."""
+"""Faults of masks: values, compression noise, dithering, inversion, emptiness, specks.
+
+Each function yields the file and a description of the fault, or nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from medseg.data.masks import MIDDLE, MIDDLE_SHARE, THRESHOLD
+from medseg.data.masks import THRESHOLD
 from medseg.doctor.context import Context, looks_inverted
-from medseg.doctor.finding import OfSet, Texts
-from medseg.doctor.look import Look, Shape
+from medseg.doctor.inspection import Inspection
+from medseg.doctor.mask_stats import MaskStats, fits_threshold
 
-# isolated pixels per changing pair: real masks reach 0.04, dithered soft edges start at 0.09
+# Isolated pixels per changing pair: real masks reach 0.04, dithered soft edges start at 0.09.
 DITHERED_SHARE = 0.06
 DITHERED_PIXELS = 16
 CODINGS = {"binary-255": "0/255", "binary-01": "0/1", "index": "class indices"}
 
 
-def mask_values(seen: Look, context: Context) -> Texts:
-    """Values that do not fit the coding of the set."""
-    if seen.mask_values_error:
-        yield seen.pair.mask, seen.mask_values_error
-    elif seen.shape and (text := _values(seen, seen.shape, context)):
-        yield seen.pair.mask, text
+def wrong_values(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A mask with values that do not belong to the coding of the data set."""
+    if inspection.mask_values_error:
+        yield inspection.pair.mask, inspection.mask_values_error
+    elif inspection.mask_stats:
+        if context.kind == "binary-255":
+            text = _wrong_in_binary_255(inspection)
+        else:
+            text = _wrong_in_indices(inspection.mask_stats, context)
+        if text:
+            yield inspection.pair.mask, text
 
 
-def _values(seen: Look, shape: Shape, context: Context) -> str:
-    held = f"holds {list_values(shape.counts)}, where the set holds {CODINGS[context.kind]}"
-    if context.kind == "binary-255":
-        if shape.kind != "binary-255":
-            return (
-                f"{held}: all of it is below the threshold {THRESHOLD} and would count as"
-                " background"
-            )
-        if not fits_threshold(shape):
-            return held
-        between = int(shape.counts[1:255].sum())
-        if between and not _ringing(seen, shape):
-            return (
-                f"{_percent(between, shape)} of pixels hold values between 0 and 255"
-                f" ({list_values(shape.counts)}); they are split at {THRESHOLD}"
-            )
+def _wrong_in_binary_255(inspection: Inspection) -> str:
+    """What is wrong with the values of a mask in a data set of 0/255; "" for nothing."""
+    stats = inspection.mask_stats
+    held = _values_and_coding(stats, "binary-255")
+    if stats.kind != "binary-255":
+        return f"{held}: all are below the threshold {THRESHOLD} and would count as background"
+    if not fits_threshold(stats):
+        return held
+    between = int(stats.counts[1:255].sum())
+    if not between or _is_lossy(inspection):
         return ""
-    beyond = 2 if context.kind == "binary-01" else context.classes or 255
-    if shape.counts[beyond:255].any() or (shape.kind == "binary-255" and shape.counts[1:255].any()):
-        return held + (f" below {beyond}" if context.kind == "index" and context.classes else "")
-    if shape.kind == "binary-255" and shape.counts[255] and not context.ignores:
+    return (
+        f"{_percent(between, stats)} of pixels hold values between 0 and 255"
+        f" ({list_values(stats.counts)}); they are split at {THRESHOLD}"
+    )
+
+
+def _wrong_in_indices(stats: MaskStats, context: Context) -> str:
+    """What is wrong with the values of a mask in a data set of 0/1 or class indices."""
+    held = _values_and_coding(stats, context.kind)
+    largest = 2 if context.kind == "binary-01" else context.classes or 255  # exclusive
+    grey = stats.kind == "binary-255" and stats.counts[1:255].any()
+    if grey or stats.counts[largest:255].any():
+        declared = context.kind == "index" and context.classes
+        return f"{held} below {largest}" if declared else held
+    if stats.kind == "binary-255" and stats.counts[255] and not context.ignores:
         return f"{held}: 255 would be ignored"
     return ""
 
 
-def fits_threshold(shape: Shape) -> bool:
-    """Whether a threshold divides the values of a 0/255 mask.
-
-    Few of all pixels, and of those above 0, lie in the middle.
-    """
-    middle = shape.counts[MIDDLE].sum()
-    return bool(
-        middle <= MIDDLE_SHARE * shape.counts.sum() and 2 * middle <= shape.counts[1:].sum()
-    )
+def _values_and_coding(stats: MaskStats, kind: str) -> str:
+    return f"holds {list_values(stats.counts)}, but the data set holds {CODINGS[kind]}"
 
 
-def ringing(seen: Look, context: Context) -> Texts:
-    """Values near 0 and 255, as a lossy codec leaves them."""
-    shape = seen.shape
-    if (
-        shape
-        and context.kind == shape.kind == "binary-255"
-        and shape.counts[1:255].any()
-        and fits_threshold(shape)
-        and _ringing(seen, shape)
-    ):
+def ringing(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A 0/255 mask with the noise of a lossy codec."""
+    stats = inspection.mask_stats
+    if not stats or stats.kind != "binary-255" or context.kind != "binary-255":
+        return
+    between = stats.counts[1:255]
+    if between.any() and fits_threshold(stats) and _is_lossy(inspection):
         yield (
-            seen.pair.mask,
-            (
-                f"{_percent(int(shape.counts[1:255].sum()), shape)} of pixels hold"
-                f" {np.count_nonzero(shape.counts[1:255])} values between 0 and 255, as a lossy"
-                " codec leaves them"
-            ),
+            inspection.pair.mask,
+            f"{_percent(int(between.sum()), stats)} of pixels hold {np.count_nonzero(between)}"
+            " values between 0 and 255, typical of a lossy codec",
         )
 
 
-def _ringing(seen: Look, shape: Shape) -> bool:
-    return shape.ringing or bool(seen.mask_head and seen.mask_head.lossy)
+def _is_lossy(inspection: Inspection) -> bool:
+    header = inspection.mask_header
+    return inspection.mask_stats.ringing or bool(header and header.lossy)
 
 
-def dithered(seen: Look, context: Context) -> Texts:
-    """Grey values drawn as dots."""
-    if seen.shape and _dithered(seen.shape):
-        yield (
-            seen.pair.mask,
-            (
-                f"{seen.shape.isolated} pixels differ from all their neighbours: grey values drawn"
-                " as dots"
-            ),
-        )
+def dithered(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A mask in which grey edges were turned into dots."""
+    stats = inspection.mask_stats
+    if stats and _is_dithered(stats):
+        text = f"{stats.isolated} pixels differ from all their neighbours: grey drawn as dots"
+        yield inspection.pair.mask, text
 
 
-def _dithered(shape: Shape) -> bool:
-    return shape.isolated >= DITHERED_PIXELS and shape.isolated > DITHERED_SHARE * shape.changes
+def _is_dithered(stats: MaskStats) -> bool:
+    return stats.isolated >= DITHERED_PIXELS and stats.isolated > DITHERED_SHARE * stats.changes
 
 
-def inverted(looks: Sequence[Look], context: Context) -> OfSet:
-    """Object and background exchanged, in single masks or in the whole set."""
-    found = [seen for seen in looks if seen.shape and looks_inverted(seen.shape)]
+def inverted(
+    inspections: Sequence[Inspection], context: Context
+) -> Iterator[tuple[Inspection | None, Path, str]]:
+    """Masks in which object and background are swapped: one finding if most masks look so."""
+    masks = [inspection for inspection in inspections if inspection.mask_stats]
+    suspects = [inspection for inspection in masks if looks_inverted(inspection.mask_stats)]
     if context.inverted:
-        masks = sum(seen.shape is not None for seen in looks)
         yield (
             None,
-            found[0].pair.mask.parent,
-            (
-                f"foreground lies along most of the image's edge in {len(found)} of {masks} masks: "
-                "are object and background exchanged?"
-            ),
+            suspects[0].pair.mask.parent,
+            f"foreground covers most of the image border in {len(suspects)} of {len(masks)} masks:"
+            " are object and background swapped?",
         )
         return
-    for seen in found:
+    for inspection in suspects:
+        stats = inspection.mask_stats
         yield (
-            seen,
-            seen.pair.mask,
-            (
-                f"foreground lies along {seen.shape.border:.0%} of the image's edge and fills"
-                f" {_percent(seen.shape.foreground, seen.shape)}: object and background seem"
-                " exchanged"
-            ),
+            inspection,
+            inspection.pair.mask,
+            f"foreground covers {stats.border:.0%} of the image border and"
+            f" {_percent(stats.foreground, stats)} of the image: object and background seem to be"
+            " swapped",
         )
 
 
-def empty(seen: Look, context: Context) -> Texts:
+def empty(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
     """A mask without foreground."""
-    if (
-        seen.shape
-        and not seen.shape.foreground
-        and (seen.shape.kind != "binary-255" or fits_threshold(seen.shape))
-    ):
-        yield seen.pair.mask, "no foreground: correct only if the image shows no object"
+    stats = inspection.mask_stats
+    if not stats or stats.foreground:
+        return
+    if stats.kind != "binary-255" or fits_threshold(stats):
+        yield inspection.pair.mask, "no foreground: correct only if the image shows no object"
 
 
-def full(seen: Look, context: Context) -> Texts:
-    """A mask that is foreground everywhere."""
-    if seen.shape and seen.shape.foreground == seen.shape.counts.sum():
-        yield seen.pair.mask, "foreground everywhere"
+def full(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A mask without background."""
+    stats = inspection.mask_stats
+    if stats and stats.foreground == stats.pixels:
+        yield inspection.pair.mask, "foreground everywhere"
 
 
-def tiny(seen: Look, context: Context) -> Texts:
-    """Islands or holes of a few pixels."""
-    if seen.shape and seen.shape.specks and not _dithered(seen.shape):
-        what = "island or hole" if seen.shape.specks == 1 else "islands or holes"
-        yield seen.pair.mask, f"{seen.shape.specks} {what} of a few pixels"
+def specks(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A mask with islands or holes of a few pixels; dithering is a fault of its own."""
+    stats = inspection.mask_stats
+    if stats and stats.specks and not _is_dithered(stats):
+        name = "island or hole" if stats.specks == 1 else "islands or holes"
+        yield inspection.pair.mask, f"{stats.specks} {name} of a few pixels"
 
 
 def list_values(counts: np.ndarray) -> str:
-    """The values that a histogram of 256 bins holds, the first few of many."""
-    found = np.flatnonzero(counts).tolist()
-    more = f", ... {found[-1]} ({len(found)} values)" if len(found) > 6 else ""
-    return ", ".join(map(str, found[:6])) + more
+    """The values that occur in a histogram of 256 bins; of more than six, the first and last."""
+    values = np.flatnonzero(counts).tolist()
+    text = ", ".join(map(str, values[:6]))
+    return f"{text}, ... {values[-1]} ({len(values)} values)" if len(values) > 6 else text
 
 
-def _percent(count: int, shape: Shape) -> str:
-    return f"{100 * count / shape.counts.sum():.2g} %"
+def _percent(count: int, stats: MaskStats) -> str:
+    return f"{100 * count / stats.pixels:.2g} %"

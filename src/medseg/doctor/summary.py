@@ -1,4 +1,4 @@
-"""What a data set holds: counts, sizes, class balance, mean and deviation."""
+"""What a data set holds: counts, sizes, class balance, mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -12,107 +12,102 @@ import numpy as np
 from medseg.data.masks import THRESHOLD
 from medseg.doctor.collect import Source
 from medseg.doctor.context import Context
-from medseg.doctor.look import Look, Shape
+from medseg.doctor.inspection import Inspection
+from medseg.doctor.mask_stats import MaskStats
 
-SHARES = (
-    0.0,
-    0.005,
-    0.01,
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.5,
-    1.0,
-)  # bins of the foreground's share of its image
+# Bin edges of the foreground's share of its image.
+SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def summarise(source: Source, looks: Sequence[Look], context: Context) -> dict[str, Any]:
-    """Plain values; shares of classes are of all pixels that are not ignored, `mean` and
-    `deviation` over all pixels of all images, channels red, green, blue, values 0 to 1.
+def summarise(
+    source: Source, inspections: Sequence[Inspection], context: Context
+) -> dict[str, Any]:
+    """Summarise a data set as plain values.
+
+    Shares of classes refer to all pixels that are not ignored. `mean` and `deviation` are taken
+    over all pixels of all images, by channel (red, green, blue), for values from 0 to 1.
     """
-    shapes = [seen.shape for seen in looks if seen.shape]
+    masks = [inspection.mask_stats for inspection in inspections if inspection.mask_stats]
+    images_by_part = Counter(pair.part for pair in source.pairs if pair.image)
     return {
-        "parts": {
-            part: sum(pair.part == part and pair.image is not None for pair in source.pairs)
-            for part in source.parts
-        },
-        "images": sum(pair.image is not None for pair in source.pairs),
+        "parts": {part: images_by_part[part] for part in source.parts},
+        "images": images_by_part.total(),
         "masks": sum(pair.mask is not None for pair in source.pairs),
         "mask_kind": context.kind,
-        **_balance(shapes, context),
-        "foreground_shares": _histogram(shapes),
-        "sizes": _sizes(looks),
-        **_mean_and_deviation(looks),
+        "classes": _class_balance(masks, context),
+        "foreground_shares": _foreground_histogram(masks),
+        "sizes": _sizes(inspections),
+        **_mean_and_deviation(inspections),
     }
 
 
-def class_counts(shape: Shape, classes: int) -> np.ndarray:
-    """int64 [classes]: pixels by class, by the coding that this mask itself has."""
-    if shape.kind == "binary-255":
-        below = shape.counts[: THRESHOLD + 1].sum()
-        return np.array([below, shape.counts.sum() - below] + [0] * (classes - 2), np.int64)
-    return np.resize(shape.counts[:classes], classes).astype(np.int64)
+def count_classes(stats: MaskStats, classes: int) -> np.ndarray:
+    """int64 [classes]: pixels by class, in the coding that this mask itself has."""
+    if stats.kind == "binary-255":
+        background = stats.counts[: THRESHOLD + 1].sum()
+        foreground = stats.counts.sum() - background
+        return np.array([background, foreground] + [0] * (classes - 2), np.int64)
+    return np.resize(stats.counts[:classes], classes).astype(np.int64)
 
 
-def _balance(shapes: Sequence[Shape], context: Context) -> dict[str, Any]:
-    classes = context.classes
-    if classes < 2:
-        largest = [
-            int(np.flatnonzero(shape.counts[:255])[-1])
-            for shape in shapes
-            if shape.kind == "index" and shape.counts[:255].any()
-        ]
-        classes = max([1, *largest]) + 1 if context.kind == "index" else 2
-    counts = np.array([class_counts(shape, classes) for shape in shapes]).reshape(-1, classes)
+def _class_balance(masks: Sequence[MaskStats], context: Context) -> list[dict[str, Any]]:
+    classes = context.classes if context.classes >= 2 else _find_classes(masks, context.kind)
+    counts = np.array([count_classes(stats, classes) for stats in masks]).reshape(-1, classes)
     total = max(1, int(counts.sum()))
-    return {
-        "classes": [
-            {
-                "class": index,
-                "pixel_share": int(counts[:, index].sum()) / total,
-                "masks": int((counts[:, index] > 0).sum()),
-            }
-            for index in range(classes)
-        ]
-    }
+    return [
+        {
+            "class": index,
+            "pixel_share": int(counts[:, index].sum()) / total,
+            "masks": int((counts[:, index] > 0).sum()),
+        }
+        for index in range(classes)
+    ]
 
 
-def _histogram(shapes: Sequence[Shape]) -> list[dict[str, Any]]:
-    """How many masks have a foreground of which share of the image; empty masks stand alone, at 0
-    to 0.
-    """
-    shares = np.array([shape.foreground / shape.counts.sum() for shape in shapes])
+def _find_classes(masks: Sequence[MaskStats], kind: str) -> int:
+    """The number of classes with the background, from the largest class index of all masks."""
+    if kind != "index":
+        return 2
+    largest = 1
+    for stats in masks:
+        values = np.flatnonzero(stats.counts[:255])
+        if stats.kind == "index" and values.size:
+            largest = max(largest, int(values[-1]))
+    return largest + 1
+
+
+def _foreground_histogram(masks: Sequence[MaskStats]) -> list[dict[str, Any]]:
+    """The number of masks by their share of foreground; empty masks have a row of their own."""
+    shares = np.array([stats.foreground / stats.pixels for stats in masks])
     rows = [{"from": 0.0, "to": 0.0, "masks": int((shares == 0).sum())}]
-    return rows + [
-        {"from": low, "to": high, "masks": int(((shares > low) & (shares <= high)).sum())}
-        for low, high in pairwise(SHARES)
-    ]
+    for low, high in pairwise(SHARES):
+        count = int(((shares > low) & (shares <= high)).sum())
+        rows.append({"from": low, "to": high, "masks": count})
+    return rows
 
 
-def _sizes(looks: Sequence[Look]) -> dict[str, Any]:
-    sizes = [seen.image_size for seen in looks if seen.image_size]
+def _sizes(inspections: Sequence[Inspection]) -> dict[str, Any]:
+    """Distinct sizes and their counts; minimum, median and maximum of width and height."""
+    sizes = [inspection.image_size for inspection in inspections if inspection.image_size]
     counts = Counter(f"{width}x{height}" for height, width in sizes)
-    sides = np.array(sizes).reshape(-1, 2)
-    spread = {
-        name: [
-            int(sides[:, axis].min()),
-            float(np.median(sides[:, axis])),
-            int(sides[:, axis].max()),
-        ]
-        for name, axis in (("width", 1), ("height", 0))
-        if len(sides)
-    }
-    return {"distinct": len(counts), **spread, "counts": dict(counts.most_common())}
+    summary: dict[str, Any] = {"distinct": len(counts)}
+    if sizes:
+        heights, widths = np.array(sizes).T
+        summary["width"] = _range(widths)
+        summary["height"] = _range(heights)
+    return {**summary, "counts": dict(counts.most_common())}
 
 
-def _mean_and_deviation(looks: Sequence[Look]) -> dict[str, Any]:
-    seen = [
-        (each.colours, each.image_size[0] * each.image_size[1]) for each in looks if each.colours
-    ]
-    if not seen:
+def _range(lengths: np.ndarray) -> list[float]:
+    return [int(lengths.min()), float(np.median(lengths)), int(lengths.max())]
+
+
+def _mean_and_deviation(inspections: Sequence[Inspection]) -> dict[str, Any]:
+    images = [inspection for inspection in inspections if inspection.image_stats]
+    if not images:
         return {"mean": None, "deviation": None}
-    pixels = sum(count for _, count in seen)
-    mean = np.sum([colours.sums for colours, _ in seen], axis=0) / pixels
-    square = np.sum([colours.squares for colours, _ in seen], axis=0) / pixels
-    return {"mean": mean.tolist(), "deviation": np.sqrt(np.maximum(0, square - mean**2)).tolist()}
+    pixels = sum(image.image_size[0] * image.image_size[1] for image in images)
+    mean = np.sum([image.image_stats.sums for image in images], axis=0) / pixels
+    square = np.sum([image.image_stats.squares for image in images], axis=0) / pixels
+    deviation = np.sqrt(np.maximum(0, square - mean**2))
+    return {"mean": mean.tolist(), "deviation": deviation.tolist()}

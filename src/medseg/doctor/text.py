@@ -1,4 +1,4 @@
-"""The report of a check in words."""
+"""The report of a check as text."""
 
 from __future__ import annotations
 
@@ -8,63 +8,7 @@ from typing import Any
 from medseg.config import CheckConfig
 from medseg.console import print_table
 
-
-def lines(report: dict[str, Any]) -> Iterator[str]:
-    """One line for each finding, as compilers print them."""
-    yield from (f"{found['file']}: {found['code']} {found['text']}" for found in report["findings"])
-
-
-def summary(report: dict[str, Any]) -> Iterator[str]:
-    """What the set holds, and what was found and repaired, in a few lines."""
-    parts = ", ".join(f"{part} {count}" for part, count in report["parts"].items() if part != "all")
-    yield f"{report['data']}: {report['images']} images, {report['masks']} masks" + (
-        f" ({parts})" if parts else ""
-    )
-    sizes = report["sizes"]
-    if sizes["distinct"]:
-        common, count = next(iter(sizes["counts"].items()))
-        spread = (
-            f"{sizes['width'][0]}-{sizes['width'][2]} x {sizes['height'][0]}-{sizes['height'][2]}"
-        )
-        yield (
-            f"sizes: {common}"
-            if sizes["distinct"] == 1
-            else (
-                f"sizes: {spread} pixels, {sizes['distinct']} different, most often {common}"
-                f" ({count})"
-            )
-        )
-        yield (
-            f"colours, red green blue from 0 to 1: mean {_numbers(report['mean'])}, deviation"
-            f" {_numbers(report['deviation'])}"
-        )
-    yield f"masks ({report['mask_kind']}): " + "; ".join(
-        f"class {row['class']} {row['pixel_share']:.2%} of pixels, in {row['masks']} masks"
-        for row in report["classes"]
-    )
-    most = max([1, *(row["masks"] for row in report["foreground_shares"])])
-    yield "share of the image that is foreground:"
-    for row in report["foreground_shares"]:
-        name = "none" if row["to"] == 0 else f"{100 * row['from']:g}-{100 * row['to']:g} %"
-        yield f"  {name:>8}  {row['masks']:>6}  {'#' * round(40 * row['masks'] / most)}"
-    total = len(report["findings"])
-    kinds = len(report["found"])
-    yield (
-        f"{total} finding{'s' * (total != 1)} of {kinds} kind{'s' * (kinds != 1)}; --list names"
-        " every file"
-        if total
-        else "nothing found"
-    )
-    if fixed := report.get("fixed"):
-        yield (
-            f"repaired copy: {fixed['folder']}, {fixed['written']} pairs, {fixed['repaired']} of"
-            f" them repaired, {fixed['left_out']} left out; what was done to each is in fixes.csv"
-            " there"
-        )
-
-
-def _numbers(values: list[float]) -> str:
-    return " ".join(f"{value:.3f}" for value in values)
+BAR_WIDTH = 40  # characters of the longest bar of the histogram
 
 
 def show(report: dict[str, Any], config: CheckConfig) -> None:
@@ -75,5 +19,69 @@ def show(report: dict[str, Any], config: CheckConfig) -> None:
         return
     print("\n".join(summary(report)))
     if report["found"]:
-        about = "docs/data-check.md has a section for each code"
-        print_table(f"faults of {report['data']} ({about})", report["found"])
+        title = f"faults of {report['data']} (docs/data-check.md has a section for each code)"
+        print_table(title, report["found"])
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """One line per finding, in the format of compiler messages."""
+    for finding in report["findings"]:
+        yield f"{finding['file']}: {finding['code']} {finding['text']}"
+
+
+def summary(report: dict[str, Any]) -> Iterator[str]:
+    """A few lines: what the data set holds, what was found, and what was repaired."""
+    parts = ", ".join(f"{part} {count}" for part, count in report["parts"].items() if part != "all")
+    counts = f"{report['data']}: {report['images']} images, {report['masks']} masks"
+    yield f"{counts} ({parts})" if parts else counts
+    if report["sizes"]["distinct"]:
+        yield _sizes(report["sizes"])
+        yield (
+            f"colours, red green blue from 0 to 1: mean {_numbers(report['mean'])},"
+            f" standard deviation {_numbers(report['deviation'])}"
+        )
+    classes = "; ".join(
+        f"class {row['class']} {row['pixel_share']:.2%} of pixels, in {row['masks']} masks"
+        for row in report["classes"]
+    )
+    yield f"masks ({report['mask_kind']}): {classes}"
+    yield from _histogram(report["foreground_shares"])
+    yield _findings(len(report["findings"]), len(report["found"]))
+    if fixed := report.get("fixed"):
+        yield (
+            f"repaired copy: {fixed['folder']}, {fixed['written']} pairs, {fixed['repaired']} of"
+            f" them repaired, {fixed['left_out']} left out; fixes.csv there says what was done to"
+            " each"
+        )
+
+
+def _sizes(sizes: dict[str, Any]) -> str:
+    common, count = next(iter(sizes["counts"].items()))
+    if sizes["distinct"] == 1:
+        return f"sizes: {common}"
+    width, height = sizes["width"], sizes["height"]
+    return (
+        f"sizes: {width[0]}-{width[2]} x {height[0]}-{height[2]} pixels, {sizes['distinct']}"
+        f" different, most often {common} ({count})"
+    )
+
+
+def _histogram(rows: list[dict[str, Any]]) -> Iterator[str]:
+    highest = max([1, *(row["masks"] for row in rows)])
+    yield "foreground as a share of the image, number of masks:"
+    for row in rows:
+        name = "none" if row["to"] == 0 else f"{100 * row['from']:g}-{100 * row['to']:g} %"
+        bar = "#" * round(BAR_WIDTH * row["masks"] / highest)
+        yield f"  {name:>8}  {row['masks']:>6}  {bar}"
+
+
+def _findings(total: int, kinds: int) -> str:
+    if not total:
+        return "nothing found"
+    findings = "finding" if total == 1 else "findings"
+    kinds_noun = "kind" if kinds == 1 else "kinds"
+    return f"{total} {findings} of {kinds} {kinds_noun}; --list names every file"
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

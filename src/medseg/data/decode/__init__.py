@@ -1,6 +1,7 @@
 """Files to arrays: images as uint8 RGB or grey, masks as the raw values they hold.
 
-A reader is a module with SUFFIXES, `recognises` and `read_image`, and a line in `READERS`.
+A reader is a module with SUFFIXES (each with the format it promises), `recognises` and
+`read_image`, and a line in `READERS`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ __all__ = [
 ]
 
 READERS: dict[str, ModuleType] = {"raster": raster}  # asked in this order
-IMAGE_SUFFIXES = frozenset().union(*(reader.SUFFIXES for reader in READERS.values()))
+IMAGE_SUFFIXES: dict[str, str] = {  # and the format each one promises
+    suffix: file_format
+    for reader in READERS.values()
+    for suffix, file_format in reader.SUFFIXES.items()
+}
 
 
 def read_image(source: Path | str | bytes, *, channels: int = 3, bit_depth: int = 16) -> Image:

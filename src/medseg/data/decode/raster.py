@@ -28,7 +28,16 @@ from medseg.data.decode.source import (
     is_known,
 )
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
+SUFFIXES = {  # the format each one promises
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".webp": "WebP",
+    ".gif": "GIF",
+}
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say is in our error
 
 

@@ -16,7 +16,7 @@ def list_images(folder: Path) -> list[Path]:
 
 def list_maps(folder: Path) -> list[Path]:
     """The image files of a folder, and its arrays (.npy): predictions of any tool."""
-    suffixes = IMAGE_SUFFIXES | {".npy"}
+    suffixes = {*IMAGE_SUFFIXES, ".npy"}
     return _visible(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
 
 

@@ -1,4 +1,4 @@
-"""The numbers behind the faults, each against a slow, obvious way of having it."""
+"""The numbers behind the faults, each against a slow and obvious computation of it."""
 
 import cv2
 import numpy as np
@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from plants import check, clean, empty, image_of, mask_of
+from plants import check_set, clean, empty, image_of, mask_of
 
 from medseg.data.decode import read_image, read_mask
 from medseg.doctor.collect import Pair
-from medseg.doctor.look import SPECK_PIXELS, head, isolated, look, small_parts, specks
+from medseg.doctor.inspection import inspect_pair, read_header
+from medseg.doctor.mask_stats import SPECK_PIXELS, count_specks, isolated_pixels, small_components
 
 MASKS = st.tuples(
     st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0.05, 0.95)
@@ -28,7 +29,7 @@ def test_isolated_pixels_differ_from_every_neighbour(mask):
             if 0 <= v < mask.shape[0] and 0 <= u < mask.shape[1]
         ]
         slow[y, x] = bool(around) and all(other != mask[y, x] for other in around)
-    np.testing.assert_array_equal(isolated(mask), slow)
+    np.testing.assert_array_equal(isolated_pixels(mask), slow)
 
 
 def flood(mask, start, steps):
@@ -51,7 +52,7 @@ def flood(mask, start, steps):
 
 @settings(max_examples=40, deadline=None)
 @given(MASKS)
-def test_small_parts_are_those_a_flood_fill_ends_in(mask):
+def test_small_components_are_those_a_flood_fill_ends_in(mask):
     four = [(0, 1), (1, 0), (0, -1), (-1, 0)]
     for side, connectivity, steps in (
         (mask, 8, [*four, (1, 1), (1, -1), (-1, 1), (-1, -1)]),
@@ -60,23 +61,23 @@ def test_small_parts_are_those_a_flood_fill_ends_in(mask):
         slow = np.zeros(mask.shape, bool)
         for start in np.argwhere(side):
             slow[tuple(start)] = len(flood(side, tuple(start), steps)) < SPECK_PIXELS
-        np.testing.assert_array_equal(small_parts(side, connectivity), slow)
+        np.testing.assert_array_equal(small_components(side, connectivity), slow)
 
 
 def test_specks_are_counted_islands_and_holes():
     mask = np.zeros((60, 80), np.uint8)
     mask[20:40, 20:60] = 1
-    assert specks(mask) == 0
+    assert count_specks(mask) == 0
     mask[0, 0] = mask[50:53, 70:73] = 1  # 1 and 9 pixels
     mask[30, 30] = 0
-    assert specks(mask) == 3
+    assert count_specks(mask) == 3
     mask[50:53, 70:74] = 1  # 12 pixels are no speck
-    assert specks(mask) == 2
+    assert count_specks(mask) == 2
     large = np.zeros((2000, 1000), np.uint8)
     large[9:99, 9:99] = large[500:503, 500:513] = 1  # 39 pixels are less than 2 in 100,000
-    assert specks(large) == 1
+    assert count_specks(large) == 1
     large[500:504, 500] = 1
-    assert specks(large) == 0
+    assert count_specks(large) == 0
 
 
 def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
@@ -84,7 +85,7 @@ def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
     empty(root)
     images = [read_image(image_of(root, index)).pixels for index in range(10)]
     masks = [read_mask(mask_of(root, index)) for index in range(10)]
-    report = check(root)
+    report = check_set(root)
     pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
     np.testing.assert_allclose(report["mean"], pixels.mean(0), rtol=1e-9)
     np.testing.assert_allclose(report["deviation"], pixels.std(0), rtol=1e-9)
@@ -101,7 +102,7 @@ def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
     }
     bright = np.sort(cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY).ravel())
     assert (
-        look(Pair("all", "x", image_of(root, 0), None)).colours.bright
+        inspect_pair(Pair("all", "x", image_of(root, 0), None)).image_stats.brightness
         == bright[int(np.ceil(0.99 * len(bright))) - 1]
     )
 
@@ -112,7 +113,7 @@ def test_the_digest_is_of_pixels_and_shape_not_of_bytes(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "b.bmp")
     Image.fromarray(pixels.reshape(30, 20, 3)).save(tmp_path / "c.png")
     a, b, c = (
-        look(Pair("all", "x", tmp_path / name, None)).colours.digest
+        inspect_pair(Pair("all", "x", tmp_path / name, None)).image_stats.digest
         for name in ("a.png", "b.bmp", "c.png")
     )
     assert a == b != c
@@ -139,8 +140,10 @@ def test_the_head_of_a_file(tmp_path, name, options, expected):
     picture.save(
         tmp_path / name, **options, **({"exif": exif} if not name.endswith(("gif", "bmp")) else {})
     )
-    about = head(tmp_path / name)
-    assert (about.kind, about.lossy, about.channels) == (*expected, 3)
-    assert about.orientation == (1 if name.endswith(("gif", "bmp")) else 8)
+    header = read_header(tmp_path / name)
+    assert (header.format, header.lossy, header.channels) == (*expected, 3)
+    assert header.orientation == (1 if name.endswith(("gif", "bmp")) else 8)
     picture.convert("L").save(tmp_path / f"grey-{name}", **options)
-    assert head(tmp_path / f"grey-{name}").channels == (3 if name.endswith(("webp", "gif")) else 1)
+    assert read_header(tmp_path / f"grey-{name}").channels == (
+        3 if name.endswith(("webp", "gif")) else 1
+    )

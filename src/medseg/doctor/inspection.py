@@ -1,0 +1,199 @@
+"""Inspect one pair: each file is read and decoded once, and only a few numbers are kept."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from medseg.data.decode import DecodeError, MaskValueError, read_image, read_mask
+from medseg.doctor.collect import Pair
+from medseg.doctor.mask_stats import MaskStats, measure_mask, pixel_digest
+
+ORIENTATION_TAG = 0x0112  # of EXIF
+UPRIGHT = 1  # the orientation that needs no rotation; 5 to 8 exchange height and width
+_SIGNATURES = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"RIFF": "WebP",
+}
+_CHANNELS = {  # by Pillow's mode; 3 in all others
+    "1": 1,
+    "L": 1,
+    "I": 1,
+    "F": 1,
+    "I;16": 1,
+    "I;16B": 1,
+    "I;16L": 1,
+    "LA": 2,
+    "RGBA": 4,
+    "CMYK": 4,
+    "PA": 4,
+}
+
+
+@dataclass(frozen=True)
+class FileHeader:
+    """What a file says before its pixels.
+
+    `format` is the real one, whatever the extension; `channels` is 0 where unknown; `orientation`
+    is the EXIF orientation, 1 (upright) to 8.
+    """
+
+    format: str
+    lossy: bool
+    channels: int
+    orientation: int
+
+
+@dataclass(frozen=True)
+class ImageStats:
+    """An image in numbers.
+
+    `digest` is that of its pixels; 99 % of them are no brighter than `brightness` (0 to 255).
+    `sums` and `squares` are the sums of the values (0 to 1) and of their squares, by channel.
+    """
+
+    digest: str
+    brightness: float
+    sums: tuple[float, ...]
+    squares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A pair and what was found in its files.
+
+    Sizes are (height, width). None stands for a file that is missing or cannot be read.
+    """
+
+    pair: Pair
+    image_error: str = ""
+    mask_error: str = ""
+    mask_values_error: str = ""
+    image_header: FileHeader | None = None
+    mask_header: FileHeader | None = None
+    image_size: tuple[int, int] | None = None
+    mask_size: tuple[int, int] | None = None
+    image_stats: ImageStats | None = None
+    mask_stats: MaskStats | None = None
+
+
+def inspect_pair(pair: Pair, *, bit_depth: int = 16) -> Inspection:
+    """Read the files of a pair. A bad file raises nothing: its error is part of the result."""
+    inspection = Inspection(pair)
+    if pair.image:
+        inspection = _inspect_image(inspection, pair.image, bit_depth)
+    if pair.mask:
+        inspection = _inspect_mask(inspection, pair.mask)
+    return inspection
+
+
+def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspection:
+    try:
+        pixels = read_image(path, bit_depth=bit_depth).pixels
+    except DecodeError as error:
+        return replace(inspection, image_error=_without_path(error, path))
+    return replace(
+        inspection,
+        image_header=read_header(path),
+        image_size=pixels.shape[:2],
+        image_stats=measure_image(pixels),
+    )
+
+
+def _inspect_mask(inspection: Inspection, path: Path) -> Inspection:
+    try:
+        values = read_mask(path)
+    except MaskValueError as error:
+        return replace(
+            inspection, mask_header=read_header(path), mask_values_error=_without_path(error, path)
+        )
+    except DecodeError as error:
+        return replace(inspection, mask_error=_without_path(error, path))
+    header = read_header(path)
+    return replace(
+        inspection,
+        mask_header=header,
+        mask_size=values.shape,
+        mask_stats=measure_mask(values, lossy=header.lossy),
+    )
+
+
+def remeasure_as(inspection: Inspection, kind: str) -> Inspection:
+    """The inspection with its mask measured as the coding `kind` of the data set demands.
+
+    Only a mask that might hold class indices changes, in a data set of 0/255 masks: there, its
+    small values are noise.
+    """
+    stats = inspection.mask_stats
+    if kind != "binary-255" or not stats or not stats.ambiguous:
+        return inspection
+    values = read_mask(inspection.pair.mask)
+    return replace(inspection, mask_stats=measure_mask(values, lossy=True))
+
+
+def read_header(path: Path) -> FileHeader:
+    """Read the header of a file; nothing is raised for one that Pillow cannot open."""
+    from PIL import Image
+
+    data = path.read_bytes()
+    matches = (name for start, name in _SIGNATURES.items() if data.startswith(start))
+    file_format = next(matches, "unknown")
+    lossy = file_format == "JPEG" or (file_format == "WebP" and b"VP8 " in data[:64])
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            # Pillow decodes a PNG to read its EXIF block, so look for one first.
+            has_exif = file_format != "PNG" or b"eXIf" in data
+            exif = picture.getexif() if has_exif else {}
+            channels = _CHANNELS.get(picture.mode, 3)
+            return FileHeader(file_format, lossy, channels, int(exif.get(ORIENTATION_TAG, UPRIGHT)))
+    except Exception:  # Pillow raises many kinds; OpenCV or tifffile may still read the file
+        return FileHeader(file_format, lossy, 0, UPRIGHT)
+
+
+def measure_image(pixels: np.ndarray) -> ImageStats:
+    """Measure the pixels of an image, uint8 [H, W, 3] RGB."""
+    mean, deviation = cv2.meanStdDev(pixels)
+    mean, deviation = mean.ravel() / 255, deviation.ravel() / 255
+    count = pixels.shape[0] * pixels.shape[1]
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()
+    return ImageStats(
+        digest=pixel_digest(pixels),
+        brightness=int(np.searchsorted(histogram.cumsum(), 0.99 * count)),
+        sums=tuple(map(float, count * mean)),
+        squares=tuple(map(float, count * (mean**2 + deviation**2))),
+    )
+
+
+def mask_rotation(inspection: Inspection) -> int:
+    """The EXIF orientation that must be applied to the mask so that it fits its image; 1 for none.
+
+    It is the mask's own if the mask fits then, or the image's if the mask fits only the unrotated
+    image.
+    """
+    image_size, mask_size = inspection.image_size, inspection.mask_size
+    if not (inspection.image_header and inspection.mask_header and image_size and mask_size):
+        return UPRIGHT
+    own, other = inspection.mask_header.orientation, inspection.image_header.orientation
+    if inspection.mask_header.format == "TIFF":
+        own = UPRIGHT  # OpenCV rotates a TIFF even when asked for the bare values
+    swapped = mask_size[::-1]
+    if own != UPRIGHT and (swapped if own > 4 else mask_size) == image_size:
+        return own
+    fits_unrotated = mask_size == image_size[::-1] != image_size
+    return other if other > 4 and fits_unrotated else UPRIGHT
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
