@@ -109,7 +109,7 @@ def test_bench_from_the_command_line(what, capsys):
             "optimiser",
         }
         assert all(0 < share <= 1 for share in result["fast"]["stages"].values())
-    assert f"{what}: {result['speedup']:.2f} times the plain way" in summary_text(result)
+    assert f"{what}: {result['speedup']:.2f} times the baseline" in summary_text(result)
 
 
 @pytest.mark.parametrize(

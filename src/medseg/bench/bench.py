@@ -1,4 +1,4 @@
-"""`medseg bench`: how fast this machine trains, predicts and feeds, against the plain way."""
+"""`medseg bench`: how fast this machine trains, predicts and reads data, against a plain baseline."""
 
 from __future__ import annotations
 
@@ -101,9 +101,7 @@ def machine(accelerator: str) -> dict[str, Any]:
 
 def summary_text(result: dict[str, Any]) -> str:
     """The result of `bench` in words, one line per way."""
-    lines = [
-        f"{result['what']}: {result['speedup']:.2f} times the plain way ({result['plain_is']})"
-    ]
+    lines = [f"{result['what']}: {result['speedup']:.2f} times the baseline ({result['plain_is']})"]
     for name in ("fast", "plain"):
         part = result[name]
         line = (

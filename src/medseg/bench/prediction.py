@@ -1,4 +1,4 @@
-"""Prediction of files: that of `medseg predict`, and the plain way of doing the same."""
+"""Prediction of files: that of `medseg predict`, and of a plain baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training steps: that of `medseg train`, and the plain way of doing the same."""
+"""Training steps: those of `medseg train`, and of a plain baseline."""
 
 from __future__ import annotations
 

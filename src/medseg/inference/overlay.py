@@ -26,8 +26,9 @@ PREDICTION: Colour = (0, 200, 255)
 def blend(
     image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3, colours: Sequence[Colour] = COLOURS
 ) -> np.ndarray:
-    """uint8 [H, W, 3] RGB with each foreground class of `mask` [H, W] as a film of opacity `alpha`;
-    the rest untouched.
+    """uint8 [H, W, 3] RGB with a film of opacity `alpha` over each foreground class of `mask` [H, W].
+
+    Other pixels, those to ignore (255) among them, are untouched.
     """
     out = image.copy()
     for k in np.unique(mask):
@@ -46,10 +47,9 @@ def outlines(
     *,
     thickness: int | None = None,
 ) -> np.ndarray:
-    """uint8 [H, W, 3] RGB with the outline of the truth (white, dark edges) and of the prediction
-    (blue, dashed).
+    """uint8 [H, W, 3] RGB with the outlines of truth and prediction, which differ by more than hue.
 
-    The two differ by more than hue. `thickness` in pixels grows with the image by default; pixels
+    The truth is white with dark edges, the prediction blue and dashed. `thickness` in pixels grows with the image by default; pixels
     that the truth ignores (255) are darkened.
     """
     out = image.copy()

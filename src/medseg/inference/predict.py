@@ -119,8 +119,9 @@ def collect(sources: Sequence[str]) -> dict[Path, Path]:
 
 
 def output_names(files: dict[Path, Path]) -> dict[Path, str]:
-    """A name for each image's results: its relative path without extension, or with it where two
-    would be the same.
+    """A name for each image's results.
+
+    It is the relative path without extension, or with it where two would be the same.
     """
     stems = Counter(str(relative.with_suffix("")).lower() for relative in files.values())
     names: dict[Path, str] = {}
