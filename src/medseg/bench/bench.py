@@ -1,4 +1,4 @@
-"""`medseg bench`: how fast this machine trains, predicts and reads data, against a plain baseline."""
+"""`medseg bench`: how fast this machine trains, predicts and reads, against a baseline."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def compare_pairs(results: Sequence[Results], metric: str) -> dict[str, Any]:
 def _values(
     results: Sequence[Results], metric: str
 ) -> tuple[np.ndarray, list[str | None], np.ndarray]:
-    """The metric [runs, N] of the images where every run defines it, their groups, their indices."""
+    """The metric [runs, N] of the images where all define it, their groups and their indices."""
     names = list(results[0].rows)
     table = np.array([[run.rows[name][metric] for name in names] for run in results])
     defined = ~np.isnan(table).any(0)

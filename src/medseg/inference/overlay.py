@@ -26,9 +26,9 @@ PREDICTION: Colour = (0, 200, 255)
 def blend(
     image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3, colours: Sequence[Colour] = COLOURS
 ) -> np.ndarray:
-    """uint8 [H, W, 3] RGB with a film of opacity `alpha` over each foreground class of `mask` [H, W].
+    """uint8 [H, W, 3] RGB with a film of opacity `alpha` over each class of `mask` [H, W].
 
-    Other pixels, those to ignore (255) among them, are untouched.
+    Background and pixels to ignore (255) are untouched.
     """
     out = image.copy()
     for k in np.unique(mask):
@@ -49,8 +49,8 @@ def outlines(
 ) -> np.ndarray:
     """uint8 [H, W, 3] RGB with the outlines of truth and prediction, which differ by more than hue.
 
-    The truth is white with dark edges, the prediction blue and dashed. `thickness` in pixels grows with the image by default; pixels
-    that the truth ignores (255) are darkened.
+    The truth is white with dark edges, the prediction blue and dashed. `thickness` in pixels
+    grows with the image by default; pixels that the truth ignores (255) are darkened.
     """
     out = image.copy()
     width = thickness or max(1, round(max(image.shape[:2]) / 250))
