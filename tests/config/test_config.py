@@ -19,7 +19,6 @@ from medseg.config import (
     make,
     parse,
 )
-from medseg.config.choices import MODEL_NAMES
 from medseg.config.fields import duration, size, specs
 from medseg.errors import UserError
 
@@ -169,12 +168,6 @@ def test_wrong_durations(text):
 def test_sizes():
     assert size("352") == size(352) == size([352, 352]) == (352, 352)
     assert size("288x384") == (288, 384)
-
-
-def test_the_model_names_are_those_of_the_networks():
-    from medseg.models import MODELS
-
-    assert tuple(MODELS) == MODEL_NAMES
 
 
 def test_help_names_every_flag_and_imports_no_torch():

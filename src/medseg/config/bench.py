@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medseg.config.choices import ACCELERATORS, MODEL_NAMES, PRECISIONS
+from medseg.config.choices import ACCELERATORS, PRECISIONS
 from medseg.config.fields import Size, option, size
+from medseg.config.networks import MODELS
 from medseg.config.shared import Json
 
 
@@ -18,7 +19,7 @@ class BenchConfig(Json):
         positional=True,
         choices=("train", "predict", "latency", "data"),
     )
-    model: str = option("unet", "network; 'medseg models' lists them", choices=MODEL_NAMES)
+    model: str = option("unet", "network; 'medseg models' lists them", choices=tuple(MODELS))
     base_channels: int | None = option(
         None, "channels at full resolution (default: the network's own)", at_least=1
     )

@@ -1,6 +1,5 @@
 """Names that several options choose from."""
 
-MODEL_NAMES = ("unet", "unetpp", "resunet", "resunetpp", "ducknet", "smp")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 MASK_KINDS = ("auto", "binary-255", "binary-01", "index")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")

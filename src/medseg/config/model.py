@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.config.choices import MODEL_NAMES
 from medseg.config.fields import option
+from medseg.config.networks import MODELS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """Which network."""
 
-    model: str = option("unet", "network; 'medseg models' lists them", choices=MODEL_NAMES)
+    model: str = option("unet", "network; 'medseg models' lists them", choices=tuple(MODELS))
     base_channels: int | None = option(
         None, "channels at full resolution (default: the network's own)", at_least=1
     )

@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from medseg.config import ModelsConfig, TrainConfig
+from medseg.config.networks import MODELS
 from medseg.console import print_table
 from medseg.errors import UserError, choose
 from medseg.models.blocks import SegmentationNetwork, guard_convolutions
-from medseg.models.ducknet import DUCKNet
 from medseg.models.encoders import normalisation
-from medseg.models.resunet import ResUNet
-from medseg.models.resunetpp import ResUNetPP
-from medseg.models.smp import SMP
-from medseg.models.unet import UNet
-from medseg.models.unetpp import UNetPP
 
 __all__ = ["MODELS", "create_model", "model_table", "network_arguments", "normalisation"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A network and the facts about it.
-
-    `base_channels` is its default width, None where the encoder decides; `auxiliary` names its
-    heads of deep supervision.
-    """
-
-    build: type[SegmentationNetwork]
-    base_channels: int | None
-    paper: str
-    url: str
-    auxiliary: tuple[str, ...] = ()
-
-    @property
-    def stride(self) -> int:
-        """The sides of images are padded to a multiple of this; for smp it is the usual one."""
-        return self.build.stride
-
-
-MODELS: dict[str, Entry] = {
-    "unet": Entry(UNet, 32, "U-Net, Ronneberger et al. 2015", "https://arxiv.org/abs/1505.04597"),
-    "unetpp": Entry(
-        UNetPP,
-        32,
-        "UNet++, Zhou et al. 2018",
-        "https://arxiv.org/abs/1807.10165",
-        ("aux1", "aux2", "aux3"),
-    ),
-    "resunet": Entry(
-        ResUNet, 32, "Deep Residual U-Net, Zhang et al. 2017", "https://arxiv.org/abs/1711.10684"
-    ),
-    "resunetpp": Entry(
-        ResUNetPP, 32, "ResUNet++, Jha et al. 2019", "https://arxiv.org/abs/1911.07067"
-    ),
-    "ducknet": Entry(
-        DUCKNet, 17, "DUCK-Net, Dumitru et al. 2023", "https://doi.org/10.1038/s41598-023-36940-5"
-    ),
-    "smp": Entry(
-        SMP,
-        None,
-        "segmentation-models-pytorch",
-        "https://github.com/qubvel-org/segmentation_models.pytorch",
-    ),
-}
 
 
 def create_model(
@@ -102,7 +49,7 @@ def create_model(
                 "--base-channels: an smp network has its encoder's widths; choose another --encoder"
                 " instead"
             )
-        model = SMP(
+        model = entry.build(
             in_channels=in_channels,
             classes=classes,
             encoder=encoder,
