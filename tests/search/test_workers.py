@@ -61,10 +61,13 @@ def wait_for(what, seconds=90):
 
 
 def trials_of(url, name="search"):
+    storage = open_storage(url, 60)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(url, 60)).get_trials()
+        return optuna.load_study(study_name=name, storage=storage).get_trials()
     except KeyError:  # not made yet
         return []
+    finally:  # a slow machine asks more often than PostgreSQL takes connections
+        storage.engine.dispose()
 
 
 @pytest.fixture
