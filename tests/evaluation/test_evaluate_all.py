@@ -238,6 +238,9 @@ def test_what_does_not_fit_is_said(dataset, tmp_path, capsys):
     write(tmp_path / "some", f"{masks[1].stem}.jpg", np.zeros((9, 9), np.uint8))
     assert main(["evaluate", str(tmp_path / "some"), "--data", str(dataset)]) == 2
     assert "has the same name" in capsys.readouterr().err
+    references = ["--references", str(dataset / "test" / "masks")]
+    assert main(["evaluate", str(tmp_path / "gone"), *references]) == 2
+    assert "no such run folder" in capsys.readouterr().err
 
 
 def test_empty_and_full_predictions_are_counted(dataset, tmp_path):

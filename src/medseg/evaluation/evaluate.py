@@ -55,12 +55,12 @@ def evaluate(config: EvaluateConfig) -> tuple[Evaluation, Path]:
 
 
 def _evaluate_run(config: EvaluateConfig) -> tuple[Evaluation, Path]:
+    run = Run.open(config.run)
     if config.references:
         raise UserError(
             f"--references: {config.run} is a run and brings its own data; name another set by"
             " --data"
         )
-    run = Run.open(config.run)
     if config.split_part in ("test", "all"):
         check_run(run.folder)
     target = target_of(run, config)
