@@ -64,19 +64,41 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
         ]
 
 
+@contextmanager
+def making_folder(path: Path, flag: str) -> Iterator[None]:
+    """Raise `UserError`, which names `flag` and `path`, where the block cannot make the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to"
+        ) from None
+
+
 def new_folder(path: Path, flag: str, remedy: str) -> Path:
     """Create the folder `path` and return it.
 
     Raises `UserError`, which names `flag` and ends with `remedy`, if there is something in it.
     """
-    try:
+    with making_folder(path, flag):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{flag} {path}: exists already and is not an empty folder; {remedy}")
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    return path
+
+
+def results_folder(path: Path, names: Iterable[str], *, overwrite: bool) -> Path:
+    """Create the folder `path` of --out, if need be, and return it.
+
+    Raises `UserError` if it holds a file of one of the `names` and is not to be overwritten.
+    """
+    taken = next((name for name in names if (path / name).exists()), None)
+    if taken and not overwrite:
         raise UserError(
-            f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to"
-        ) from None
+            f"--out {path}: holds {taken} already; choose another folder or give --overwrite"
+        )
+    with making_folder(path, "--out"):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -88,12 +110,8 @@ def folder_or_nothing(path: Path, flag: str) -> Iterator[None]:
     cannot be created.
     """
     missing = [each for each in (path, *path.parents) if not each.exists()]
-    try:
+    with making_folder(path, flag):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{flag} {path}: cannot be made ({error.strerror}); choose a folder you may write to"
-        ) from None
     try:
         yield
     except BaseException:

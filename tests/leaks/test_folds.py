@@ -154,36 +154,20 @@ def test_what_the_stamp_says():
     assert "1 of 2 images were trained on" in leak_stamp([item("a"), item("b")], [item("a")])
 
 
+def train(folder):
+    """The words of a training of seconds, to which a split and a folder are added."""
+    size = ["--model", "unet", "--base-channels", "4", "--size", "32"]
+    steps = ["--epochs", "1", "--batch-size", "4", "--precision", "fp32"]
+    machine = ["--accelerator", "cpu", "--threads", "1", "--no-tensorboard", "--no-progress"]
+    return ["train", "--data", str(folder), *size, *steps, *machine]
+
+
 @pytest.mark.slow
 def test_a_run_on_a_leaking_split_is_stamped_everywhere(videos, tmp_path, capsys):
-    command = [
-        "train",
-        "--data",
-        str(videos),
-        "--model",
-        "unet",
-        "--base-channels",
-        "4",
-        "--size",
-        "32",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "4",
-        "--accelerator",
-        "cpu",
-        "--precision",
-        "fp32",
-        "--threads",
-        "1",
-        "--no-tensorboard",
-        "--no-progress",
-        "--split",
-    ]
     folders = run(videos, tmp_path, capsys, "--folds", "3")[1]
     for split, leaky in (("random-80-10-10", True), (str(folders[0]), False)):
         out = tmp_path / f"run{leaky}"
-        assert main([*command, split, "--out", str(out)]) == 0
+        assert main([*train(videos), "--split", split, "--out", str(out)]) == 0
         for part in ("validation", "test"):
             summary = json.loads((out / "report" / part / "summary.json").read_text())
             assert summary["stamp"]["verdict"] == ("LEAKY" if leaky else "grouped")
@@ -197,40 +181,8 @@ def test_a_run_on_a_leaking_split_is_stamped_everywhere(videos, tmp_path, capsys
 @pytest.mark.slow
 def test_the_folds_are_those_that_cross_validation_trains_on(videos, tmp_path, capsys):
     folders = run(videos, tmp_path, capsys, "--folds", "3")[1]
-    assert (
-        main(
-            [
-                "train",
-                "--data",
-                str(videos),
-                "--model",
-                "unet",
-                "--base-channels",
-                "4",
-                "--size",
-                "32",
-                "--epochs",
-                "1",
-                "--batch-size",
-                "4",
-                "--accelerator",
-                "cpu",
-                "--precision",
-                "fp32",
-                "--threads",
-                "1",
-                "--no-tensorboard",
-                "--no-progress",
-                "--split",
-                str(folders[0].parent),
-                "--folds",
-                "all",
-                "--out",
-                str(tmp_path / "cv"),
-            ]
-        )
-        == 0
-    )
+    split = ["--split", str(folders[0].parent), "--folds", "all"]
+    assert main([*train(videos), *split, "--out", str(tmp_path / "cv")]) == 0
     summary = json.loads((tmp_path / "cv" / "report" / "test" / "summary.json").read_text())
     assert summary["n_images"] == sum(
         len((folder / "test.txt").read_text().split()) for folder in folders

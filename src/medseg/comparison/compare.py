@@ -18,7 +18,7 @@ from medseg.config import CompareConfig
 from medseg.console import to_json
 from medseg.errors import UserError
 from medseg.evaluation.intervals import about
-from medseg.files import write_text
+from medseg.files import results_folder, write_text
 from medseg.statistics.bootstrap import group_index, intervals, of_mean
 from medseg.statistics.paired import holm, letters, permutation_test, wilcoxon
 from medseg.version import __version__
@@ -190,20 +190,7 @@ def _out(config: CompareConfig) -> Path:
     """The folder of the results; earlier ones in it are not replaced without --overwrite."""
     if config.out is None:
         return _free_folder(Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}")
-    taken = [name for name in ("compare.json", "compare.html") if (config.out / name).exists()]
-    if taken and not config.overwrite:
-        raise UserError(
-            f"--out {config.out}: holds {taken[0]} already; choose another folder or give"
-            " --overwrite"
-        )
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may"
-            " write to"
-        ) from None
-    return config.out
+    return results_folder(config.out, ("compare.json", "compare.html"), overwrite=config.overwrite)
 
 
 def _free_folder(folder: Path) -> Path:

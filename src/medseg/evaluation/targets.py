@@ -15,6 +15,7 @@ from medseg.data.sources.folder import locate, open_dataset
 from medseg.errors import UserError
 from medseg.evaluation.results import FILES
 from medseg.evaluation.stamp import split_stamp, stamp_of_seen
+from medseg.files import results_folder
 from medseg.runs import Run
 
 
@@ -74,20 +75,7 @@ def out_folder(config: EvaluateConfig, run: Path, dataset: Dataset) -> Path:
     if config.out is None:
         words = (dataset.name, dataset.split, config.split_part)
         return run / "evaluate" / "-".join(re.sub(r"[^\w.-]+", "_", word) for word in words)
-    taken = [name for name in FILES if (config.out / name).exists()]
-    if taken and not config.overwrite:
-        raise UserError(
-            f"--out {config.out}: holds {taken[0]} already; choose another folder or give"
-            " --overwrite"
-        )
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may"
-            " write to"
-        ) from None
-    return config.out
+    return results_folder(config.out, FILES, overwrite=config.overwrite)
 
 
 def _stamp_of_other(

@@ -16,7 +16,7 @@ from medseg.config import PredictConfig
 from medseg.console import progress
 from medseg.data.sources.listing import list_images
 from medseg.errors import UserError, choose
-from medseg.files import write_atomic
+from medseg.files import making_folder, write_atomic
 from medseg.hardware import cores
 from medseg.inference.overlay import blend
 from medseg.inference.postprocess import classify, probabilities
@@ -59,14 +59,9 @@ def _make_folders(config: PredictConfig, kinds: Sequence[str], names: dict[Path,
             f"--out {config.out}: holds {len(taken)} of the results already, such as"
             f" {Path(taken[0]).name}.png; choose another folder or give --overwrite"
         )
-    try:
+    with making_folder(config.out, "--out"):
         for kind in kinds:
             (config.out / OUTPUTS[kind]).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out {config.out}: cannot be made ({error.strerror}); choose a folder you may"
-            " write to"
-        ) from None
 
 
 def _predict_all(

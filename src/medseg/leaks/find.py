@@ -16,7 +16,7 @@ from medseg.data.sources.folder import DEFAULT_SPLIT, open_dataset
 from medseg.data.sources.groups import choose_groups
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
-from medseg.files import write_csv, write_text
+from medseg.files import results_folder, write_csv, write_text
 from medseg.hardware import cores
 from medseg.leaks.evidence import Images, between, gather, pair_rows, within
 from medseg.leaks.fingerprints import fingerprints
@@ -124,19 +124,8 @@ def _group_notes(grouped: int, images: Images) -> list[str]:
 def _out(config: LeaksConfig, dataset: Dataset) -> Path:
     """The folder of the results; those in a folder the user named need --overwrite."""
     name = "-".join(re.sub(r"[^\w.-]+", "_", word) for word in (dataset.name, dataset.split))
-    folder = config.out or Path("leaks") / name
-    taken = [each for each in FILES if (folder / each).exists()]
-    if config.out and taken and not config.overwrite:
-        raise UserError(
-            f"--out {folder}: holds {taken[0]} already; choose another folder or give --overwrite"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"--out {folder}: cannot be made ({error.strerror}); choose a folder you may write to"
-        ) from None
-    return folder
+    folder, unnamed = config.out or Path("leaks") / name, config.out is None
+    return results_folder(folder, FILES, overwrite=config.overwrite or unnamed)
 
 
 def show(result: dict[str, Any], config: LeaksConfig) -> None:
