@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
-RESIZE_POLICIES = ("square", "letterbox", "native-crop")
 
 
 @dataclass(frozen=True)
