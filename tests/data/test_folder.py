@@ -157,7 +157,7 @@ def test_validation_is_held_out_of_train_where_a_split_has_none(tmp_path):
 def test_size_mismatch_tells_a_rotation():
     from pathlib import Path
 
-    item = Item("a", Path("a.jpg"), Path("a.png"))
+    item = Item("a", Path("a.jpg"), (Path("a.png"),))
     assert "EXIF rotation" in str(size_mismatch(item, (40, 60), (60, 40)))
     assert "is 20x10 pixels, its image a.jpg 60x40" in str(size_mismatch(item, (40, 60), (10, 20)))
 

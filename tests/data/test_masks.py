@@ -19,7 +19,7 @@ def items(tmp_path):
         for i, mask in enumerate(masks):
             path = tmp_path / f"m{i}.png"
             cv2.imwrite(str(path), np.asarray(mask, np.uint8))
-            found.append(Item(f"m{i}", path, path))
+            found.append(Item(f"m{i}", path, (path,)))
         return found
 
     return make
@@ -107,7 +107,7 @@ def test_a_second_look_at_the_same_files_reads_none_of_them(tmp_path, monkeypatc
     paths = [tmp_path / f"m{i}.bmp" for i in range(3)]
     for path in paths:
         cv2.imwrite(str(path), blob(255))
-    three, size = [Item(path.stem, path, path) for path in paths], paths[0].stat().st_size
+    three, size = [Item(path.stem, path, (path,)) for path in paths], paths[0].stat().st_size
     found = survey(three)
     with monkeypatch.context() as patch:
         patch.setattr("medseg.data.masks.np.bincount", None)

@@ -157,7 +157,7 @@ def items(tmp_path):
     found = []
     for i in range(5):
         cv2.imwrite(str(tmp_path / f"{i}.png"), picture(64, 64, i)[..., ::-1])
-        found.append(Item(str(i), tmp_path / f"{i}.png", tmp_path / f"{i}.png"))
+        found.append(Item(str(i), tmp_path / f"{i}.png", (tmp_path / f"{i}.png",)))
     return found
 
 

@@ -190,7 +190,7 @@ def dataset(**parts: str) -> Dataset:
 
     def items(part: str, letters: str) -> tuple[Item, ...]:
         return tuple(
-            Item(f"{part}{i}", None, None, None if each == "-" else each)
+            Item(f"{part}{i}", None, (), None if each == "-" else each)
             for i, each in enumerate(letters)
         )
 

@@ -144,7 +144,7 @@ def test_foreground_is_the_share_of_mask_pixels(videos):
 
 def test_what_the_stamp_says():
     def item(name, group=None):
-        return Item(name, None, None, group)
+        return Item(name, None, (), group)
 
     assert leak_stamp([item("a"), item("b", "g")], [item("c"), item("d", "h")]) == ""
     assert leak_stamp([item("a", "g"), item("b", "g"), item("c")], [item("d", "g")]).startswith(

@@ -21,7 +21,7 @@ DUPLICATES = {(108, 139), (98, 147), (99, 148), (183, 198), (190, 203), (264, 27
 def images_of(*rows):
     """(name, part, group) rows as `Images`."""
     return Images(
-        tuple(Item(name, None, None, group) for name, _, group in rows),
+        tuple(Item(name, None, (), group) for name, _, group in rows),
         tuple(part for _, part, _ in rows),
     )
 

@@ -161,14 +161,14 @@ def test_pruners(study):
 
 
 def test_folds_keep_groups_together_and_share_the_images():
-    items = [Item(f"i{i}", None, None, group=f"g{i % 7}" if i < 30 else None) for i in range(40)]
+    items = [Item(f"i{i}", None, (), group=f"g{i % 7}" if i < 30 else None) for i in range(40)]
     dataset = Dataset(
         "x",
         "y",
         {
             "train": tuple(items[:25]),
             "validation": tuple(items[25:]),
-            "test": (Item("t", None, None),),
+            "test": (Item("t", None, ()),),
         },
     )
     folds = fold_datasets(dataset, 4)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.decode import read_image, read_mask
-from medseg.data.masks import MaskCoding, decode_mask
+from medseg.data.decode import read_image
+from medseg.data.masks import MaskCoding, read_classes
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
@@ -108,7 +108,7 @@ def content(items: Sequence[Item], workers: int = 4) -> list[str]:
 
     def digest(item: Item) -> str:
         total = hashlib.blake2b(digest_size=16)
-        for path in filter(None, (item.image, item.mask)):
+        for path in item.files:
             check_open(path)  # also where the decoded images lie in the cache
             try:
                 total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
@@ -222,7 +222,7 @@ def read_pair(
     image = read_image(
         item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
     ).pixels
-    mask = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
+    mask = read_classes(item, coding)
     if image.shape[:2] != mask.shape:
         raise size_mismatch(item, image.shape[:2], mask.shape)
     return image, mask

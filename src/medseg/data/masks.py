@@ -62,7 +62,7 @@ def survey(
 def _files_key(items: Sequence[Item], kind: str, classes: int) -> str:
     """Changes with the files, whatever their order."""
     total = hashlib.blake2b(f"{kind} {classes}".encode(), digest_size=16)
-    for path in sorted(str(item.mask) for item in items):
+    for path in sorted(str(path) for item in items for path in item.masks):
         check_open(Path(path))
         try:
             found = os.stat(path)
@@ -101,6 +101,23 @@ def _survey(
         _refuse_beyond(items, counts, 2)
         return MaskCoding(kind, 2, f"masks: 0/1 in {len(items)} files{_ignored(counts)}")
     return _index(items, counts, classes)
+
+
+def read_classes(item: Item, coding: MaskCoding) -> np.ndarray:
+    """uint8 [H, W] class indices (255 ignored) of an item's masks, united where it has several.
+
+    Raises `UserError` for masks of different sizes.
+    """
+    united: np.ndarray | None = None
+    for path in item.masks:
+        classes = decode_mask(read_mask(path), coding, name=str(path))
+        if united is not None and classes.shape != united.shape:
+            raise UserError(
+                f"{path}: is {classes.shape[1]}x{classes.shape[0]} pixels, {item.mask.name}"
+                f" {united.shape[1]}x{united.shape[0]}; the masks of one image have one size"
+            )
+        united = classes if united is None else np.maximum(united, classes)
+    return united
 
 
 def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndarray:

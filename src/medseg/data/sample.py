@@ -8,12 +8,27 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Item:
-    """One image with its mask; `group` is its video sequence or patient, if known."""
+    """One image with its mask; `group` is its video sequence or patient, if known.
+
+    Several `masks` are united: one for each lesion of the image. `page` counts from 0 in files that
+    hold several pictures, image and masks alike.
+    """
 
     name: str
     image: Path
-    mask: Path
+    masks: tuple[Path, ...]
     group: str | None = None
+    page: int = 0
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The image and its masks."""
+        return (self.image, *self.masks)
+
+    @property
+    def mask(self) -> Path:
+        """The first mask, for messages."""
+        return self.masks[0]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def sealed(items: Sequence[Item]) -> Iterator[None]:
     """Within this block, reading an image or mask of `items` raises `UserError` in any thread."""
     files = set()
     for item in items:
-        files.update(_identity(path) for path in (item.image, item.mask) if path)
+        files.update(_identity(path) for path in item.files)
     files -= _SEALED  # a block within a block must not open what the outer one sealed
     _SEALED.update(files)
     try:

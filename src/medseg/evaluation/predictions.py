@@ -16,8 +16,8 @@ from loguru import logger
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import read_pair
-from medseg.data.decode import is_zero_one, read_map, read_mask
-from medseg.data.masks import MaskCoding, decode_mask, survey
+from medseg.data.decode import is_zero_one, read_map
+from medseg.data.masks import MaskCoding, read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import groups_beside
@@ -121,7 +121,7 @@ def _target(config: EvaluateConfig) -> Target:
     groups = groups_beside(config.references)
     names = [mask.stem.removesuffix("_mask").removesuffix("_segmentation") for mask in masks]
     items = tuple(
-        Item(name, mask, mask, groups.get(name)) for name, mask in zip(names, masks, strict=True)
+        Item(name, mask, (mask,), groups.get(name)) for name, mask in zip(names, masks, strict=True)
     )
     dataset = Dataset(config.references.resolve().name, "as-is", {"references": items})
     return Target(dataset, "references", items, _stamp("references", dataset))
@@ -185,7 +185,7 @@ def _count(
     settings = measuring(config)
     with progress("evaluate", show=config.progress) as advance:
         for done, (item, file) in enumerate(zip(items, files, strict=True), 1):
-            truth = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
+            truth = read_classes(item, coding)
             probability = read_map(file, zero_one=zero_one)
             resized += probability.shape != truth.shape
             probability = _fitted(probability, truth.shape)
@@ -201,8 +201,8 @@ def _count(
 
 def _pixels(item: Item, file: Path, coding: MaskCoding, zero_one: bool, threshold: float) -> Pixels:
     """Image, truth and prediction; on black where only the references are known."""
-    if item.image == item.mask:
-        truth = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
+    if item.image == item.masks[0]:
+        truth = read_classes(item, coding)
         image = np.zeros((*truth.shape, 3), np.uint8)
     else:
         image, truth = read_pair(item, coding, IN_COLOUR)

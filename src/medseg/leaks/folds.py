@@ -13,8 +13,7 @@ from loguru import logger
 
 from medseg.config import SplitConfig
 from medseg.console import print_table, progress, to_json
-from medseg.data.decode import read_mask
-from medseg.data.masks import decode_mask, survey
+from medseg.data.masks import read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import COLUMNS, choose_groups, leak_stamp
@@ -121,7 +120,7 @@ def foreground(items: Sequence[Item], workers: int = 1) -> np.ndarray:
     coding = survey(items, workers=workers)
 
     def share(item: Item) -> float:
-        mask = decode_mask(read_mask(item.mask), coding, name=str(item.mask))
+        mask = read_classes(item, coding)
         counted = mask != 255
         return float((mask[counted] > 0).mean()) if counted.any() else 0.0
 

@@ -35,7 +35,10 @@ def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[
     folder.parent.mkdir(parents=True, exist_ok=True)
     answer = folder.with_name(f"{folder.name}.json")
     items = {
-        part: [[item.name, str(item.image), str(item.mask), item.group] for item in each]
+        part: [
+            [item.name, str(item.image), list(map(str, item.masks)), item.group, item.page]
+            for item in each
+        ]
         for part, each in dataset.parts.items()
     }
     request = {
@@ -104,9 +107,9 @@ def main() -> int:
     return 0
 
 
-def _item(row: list[str | None]) -> Item:
-    name, image, mask, group = row
-    return Item(name, Path(image), Path(mask), group)
+def _item(row: list[Any]) -> Item:
+    name, image, masks, group, page = row
+    return Item(name, Path(image), tuple(map(Path, masks)), group, page)
 
 
 def _reporter(storage: str, name: str, trial: int, pruner: dict[str, Any]) -> Report:

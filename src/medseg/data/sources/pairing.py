@@ -40,7 +40,7 @@ def pair(root: Path) -> tuple[list[Item], list[str]]:
     for file, candidates in match(files, mask_files):
         if len(candidates) != 1:
             raise UserError(f"{file}: {mispaired(file, candidates, masks)}")
-        items.append(Item(file.stem, file, candidates[0], groups.get(file.stem)))
+        items.append(Item(file.stem, file, (candidates[0],), groups.get(file.stem)))
     alone = len(mask_files) - len(items)
     return items, [f"{masks}: {alone} masks belong to no image and are left out"] if alone else []
 

@@ -93,7 +93,9 @@ def _copy(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
         masks.mkdir()
         for item in items:
             shutil.copyfile(item.image, images / f"{item.name}{item.image.suffix}")
-            shutil.copyfile(item.mask, masks / f"{item.name}{item.mask.suffix}")
+            for number, mask in enumerate(item.masks):
+                ending = f"_mask_{number}" if number else ""
+                shutil.copyfile(mask, masks / f"{item.name}{ending}{mask.suffix}")
             if item.group:
                 groups[item.name] = item.group
             done += 1
