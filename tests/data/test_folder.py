@@ -154,6 +154,14 @@ def test_validation_is_held_out_of_train_where_a_split_has_none(tmp_path):
     )
 
 
+def test_a_description_gives_the_name_and_the_classes(tmp_path):
+    write_part(tmp_path / "set", 6)
+    assert open_dataset(tmp_path / "set").classes == ()
+    (tmp_path / "set" / "dataset.yaml").write_text("name: Clinic\nclasses: [rest, polyp]\n")
+    dataset = open_dataset(tmp_path / "set")
+    assert (dataset.name, dataset.classes) == ("Clinic", ("rest", "polyp"))
+
+
 def test_size_mismatch_tells_a_rotation():
     from pathlib import Path
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from medseg.data.sources.description import Description
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,17 @@ class Item:
 class Dataset:
     """A data set divided into parts.
 
-    `parts` by name ("train", "validation", "test"), the scheme that made them, and notes for
-    the user.
+    `parts` by name ("train", "validation", "test"), the scheme that made them, notes for the user,
+    and what its owner wrote in dataset.yaml.
     """
 
     name: str
     split: str
     parts: dict[str, tuple[Item, ...]]
     notes: tuple[str, ...] = ()
+    description: Description = field(default_factory=Description)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, background first; empty where nobody wrote them down."""
+        return self.description.classes

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry, sequence_of
+from medseg.data.sources.description import read_description
 from medseg.data.sources.groups import groups_in
 from medseg.data.sources.listing import child
 from medseg.data.sources.pairing import IMAGE_FOLDERS, pair
@@ -36,12 +37,14 @@ def open_dataset(
     missing or empty folders, images with no mask or with two, and lists that do not fit the images.
     """
     root, entry = locate(data, data_root)
-    name = entry.folder if entry else root.resolve().name
+    description = read_description(root)
+    name = description.name or (entry.folder if entry else root.resolve().name)
     parts = part_folders(root)
     if parts:
-        return _divided(root, name, parts, split)
+        return replace(_divided(root, name, parts, split), description=description)
     items, notes = pair(root)
-    return divide(root, name, entry, items, notes, split)
+    dataset = divide(root, name, entry, items, notes, split)
+    return replace(dataset, description=description)
 
 
 def part_folders(root: Path) -> dict[str, Path]:
