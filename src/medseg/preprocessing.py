@@ -67,7 +67,7 @@ class Preprocessing:
         return (self.size[0] - height) // 2, (self.size[1] - width) // 2, height, width
 
     def fit(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, C] at the input's size; averaged when shrinking, else bilinear."""
+        """uint8 [H, W, C] at the input's size: sides that shrink averaged, others bilinear."""
         if self.resize == "native-crop":
             return np.ascontiguousarray(image)
         height, width = self.box(image.shape[:2])[2:]
@@ -125,11 +125,17 @@ class Preprocessing:
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image)
-    shrinking = height * width < image.shape[0] * image.shape[1]
-    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=interpolation)
+    """[H, W] or [H, W, C] at another size, in its own type: first what shrinks, then what grows.
+
+    In one call OpenCV's area interpolation would average neither side once one of them grows, but
+    sample up to a pixel off centre.
+    """
+    smaller = min(height, image.shape[0]), min(width, image.shape[1])
+    if image.shape[:2] != smaller:
+        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image)
 
 
 @functools.lru_cache

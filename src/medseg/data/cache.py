@@ -28,7 +28,7 @@ from medseg.errors import UserError
 from medseg.files import lock
 from medseg.preprocessing import Preprocessing
 
-VERSION = 1  # raise when the stored arrays change for the same settings
+VERSION = 2  # raise when the stored arrays change for the same settings
 Size = tuple[int, int]
 Progress = Callable[[int, int], None]
 

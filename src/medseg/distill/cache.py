@@ -30,7 +30,7 @@ from medseg.errors import UserError
 from medseg.files import lock, write_atomic
 from medseg.preprocessing import Preprocessing
 
-VERSION = 1  # raise when the stored logits change for the same settings
+VERSION = 2  # raise when the stored logits change for the same settings
 LARGEST = 60000.0  # float16 ends at 65504
 BATCH = 8
 Size = tuple[int, int]
