@@ -143,8 +143,11 @@ def warp(
     """
     grid = sampling_grid(matrix, size)
     image = _sample_at(image, grid, "bilinear")
-    mask = _sample_at(mask[:, None].to(grid.dtype), grid, "nearest")
-    return image, mask[:, 0].to(torch.uint8)
+    return image, _warp_mask(mask, grid)
+
+
+def _warp_mask(mask: Tensor, grid: Tensor) -> Tensor:
+    return _sample_at(mask[:, None].to(grid.dtype), grid, "nearest")[:, 0].to(torch.uint8)
 
 
 def _sample_at(image: Tensor, grid: Tensor, mode: str) -> Tensor:
@@ -232,6 +235,13 @@ def augment(
     colours = put(colour_matrices(p, image.shape[3]))
     pixels = colour(pixels, colours, put(p.contrast), put(p.brightness), mean, std)
     return pixels, mask
+
+
+def follow_mask(mask: Tensor, p: Parameters, strength: Augment, size: tuple[int, int]) -> Tensor:
+    """The masks uint8 [B, H, W] that `augment` gives for `mask` [B, h, w], without the images."""
+    matrix = torch.from_numpy(warp_matrices(p, tuple(mask.shape[1:]), size, strength.translate))
+    grid = sampling_grid(matrix.to(mask.device, non_blocking=True), size)
+    return _warp_mask(mask, grid)
 
 
 def follow(

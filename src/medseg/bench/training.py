@@ -18,9 +18,10 @@ from medseg.training import loop as training_loop
 from medseg.training.optim import make_optimizer
 from medseg.training.parts import make_preprocessing
 from medseg.training.profile import StageTimer, wait_for
-from medseg.training.runtime import make_fabric
+from medseg.training.runtime import can_fuse, make_fabric
 from medseg.training.state import State
 from medseg.training.tasks import TaskBatch, make_task
+from medseg.training.updates import shares
 
 
 def train(config: TrainConfig, folder: Path) -> Work:
@@ -33,7 +34,7 @@ def train(config: TrainConfig, folder: Path) -> Work:
     fabric.launch()
     model = create_model(**network_arguments(config, 2), encoder_weights=None)
     model = model.to(fabric.device, memory_format=torch.channels_last)
-    optimizer = make_optimizer(model, config.optim, fused=fabric.device.type != "mps")
+    optimizer = make_optimizer(model, config.optim, fused=can_fuse(fabric, config.optim))
     task = make_task(config, model)
     if config.hardware.compile:
         task.forward_pass.compile()
@@ -52,8 +53,8 @@ def train(config: TrainConfig, folder: Path) -> Work:
         loop.callbacks.stage = timer.stage if next(numbers) % measure_every == 0 else unmeasured
         started = time.perf_counter()
         with loop.callbacks.stage("data"):
-            batch = next(batches.epoch(state.epoch, state.step))
-        training_loop.step(loop, state, batch, True)
+            share = next(shares(config, batches, task.loss, 1, state))
+        training_loop.step(loop, state, share)
         wait_for(fabric.device)
         seconds = time.perf_counter() - started
         state.epoch += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 
 import torch
@@ -13,10 +13,10 @@ from torch import Tensor
 from medseg.config import Loss
 from medseg.errors import UserError
 from medseg.losses.boundary import boundary
-from medseg.losses.common import class_weights_of, working
+from medseg.losses.common import Divisor, class_weights_of, image_divisor, own, working
 from medseg.losses.expression import parse_sum
 from medseg.losses.lovasz import lovasz
-from medseg.losses.pixel import bce, ce, focal, ohem
+from medseg.losses.pixel import bce, ce, focal, ohem, pixel_divisor
 from medseg.losses.region import dice, focal_tversky, jaccard, tversky
 from medseg.losses.structure import structure, structure_legacy
 
@@ -45,6 +45,15 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+# the terms that divide by pixels; all others divide by images
+BY_PIXELS: dict[str, Callable[[Tensor, Tensor | None, int], Tensor]] = {
+    "ce": pixel_divisor,
+    "bce": lambda target, _, ignore_index: pixel_divisor(target, None, ignore_index),
+    "focal": pixel_divisor,
+}
+BY_LOGITS = ("ohem",)  # which pixels it divides by is known when the network has answered
+
+
 def parse_loss(expression: str) -> list[tuple[float, str]]:
     """`"0.5*focal+tversky"` to [(0.5, "focal"), (1.0, "tversky")]; errors as in `parse_sum`."""
     return parse_sum(
@@ -52,44 +61,76 @@ def parse_loss(expression: str) -> list[tuple[float, str]]:
     )
 
 
-def hybrid_loss(
-    options: Loss | None = None,
-) -> Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]:
+class HybridLoss:
     """A function of logits [B, K, H, W] and class indices [B, H, W] to the weighted sum of terms.
 
-    It returns the sum, a scalar with gradient, and the terms {"ce": scalar, "dice": scalar} without
-    weight and gradient. All are float32 (float64 for float64 logits), also under autocast, and stay
-    on the device. Each option reaches the terms that have a parameter of its name. Raises
-    `UserError` for a wrong expression, and for an option set to something no term of it uses.
+    Each option reaches the terms that have a parameter of its name. Raises `UserError` for a wrong
+    expression, and for an option set to something no term of it uses.
     """
-    options = options or Loss()
-    class_weights = options.class_weights
-    terms = parse_loss(options.loss)
-    _check_options(options, terms)
-    _check_class_weights(class_weights)
-    arguments = {
-        name: {option: getattr(options, option) for option in OPTIONS[name]} for _, name in terms
-    }
-    # class weights on each device: copied once, not in every step
-    weights_on: dict[torch.device, Tensor] = {}
 
-    def loss(logits: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __init__(self, options: Loss) -> None:
+        self.options, self.terms = options, parse_loss(options.loss)
+        _check_options(options, self.terms)
+        _check_class_weights(options.class_weights)
+        self._arguments = {
+            name: {option: getattr(options, option) for option in OPTIONS[name]}
+            for _, name in self.terms
+        }
+        # class weights on each device: copied once, not in every step
+        self._weights_on: dict[torch.device, Tensor] = {}
+
+    def __call__(
+        self, logits: Tensor, target: Tensor, divisors: Mapping[str, Divisor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum, a scalar with gradient, and the terms {"ce": scalar, "dice": scalar}.
+
+        The terms are without weight and gradient. All are float32 (float64 for float64 logits),
+        also under autocast, and stay on the device. `divisors`, by term, are for a batch that is
+        one of several; a term without one divides by what its own batch has.
+        """
+        divisors = divisors or {}
         with torch.autocast(logits.device.type, enabled=False):
             logits = working(logits, target)
-            if class_weights is not None:
-                _check_binary_weights(options.loss, terms, classes=logits.shape[1])
-                if logits.device not in weights_on:
-                    weights_on[logits.device] = class_weights_of(class_weights, logits)
+            weights = self._class_weights(logits.device, logits.dtype)
+            if weights is not None:
+                _check_binary_weights(self.options.loss, self.terms, classes=logits.shape[1])
             parts = {}
-            for _, name in terms:
-                own = arguments[name]
-                if class_weights is not None and "class_weights" in own:
-                    own = own | {"class_weights": weights_on[logits.device]}
-                parts[name] = LOSSES[name](logits, target, **own)
-            total = sum(weight * parts[name] for weight, name in terms)
+            for _, name in self.terms:
+                arguments = self._arguments[name] | {"divisor": divisors.get(name, own)}
+                if weights is not None and "class_weights" in arguments:
+                    arguments["class_weights"] = class_weights_of(weights, logits)
+                parts[name] = LOSSES[name](logits, target, **arguments)
+            total = sum(weight * parts[name] for weight, name in self.terms)
         return total, {name: part.detach() for name, part in parts.items()}
 
-    return loss
+    def divisors(self, target: Tensor) -> dict[str, Tensor]:
+        """What each term divides by on class indices [B, H, W]: float32 scalars on the device.
+
+        Those that the masks alone decide, hence not that of `ohem`.
+        """
+        weights = self._class_weights(target.device, torch.float32)
+        ignore_index = self.options.ignore_index
+        found = {}
+        for _, name in self.terms:
+            if name in BY_PIXELS:
+                found[name] = BY_PIXELS[name](target, weights, ignore_index)
+            elif name not in BY_LOGITS:
+                found[name] = image_divisor(target, ignore_index)
+        return found
+
+    def _class_weights(self, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+        """The class weights on this device; None where there are none."""
+        if self.options.class_weights is None:
+            return None
+        if device not in self._weights_on:
+            weights = torch.tensor(self.options.class_weights, dtype=dtype)
+            self._weights_on[device] = weights.to(device)
+        return self._weights_on[device]
+
+
+def hybrid_loss(options: Loss | None = None) -> HybridLoss:
+    """The hybrid loss of these options, by default `ce+dice`; errors as in `HybridLoss`."""
+    return HybridLoss(options or Loss())
 
 
 def _check_options(options: Loss, terms: list[tuple[float, str]]) -> None:

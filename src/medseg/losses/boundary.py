@@ -7,9 +7,11 @@ from torch import Tensor
 
 from medseg.errors import UserError
 from medseg.losses.common import (
+    Divisor,
     Weights,
     class_weights_of,
     foreground_mean,
+    own,
     ratio,
     truth_maps,
     valid_pixels,
@@ -24,16 +26,21 @@ def boundary(
     class_weights: Weights = None,
     ignore_index: int = 255,
     radius: int = 16,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Mean over pixels of |t - p| times the distance in pixels to the mask's contour.
 
-    Range 0 to radius - 1/2. Kervadec et al., arXiv 1812.07032, add up p times the signed distance,
-    which is this plus a constant: same gradient, but here a perfect prediction is 0. Distances are
-    exact Euclidean ones between pixel centres, less the half pixel to the contour, and stop at
-    `radius`, so that they can be found on the device and an empty mask has the even weight radius -
-    1/2 rather than none. Per image and foreground class, then averaged as the region terms are.
-    Meant as a small addition to one of those, such as dice+0.1*boundary. Logits [B, K, H, W] and
-    class indices [B, H, W] in, a scalar out.
+    Range 0 to radius - 1/2. Kervadec et al., arXiv 1812.07032, take the mean of p times the signed
+    distance, which differs from this by a constant for the same distances: here a perfect
+    prediction is 0. The distances differ by half a pixel. Ours are exact Euclidean ones between
+    pixel centres, less the half pixel to a contour between the pixels: d - 1/2 on both sides. In
+    their code a pixel outside has d and one inside d - 1, 0 at the mask's own border, which is
+    ours with the contour half a pixel farther in: their gradient has half of that of mean p on top,
+    a steady push towards background. Ours stop at `radius`, so that they can be found on the device
+    and an empty mask has the even weight radius - 1/2, where theirs has none. Per image and
+    foreground class, then averaged as the region terms are. Meant as a small addition to one of
+    those, such as dice+0.1*boundary. Logits [B, K, H, W] and class indices [B, H, W] in, a scalar
+    out.
     """
     if not 1 <= radius <= 127:
         raise UserError(f"radius {radius} of the boundary term: expected 1 to 127 pixels")
@@ -46,7 +53,7 @@ def boundary(
     p = logits.softmax(dim=1)[:, 1:]
     losses = torch.where(truth, 1 - p, p) * (far.to(p.dtype).sqrt() - 0.5)
     losses = ratio(torch.where(valid, losses, 0).sum(dim=(2, 3)), valid.sum(dim=(2, 3)))
-    return foreground_mean(losses, valid, class_weights_of(class_weights, logits))
+    return foreground_mean(losses, valid, class_weights_of(class_weights, logits), divisor)
 
 
 def squared_distance(mask: Tensor, radius: int) -> Tensor:

@@ -6,7 +6,7 @@ for the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,17 @@ from torch import Tensor
 from medseg.errors import UserError
 
 Weights = Sequence[float] | Tensor | None
+
+# From what a term divides its sum by (pixels, their weights or images of this batch; a scalar) to
+# what it shall divide by: the mean of the same number over all batches that make one update, those
+# of other processes and those that are accumulated. Then the gradients, averaged over them, are the
+# gradient of the term on all of their images at once.
+Divisor = Callable[[Tensor], Tensor]
+
+
+def own(divisor: Tensor) -> Tensor:
+    """A batch by itself: the divisor that it has."""
+    return divisor
 
 
 def working(logits: Tensor, target: Tensor) -> Tensor:
@@ -85,7 +96,9 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
     return part / (whole + (whole == 0))
 
 
-def foreground_mean(losses: Tensor, valid: Tensor, weights: Tensor | None) -> Tensor:
+def foreground_mean(
+    losses: Tensor, valid: Tensor, weights: Tensor | None, divisor: Divisor = own
+) -> Tensor:
     """[B, K - 1] losses of the foreground classes per image to a scalar.
 
     First the (weighted) mean over classes, then the mean over images, so that the average over the
@@ -96,4 +109,9 @@ def foreground_mean(losses: Tensor, valid: Tensor, weights: Tensor | None) -> Te
     else:
         per_image = (losses * weights[1:]).sum(dim=1) / weights[1:].sum()
     counts = valid.flatten(1).any(dim=1).to(losses.dtype)
-    return ratio((per_image * counts).sum(), counts.sum())
+    return ratio((per_image * counts).sum(), divisor(counts.sum()))
+
+
+def image_divisor(target: Tensor, ignore_index: int) -> Tensor:
+    """What `foreground_mean` divides by, a float32 scalar: the images with a pixel that counts."""
+    return (target != ignore_index).flatten(1).any(dim=1).float().sum()

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from medseg.losses.common import (
+    Divisor,
     Weights,
     class_weights_of,
     foreground_mean,
+    own,
     ratio,
     truth_maps,
     valid_pixels,
@@ -17,7 +19,12 @@ from medseg.losses.common import (
 
 
 def lovasz(
-    logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Weights = None,
+    ignore_index: int = 255,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Lovász-softmax: errors |t - p|, largest first, each times what it adds to the Jaccard loss.
 
@@ -37,7 +44,7 @@ def lovasz(
     present = truth.flatten(2).any(dim=2)
     false_share = ratio(p.sum(dim=(2, 3)), valid.sum(dim=(2, 3)))
     losses = torch.where(present, (errors * gain).sum(dim=2), false_share)
-    return foreground_mean(losses, valid, class_weights_of(class_weights, logits))
+    return foreground_mean(losses, valid, class_weights_of(class_weights, logits), divisor)
 
 
 def _jaccard_gain(truth: Tensor) -> Tensor:

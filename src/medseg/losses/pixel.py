@@ -2,7 +2,7 @@
 
 All take logits [B, K, H, W] and class indices [B, H, W] (uint8 or int64) and return a scalar. The
 mean runs over all pixels of the batch that count, as in `torch.nn.functional.cross_entropy`; it is
-0 when none does.
+0 when none does. `divisor` makes it one over several batches: see `common.Divisor`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medseg.losses.common import (
+    Divisor,
     Weights,
     class_weights_of,
     log_odds,
+    own,
     ratio,
     truth_maps,
     valid_pixels,
@@ -33,6 +35,7 @@ def ce(
     class_weights: Weights = None,
     ignore_index: int = 255,
     label_smoothing: float = 0.0,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Cross-entropy of the softmax: mean of -log p_true, weighted by the true class.
 
@@ -50,11 +53,17 @@ def ce(
         reduction="sum",
         label_smoothing=label_smoothing,
     )
-    return ratio(total, _pixel_weights(target, weights, ignore_index, logits.dtype).sum())
+    pixels = _pixel_weights(target, weights, ignore_index, logits.dtype).sum()
+    return ratio(total, divisor(pixels))
 
 
 def bce(
-    logits: Tensor, target: Tensor, *, ignore_index: int = 255, label_smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int = 255,
+    label_smoothing: float = 0.0,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Binary cross-entropy, one class against the rest: mean over pixels and classes.
 
@@ -69,7 +78,7 @@ def bce(
     odds = log_odds(logits, first)
     wrong = torch.where(truth_maps(target, first, logits.shape[1], valid), -odds, odds)
     losses = torch.where(valid, F.softplus(wrong) - label_smoothing / 2 * wrong, 0)
-    return ratio(losses.sum(), valid.sum() * odds.shape[1])
+    return ratio(losses.sum(), divisor(valid.sum()) * odds.shape[1])
 
 
 def ohem(
@@ -79,14 +88,16 @@ def ohem(
     class_weights: Weights = None,
     ignore_index: int = 255,
     ohem_threshold: float = 0.7,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Cross-entropy over hard pixels: those with p_true < threshold, at least the hardest 1 in 16.
 
     Range 0 to infinity. Online hard example mining (Shrivastava et al., arXiv 1604.03540) in the
     per-pixel form of BiSeNet (arXiv 1808.00897). Class weights enter the mean over the kept pixels,
-    not the choice of them; pixels that tie with the last kept one are kept too. A pixel that
-    improves past the threshold leaves the mean, which may then rise: the one term for which a
-    better prediction can cost more.
+    not the choice of them; pixels that tie with the last kept one are kept too. They are chosen
+    among the pixels of `logits` alone: of several processes, each chooses within its share of the
+    batch. A pixel that improves past the threshold leaves the mean, which may then rise: the one
+    term for which a better prediction can cost more.
     """
     logits = working(logits, target)
     losses = F.cross_entropy(logits, target.long(), ignore_index=ignore_index, reduction="none")
@@ -98,7 +109,7 @@ def ohem(
         cutoff = hardest.gather(0, last.view(1))  # an index would wait for the device
         hard = (losses > -math.log(ohem_threshold)) | (losses >= cutoff)
         pixel_weights = pixel_weights * hard
-    return ratio((losses * pixel_weights).sum(), pixel_weights.sum())
+    return ratio((losses * pixel_weights).sum(), divisor(pixel_weights.sum()))
 
 
 def focal(
@@ -109,6 +120,7 @@ def focal(
     ignore_index: int = 255,
     label_smoothing: float = 0.0,
     focal_gamma: float = 2.0,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Focal loss: mean of -(1 - p_true)^gamma log p_true, weighted by the true class.
 
@@ -128,7 +140,12 @@ def focal(
             spread = spread * weights.view(1, -1, 1, 1)
         share = label_smoothing / logits.shape[1]
         losses = losses + share * spread.sum(dim=1) * (target != ignore_index)
-    return ratio(losses.sum(), pixel_weights.sum())
+    return ratio(losses.sum(), divisor(pixel_weights.sum()))
+
+
+def pixel_divisor(target: Tensor, class_weights: Tensor | None, ignore_index: int) -> Tensor:
+    """What `ce` and `focal` divide by, a float32 scalar: the weights of the pixels that count."""
+    return _pixel_weights(target, class_weights, ignore_index, torch.float32).sum()
 
 
 def _focused(log_p: Tensor, gamma: float) -> Tensor:

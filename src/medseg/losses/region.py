@@ -20,9 +20,11 @@ from torch import Tensor
 
 from medseg.errors import UserError
 from medseg.losses.common import (
+    Divisor,
     Weights,
     class_weights_of,
     foreground_mean,
+    own,
     ratio,
     truth_maps,
     valid_pixels,
@@ -33,21 +35,31 @@ EPSILON = 1e-6
 
 
 def dice(
-    logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Weights = None,
+    ignore_index: int = 255,
+    divisor: Divisor = own,
 ) -> Tensor:
     """1 - 2 TP / (2 TP + FP + FN), the soft Dice loss.
 
     Milletari et al., arXiv 1606.04797, who square the probabilities in the denominator; ours does
     not, and so equals the Dice coefficient of the mask when the prediction is certain.
     """
-    return _region(logits, target, 0.5, 0.5, class_weights, ignore_index)
+    return _region(logits, target, 0.5, 0.5, class_weights, ignore_index, divisor=divisor)
 
 
 def jaccard(
-    logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Weights = None,
+    ignore_index: int = 255,
+    divisor: Divisor = own,
 ) -> Tensor:
     """1 - TP / (TP + FP + FN), the soft intersection over union (Rahman and Wang, ISVC 2016)."""
-    return _region(logits, target, 1.0, 1.0, class_weights, ignore_index)
+    return _region(logits, target, 1.0, 1.0, class_weights, ignore_index, divisor=divisor)
 
 
 def tversky(
@@ -58,13 +70,16 @@ def tversky(
     ignore_index: int = 255,
     tversky_alpha: float = 0.3,
     tversky_beta: float = 0.7,
+    divisor: Divisor = own,
 ) -> Tensor:
     """1 - TP / (TP + alpha FP + beta FN); with beta > alpha, misses cost more.
 
     Salehi et al., arXiv 1706.05721, with their preferred 0.3 and 0.7; ours is per image. alpha =
     beta = 1/2 is `dice`.
     """
-    return _region(logits, target, tversky_alpha, tversky_beta, class_weights, ignore_index)
+    return _region(
+        logits, target, tversky_alpha, tversky_beta, class_weights, ignore_index, divisor=divisor
+    )
 
 
 def focal_tversky(
@@ -76,6 +91,7 @@ def focal_tversky(
     tversky_alpha: float = 0.3,
     tversky_beta: float = 0.7,
     exponent: float = 0.75,
+    divisor: Divisor = own,
 ) -> Tensor:
     """The Tversky loss of each image and class to the power of `exponent`, 1 / gamma of the paper.
 
@@ -84,7 +100,7 @@ def focal_tversky(
     otherwise, and by its value there after.
     """
     return _region(
-        logits, target, tversky_alpha, tversky_beta, class_weights, ignore_index, exponent
+        logits, target, tversky_alpha, tversky_beta, class_weights, ignore_index, exponent, divisor
     )
 
 
@@ -96,6 +112,7 @@ def _region(
     class_weights: Weights,
     ignore_index: int,
     exponent: float = 1.0,
+    divisor: Divisor = own,
 ) -> Tensor:
     """The Tversky loss with weights `alpha` and `beta`, to the power of `exponent`."""
     if alpha < 0 or beta < 0 or alpha + beta == 0:
@@ -118,4 +135,4 @@ def _region(
     if exponent != 1:
         shifted = losses.clamp(min=0) + EPSILON  # rounding may leave -1e-7
         losses = shifted**exponent - EPSILON**exponent
-    return foreground_mean(losses, valid, class_weights_of(class_weights, logits))
+    return foreground_mean(losses, valid, class_weights_of(class_weights, logits), divisor)

@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medseg.losses.common import (
+    Divisor,
     Weights,
     class_weights_of,
     foreground_mean,
     log_odds,
+    own,
     ratio,
     truth_maps,
     valid_pixels,
@@ -21,7 +23,12 @@ WINDOW = 31
 
 
 def structure(
-    logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Weights = None,
+    ignore_index: int = 255,
+    divisor: Divisor = own,
 ) -> Tensor:
     """Weighted binary cross-entropy plus weighted IoU; weights 1 + 5 |mean of t over 31x31 - t|.
 
@@ -33,11 +40,16 @@ def structure(
     is taken against the rest, by the log-odds of its softmax probability. Logits [B, K, H, W] and
     class indices [B, H, W] in, a scalar out.
     """
-    return _structure(logits, target, class_weights, ignore_index, legacy=False)
+    return _structure(logits, target, class_weights, ignore_index, divisor, legacy=False)
 
 
 def structure_legacy(
-    logits: Tensor, target: Tensor, *, class_weights: Weights = None, ignore_index: int = 255
+    logits: Tensor,
+    target: Tensor,
+    *,
+    class_weights: Weights = None,
+    ignore_index: int = 255,
+    divisor: Divisor = own,
 ) -> Tensor:
     """`structure` with a plain mean for the weighted cross-entropy, to reproduce published numbers.
 
@@ -45,11 +57,17 @@ def structure_legacy(
     reads as a request for their mean, and a constant weighted by w is the constant. Only the IoU is
     weighted.
     """
-    return _structure(logits, target, class_weights, ignore_index, legacy=True)
+    return _structure(logits, target, class_weights, ignore_index, divisor, legacy=True)
 
 
 def _structure(
-    logits: Tensor, target: Tensor, class_weights: Weights, ignore_index: int, *, legacy: bool
+    logits: Tensor,
+    target: Tensor,
+    class_weights: Weights,
+    ignore_index: int,
+    divisor: Divisor,
+    *,
+    legacy: bool,
 ) -> Tensor:
     logits = working(logits, target)
     valid = valid_pixels(target, ignore_index)
@@ -64,7 +82,7 @@ def _structure(
     pixels = (2, 3)
     iou = ((both * weight).sum(pixels) + 1) / ((either * weight).sum(pixels) + 1)
     losses = ratio((bce * bce_weight).sum(pixels), bce_weight.sum(pixels)) + 1 - iou
-    return foreground_mean(losses, valid, class_weights_of(class_weights, logits))
+    return foreground_mean(losses, valid, class_weights_of(class_weights, logits), divisor)
 
 
 def _contour_weight(truth: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from loguru import logger
 from torch import nn
 
 from medseg.config import TrainConfig
@@ -17,6 +18,7 @@ from medseg.runs import Checkpoint, load_weights
 from medseg.training.distillation import Distillation, make_distillation
 from medseg.training.optim import MovingAverage, make_optimizer
 from medseg.training.parts import Parts
+from medseg.training.runtime import can_fuse
 from medseg.training.state import State
 from medseg.training.sync_batch_norm import synchronise_batch_norm
 from medseg.training.tasks import DistilledTask, SupervisedTask, make_task
@@ -76,9 +78,35 @@ def make_network(config: TrainConfig, classes: int, *, resumed: bool) -> nn.Modu
     torch.manual_seed(config.training.seed)
     network = create_model(**arguments, encoder_weights=pretrained)
     if config.model.init is not None and not resumed:
-        weights = Checkpoint.load(config.model.init).weights
-        load_weights(network, weights, f"--init {config.model.init}")
+        start_from(
+            network, Checkpoint.load(config.model.init), f"--init {config.model.init}", classes
+        )
     return network
+
+
+def start_from(network: nn.Module, checkpoint: Checkpoint, source: str, classes: int) -> None:
+    """Copy a checkpoint's weights into the network of so many `classes`.
+
+    From a network of another number of classes all is taken over but what has one output per class:
+    the heads keep their first values, and are named. Any other difference is a `UserError` that
+    begins with `source`.
+    """
+    own, weights = network.state_dict(), dict(checkpoint.weights)
+    heads = []
+    if checkpoint.classes != classes:
+        heads = [
+            key
+            for key in own.keys() & weights.keys()
+            if own[key].shape != weights[key].shape
+            and own[key].shape == (classes, *weights[key].shape[1:])
+            and weights[key].shape[0] == checkpoint.classes
+        ]
+    load_weights(network, weights | {key: own[key] for key in heads}, source)
+    if heads:
+        logger.info(
+            f"{source}: knows {checkpoint.classes} classes, the data set has {classes}: all weights"
+            f" are taken over but those of {', '.join(sorted(heads))}, which start anew"
+        )
 
 
 def make_learner(
@@ -94,7 +122,7 @@ def make_learner(
     if config.hardware.sync_bn and fabric.world_size > 1:
         network = synchronise_batch_norm(network, device.type)
     average = MovingAverage(network, config.optim.ema) if config.optim.ema else None
-    optimizer = make_optimizer(network, config.optim, fused=device.type != "mps")
+    optimizer = make_optimizer(network, config.optim, fused=can_fuse(fabric, config.optim))
     distillation = make_distillation(config, parts, teachers, network, device)
     if distillation:
         distillation.add_to(optimizer, config.optim)

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from loguru import logger
 from torch import Tensor, nn
 
-from medseg.augment.batch import Parameters, augment, neutral, sample
+from medseg.augment.batch import Parameters, augment
 from medseg.config import TrainConfig, Training
 from medseg.data.batches import Batch, TrainBatches
 from medseg.errors import Interrupted, UserError
@@ -28,6 +28,7 @@ from medseg.training.runtime import agree
 from medseg.training.state import State
 from medseg.training.sums import Sums
 from medseg.training.tasks import TaskBatch
+from medseg.training.updates import Share, shares
 
 
 @dataclass
@@ -130,32 +131,30 @@ def run_epoch(loop: Loop, state: State) -> bool:
     started, elapsed_before = time.perf_counter(), state.elapsed
     loop.task.train()
     out_of_time = False
-    waiting = batches.epoch(state.epoch, state.step)
+    waiting = shares(config, batches, loop.task.loss, loop.fabric.world_size, state)
     while not out_of_time:
         with callbacks.stage("data"):
-            batch = next(waiting, None)
-        if batch is None:
+            share = next(waiting, None)
+        if share is None:
             break
         set_lr(loop.optimizer, _learning_rate(loop, state))
-        last = state.step + 1 == batches.steps
-        update = (state.step + 1) % config.optim.accumulate == 0 or last
-        sums.add(step(loop, state, batch, update))
+        sums.add(step(loop, state, share))
         state.step += 1
-        state.updates += update
-        if on_cpu or state.step % config.output.log_every == 0 or last:
+        state.updates += share.last
+        if on_cpu or state.step % config.output.log_every == 0 or state.step == batches.steps:
             latest = sums.last()
-            _check_finite(latest, state, batch)
+            _check_finite(latest, state, share.batch)
             callbacks.after_step(state, latest | {"lr": loop.optimizer.param_groups[0]["lr"]})
         stop = False
         if on_cpu or loop.fabric.world_size == 1 or state.step % 16 == 0:
             elapsed = time.perf_counter() - started
             stop, elapsed = agree(loop.fabric, callbacks.should_stop(), elapsed)
             state.elapsed = elapsed_before + elapsed
-        if stop and update:
+        if stop and share.last:
             state.sums = sums.totals()
             callbacks.save(state)
             raise Interrupted
-        out_of_time = update and _out_of_time(config.training, state)
+        out_of_time = share.last and _out_of_time(config.training, state)
     state.sums = sums.totals()
     return out_of_time
 
@@ -169,21 +168,21 @@ def _learning_rate(loop: Loop, state: State) -> float:
     return optim.lr * lr_factor(optim, done, training.epochs)
 
 
-def step(loop: Loop, state: State, batch: Batch, update: bool) -> dict[str, Tensor]:
-    """Forward and backward on one batch, and the optimiser's step where `update`.
+def step(loop: Loop, state: State, share: Share) -> dict[str, Tensor]:
+    """Forward and backward on one batch, and the optimiser's step after the last of an update.
 
     Returns the loss and its parts, scalars on the device.
     """
     optim, callbacks = loop.config.optim, loop.callbacks
     _seed_step(loop, state)
     with callbacks.stage("augmentation"):
-        task_batch = _augmented(loop, state, batch)
-    with loop.fabric.no_backward_sync(loop.task, enabled=not update):
+        task_batch = _augmented(loop, share)
+    with loop.fabric.no_backward_sync(loop.task, enabled=not share.last):
         with callbacks.stage("forward and loss"):
             loss, parts = loop.task(task_batch)
         with callbacks.stage("backward"):
-            loop.fabric.backward(loss / optim.accumulate)
-    if update:
+            loop.fabric.backward(loss / share.count)
+    if share.last:
         with callbacks.stage("optimiser"):
             if optim.clip:
                 loop.fabric.clip_gradients(
@@ -203,18 +202,15 @@ def _seed_step(loop: Loop, state: State) -> None:
     torch.manual_seed(key & 0x7FFFFFFF)
 
 
-def _augmented(loop: Loop, state: State, batch: Batch) -> TaskBatch:
+def _augmented(loop: Loop, share: Share) -> TaskBatch:
     """The batch as the task takes it: augmented, normalised, channels-last."""
-    config = loop.config
-    if config.augment.augment:
-        parameters = sample(config.augment, config.training.seed, state.epoch, batch.keys)
-    else:
-        parameters = neutral(len(batch.names))
-    image, mask = augment(batch.image, batch.mask, parameters, config.augment, loop.preprocessing)
+    batch, parameters = share.batch, share.parameters
+    image, mask = augment(
+        batch.image, batch.mask, parameters, loop.config.augment, loop.preprocessing
+    )
     image = image.contiguous(memory_format=torch.channels_last)
-    if loop.teacher_logits is None:
-        return TaskBatch(image, mask)
-    return TaskBatch(image, mask, loop.teacher_logits(batch, parameters))
+    taught = loop.teacher_logits(batch, parameters) if loop.teacher_logits else None
+    return TaskBatch(image, mask, taught, share.divisors)
 
 
 def _check_finite(losses: dict[str, float], state: State, batch: Batch) -> None:

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from medseg.config import Hardware, TrainConfig
+from medseg.config import Hardware, Optim, TrainConfig
 from medseg.errors import UserError
 from medseg.hardware import keep_freed_memory, pick_accelerator, pick_precision, threads
 
@@ -71,6 +71,16 @@ def make_fabric(config: Hardware) -> tuple[Fabric, str]:
             precision=_FABRIC_PRECISION[precision],
         )
     return fabric, precision
+
+
+def can_fuse(fabric: Fabric, config: Optim) -> bool:
+    """Whether one kernel may take the optimiser's whole step.
+
+    Not on MPS. Not where float16's scaled gradients are clipped: a fused optimiser undoes the scale
+    within its step, and clipping needs it undone before.
+    """
+    scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+    return fabric.device.type != "mps" and not (scaled and config.clip)
 
 
 def agree(fabric: Fabric, stop: bool, elapsed: float) -> tuple[bool, float]:

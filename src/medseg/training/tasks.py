@@ -6,29 +6,37 @@ task, so that precision and processes apply to its forward.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from medseg.config import TrainConfig
 from medseg.distill.loss import DistillationLoss
-from medseg.losses import hybrid_loss
+from medseg.losses import HybridLoss, hybrid_loss
+from medseg.losses.common import Divisor
 
 Parts = dict[str, Tensor]  # the parts of a loss by name: scalars without gradient
-LossFunction = Callable[[Tensor, Tensor], tuple[Tensor, Parts]]
 
 
 class TaskBatch:
     """The input of a task: augmented images float32 [B, C, H, W] and masks uint8 [B, H, W].
 
     `teacher_logits` float32 [B, K, H, W] are those of the teachers, where they are kept on disk.
+    `divisors` are what the terms of the loss divide by, where that is more than this batch decides.
     Not a dataclass: Fabric casts the tensors of one to the precision of the network, and teachers
     see the images in float32.
     """
 
-    def __init__(self, image: Tensor, mask: Tensor, teacher_logits: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        teacher_logits: Tensor | None = None,
+        divisors: Mapping[str, Divisor] | None = None,
+    ) -> None:
         self.image, self.mask, self.teacher_logits = image, mask, teacher_logits
+        self.divisors = divisors
 
 
 class ForwardPass(nn.Module):
@@ -48,7 +56,7 @@ class ForwardPass(nn.Module):
 class SupervisedTask(nn.Module):
     """The loss of the network's logits against the mask."""
 
-    def __init__(self, network: nn.Module, loss: LossFunction) -> None:
+    def __init__(self, network: nn.Module, loss: HybridLoss) -> None:
         super().__init__()
         self.forward_pass = ForwardPass(network)
         self.loss = loss
@@ -62,7 +70,7 @@ class SupervisedTask(nn.Module):
         """The loss, a scalar with gradient, and its parts."""
         heads, _ = self.predict(batch.image)
         with torch.autocast(batch.image.device.type, enabled=False):
-            return self.loss_of(heads, batch.mask)
+            return self.loss_of(heads, batch)
 
     def predict(
         self, image: Tensor, features: Sequence[str] = ()
@@ -77,9 +85,9 @@ class SupervisedTask(nn.Module):
         heads, maps = self.forward_pass(image, features)
         return _float32(heads), _float32(maps)
 
-    def loss_of(self, heads: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Parts]:
+    def loss_of(self, heads: dict[str, Tensor], batch: TaskBatch) -> tuple[Tensor, Parts]:
         """The loss of logits that are there already."""
-        return self.loss(heads["main"], mask)
+        return self.loss(heads["main"], batch.mask, batch.divisors)
 
 
 class DeepSupervisedTask(SupervisedTask):
@@ -90,18 +98,18 @@ class DeepSupervisedTask(SupervisedTask):
     """
 
     def __init__(
-        self, network: nn.Module, loss: LossFunction, weights: Sequence[float] | None = None
+        self, network: nn.Module, loss: HybridLoss, weights: Sequence[float] | None = None
     ) -> None:
         super().__init__(network, loss)
         self.weights = weights
 
-    def loss_of(self, heads: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Parts]:
+    def loss_of(self, heads: dict[str, Tensor], batch: TaskBatch) -> tuple[Tensor, Parts]:
         """The weighted sum over heads; its parts are those of the main loss and each head's."""
-        total, parts = self.loss(heads["main"], mask)
+        total, parts = super().loss_of(heads, batch)
         auxiliary = {name: logits for name, logits in heads.items() if name != "main"}
         weights = self.weights or [1.0] * len(auxiliary)
         for weight, (name, logits) in zip(weights, auxiliary.items(), strict=True):
-            extra, _ = self.loss(logits, mask)
+            extra, _ = self.loss(logits, batch.mask, batch.divisors)
             total = total + weight * extra
             parts = parts | {name: extra.detach()}
         return total, parts
@@ -130,11 +138,16 @@ class DistilledTask(nn.Module):
         """The student's pass."""
         return self.task.forward_pass
 
+    @property
+    def loss(self) -> HybridLoss:
+        """The student's loss against the mask."""
+        return self.task.loss
+
     def forward(self, batch: TaskBatch) -> tuple[Tensor, Parts]:
         """The loss, a scalar with gradient, and its parts."""
         heads, features = self.task.predict(batch.image, self.distillation_loss.names)
         with torch.autocast(batch.image.device.type, enabled=False):
-            loss, parts = self.task.loss_of(heads, batch.mask)
+            loss, parts = self.task.loss_of(heads, batch)
         added, more = self.distillation_loss(
             heads["main"], features, batch.image, batch.teacher_logits
         )
