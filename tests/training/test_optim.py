@@ -94,3 +94,14 @@ def test_momentum_is_honoured_by_sgd():
     model = nn.Linear(1, 1)
     optim = dataclasses.replace(Optim(), optimizer="sgd", momentum=0.8)
     assert make_optimizer(model, optim, fused=False).defaults["momentum"] == 0.8
+
+
+@pytest.mark.parametrize("steps", [1, 7, 44])
+@pytest.mark.parametrize("every", [1.0, 2.5, 7.0])
+def test_the_step_schedule_steps_in_the_first_batch_of_its_epoch(steps, every):
+    """Also where epoch / epochs * epochs is rounded to below the epoch, such as for 29 of 100."""
+    config = Optim(schedule="step", warmup_epochs=0, step_epochs=every, step_factor=0.5)
+    for epochs in range(1, 121):
+        for epoch in range(epochs):
+            progress = (epoch * steps) / (epochs * steps)
+            assert lr_factor(config, progress, epochs) == 0.5 ** (epoch // every)

@@ -67,7 +67,8 @@ def lr_factor(config: Optim, progress: float, epochs: float) -> float:
         case "cosine":
             return (1 + math.cos(math.pi * t)) / 2
         case "step":
-            return config.step_factor ** math.floor(progress * epochs / config.step_epochs)
+            # rounding may leave progress * epochs just below the whole epoch that it is
+            return config.step_factor ** math.floor(progress * epochs / config.step_epochs + 1e-9)
         case _:
             return 1.0
 
