@@ -189,7 +189,7 @@ def _count(
             probability = read_map(file, zero_one=zero_one)
             resized += probability.shape != truth.shape
             probability = _fitted(probability, truth.shape)
-            prediction = (probability > config.threshold).astype(np.uint8)
+            prediction = (probability >= config.threshold).astype(np.uint8)
             pair = torch.from_numpy(prediction)[None], torch.from_numpy(truth)[None]
             counts.append(confusion(*pair, 2)[0].numpy())
             if settings:
@@ -207,7 +207,7 @@ def _pixels(item: Item, file: Path, coding: MaskCoding, zero_one: bool, threshol
     else:
         image, truth = read_pair(item, coding, IN_COLOUR)
     probability = _fitted(read_map(file, zero_one=zero_one), truth.shape)
-    return image, truth, (probability > threshold).astype(np.uint8)
+    return image, truth, (probability >= threshold).astype(np.uint8)
 
 
 def _fitted(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from medseg.errors import UserError
 from medseg.preprocessing import Preprocessing
 
 Size = tuple[int, int]
@@ -33,14 +34,18 @@ def margins(logits: Tensor, natives: Sequence[Size], preprocessing: Preprocessin
 def classify(margin: Tensor, threshold: float = 0.5, temperature: float = 1.0) -> Tensor:
     """uint8 [H, W] class map of what `margins` gives.
 
-    Of two classes foreground where its probability exceeds `threshold`, of more the likeliest.
+    Of two classes foreground where its probability is at least `threshold`, of more the likeliest.
     `temperature` moves the edge of thresholds other than 0.5, and neither that one nor the
-    likeliest class.
+    likeliest class. At a threshold of 1 that is where `probabilities` are 1 in float32.
     """
     if margin.shape[0] > 1:
         return margin.max(0).indices.to(torch.uint8)  # argmax takes 5 to 30 times as long on a CPU
-    edge = temperature * math.log(threshold / (1 - threshold)) if threshold < 1 else math.inf
-    return (margin[0] > edge).to(torch.uint8)
+    if not 0 < threshold <= 1:
+        raise UserError(f"threshold {threshold}: expected a probability above 0, up to 1")
+    if threshold == 1:
+        return (torch.sigmoid(margin[0] / temperature) == 1).to(torch.uint8)
+    edge = temperature * math.log(threshold / (1 - threshold))
+    return (margin[0] >= edge).to(torch.uint8)
 
 
 def probabilities(margin: Tensor, temperature: float = 1.0) -> Tensor:

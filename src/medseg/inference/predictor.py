@@ -64,7 +64,7 @@ class Predictor:
     def predict(self, image: ImageLike, threshold: float = 0.5) -> Prediction:
         """Mask and class probabilities of an image at its own size, from one pass.
 
-        Of two classes, pixels whose foreground probability exceeds `threshold` are foreground.
+        Of two classes, pixels whose foreground probability is at least `threshold` are foreground.
         Probabilities are calibrated where the run is.
         """
         margin = self.margins([self._pixels(image)])[0]
