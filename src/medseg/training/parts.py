@@ -114,15 +114,31 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     _check_class_weights(config, coding.classes)
     preprocessing = make_preprocessing(config)
     config = _decided_by_data(config, coding, len(train), world)
-    return Parts(
-        config,
-        dataset,
-        coding,
-        preprocessing,
-        _open_store(config, train, coding, preprocessing, "train"),
-        _open_store(config, validation, coding, preprocessing, "validation"),
-        _window(config),
+    stores = [
+        _open_store(config, items, coding, preprocessing, part)
+        for part, items in (("train", train), ("validation", validation))
+    ]
+    config = _able_to_select(config, stores[1])
+    return Parts(config, dataset, coding, preprocessing, *stores, _window(config))
+
+
+def _able_to_select(config: TrainConfig, validation: Store) -> TrainConfig:
+    """The config, without choosing by the validation images where none of them has foreground.
+
+    Dice is then 0 or 1 for reasons that have nothing to do with how well anything is segmented.
+    """
+    training, ignored = config.training, config.loss.ignore_index
+    masks = (validation.mask(index) for index in range(len(validation)))
+    if any(((mask > 0) & (mask != ignored)).any() for mask in masks):
+        return config
+    if training.select == "last" and not training.patience:
+        return config
+    logger.warning(
+        f"validation has no foreground in any of its {len(validation)} masks, so the best weights"
+        " cannot be chosen on it: keeping the last ones, as --select last does"
+        + (", and --patience is off" if training.patience else "")
     )
+    return replace(config, training=replace(training, select="last", patience=0))
 
 
 def _find_dataset(data: Data) -> Dataset:
