@@ -57,9 +57,12 @@ class DUCKNet(SegmentationNetwork):
     """Five DUCK stages down, and five up by addition.
 
     Beside the way down, a plain strided path keeps low-level detail. `base_channels` is the filter
-    count of the first stage, 17 or 34 in the paper. Differs from the authors' Keras code by batch
-    norm before ReLU, a separable kernel of 7 for 6, a 3x3 main path of stride 2 for 2x2, and ReLU
-    after the outer norms.
+    count of the first stage, 17 or 34 in the paper. Differs from the authors' Keras code
+    (github.com/RazvanDu/DUCK-Net) by batch norm before ReLU instead of after it, ReLU after the
+    norms around a block, around its sum and around a residual, a 1x1 skip without ReLU, a separable
+    kernel of 7 for 6, a 3x3 main path of stride 2 for 2x2, batch norm and ReLU after the strided
+    convolutions of both paths, which are bare there, convolutions without bias, and PyTorch's
+    initialisation for He's uniform one. So its published numbers are of another network.
     """
 
     stride = 32

@@ -88,9 +88,16 @@ class Decoding(nn.Module):
 class ResUNetPP(SegmentationNetwork):
     """Squeeze-excite residual encoder, ASPP bridge, attention decoder, ASPP before the head.
 
-    All four stages have stride 2 (the paper has a stem at full resolution), so the logits come at
-    half the resolution and are upsampled; the order is convolution, batch norm, ReLU. Squeezing
-    divides by 16: `base_channels` of at least 16.
+    Squeezing divides by 16: `base_channels` of at least 16. Wired as in the toolkit that medseg
+    succeeds, which differs from the authors' code (github.com/DebeshJha/ResUNetPlusPlus) in every
+    part. Stages: four of stride 2 and logits upsampled from half the resolution, for a stem at full
+    resolution and three of stride 2; convolution, batch norm, ReLU for batch norm, ReLU,
+    convolution. Squeeze and excitation: 16-fold, with biases, in the first three stages, whose maps
+    the decoder sees without it, for 8-fold in every stage and decoder block, with it. ASPP: five
+    branches of a fifth of the width, one of them the global average, concatenated, for the sum of
+    four of full width; the bridge keeps its width for doubling it. Attention: one map behind a
+    sigmoid for one map per channel without; gates resized for pooled. Upsampling: bilinear for
+    nearest.
     """
 
     stride = 16
