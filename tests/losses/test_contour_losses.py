@@ -113,3 +113,22 @@ def test_foreground_classes_are_taken_against_the_rest(term) -> None:
     assert torch.allclose(term(logits, target), sum(binary) / 2)
     weighted = term(logits, target, class_weights=(1.0, 1.0, 3.0))
     assert torch.allclose(weighted, (binary[0] + 3 * binary[1]) / 4)
+
+
+def test_the_published_code_has_its_contour_half_a_pixel_farther_in() -> None:
+    """Its distances are d outside and d - 1 inside, ours d - 1/2 on both sides of the contour."""
+    logits, target = case()
+    truth = target == 1
+    outside, inside = (
+        torch.stack([brute_force(each, 127) for each in mask]).double().sqrt()
+        for mask in (truth, ~truth)
+    )
+    published = torch.where(truth, 1 - inside, outside)
+    p = (z := logits.clone().requires_grad_()).softmax(1)[:, 1]
+    theirs = torch.autograd.grad((p * published).mean(), z)[0]
+    p = (z := logits.clone().requires_grad_()).softmax(1)[:, 1]
+    push = torch.autograd.grad(p.mean() / 2, z)[0]
+    ours = torch.autograd.grad(
+        boundary(w := logits.clone().requires_grad_(), target, radius=127), w
+    )
+    torch.testing.assert_close(ours[0] + push, theirs)

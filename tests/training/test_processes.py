@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import cv2
 import pytest
 import torch
 
 from medseg.files import read_csv
+from medseg.models import create_model
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +20,7 @@ def flags(fast, **changes):
         if isinstance(value, bool):
             words.append(f"--{'' if value else 'no-'}{key.replace('_', '-')}")
         else:
-            words += [f"--{key.replace('_', '-')}", str(value)]
+            words += [f"--{key.replace('_', '-')}", *str(value).split()]
     return words
 
 
@@ -88,6 +90,42 @@ def test_two_processes_count_what_one_does(fast, separated, tmp_path, launcher):
     best = max(row["val_dice"] for row in two)
     assert summary["n_images"] == 4
     assert summary["protocols"]["per-image-foreground"]["dice"] == pytest.approx(best, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        ({"loss": "ce", "resize": "letterbox"}, 1e-4),
+        ({"loss": "focal+dice", "class_weights": "1 5", "resize": "letterbox"}, 1e-4),
+        ({"loss": "ohem"}, 1e-3),  # rounding decides whether a pixel at the threshold is hard
+    ],
+    ids=["ce", "focal", "ohem"],
+)
+def test_the_gradient_of_two_processes_is_that_of_one(fast, dataset, tmp_path, options, tolerance):
+    """After one step at a rate of 0.1, without momentum: what the weights have moved by."""
+    tall = cv2.imread(str(dataset / "train" / "images" / "frame000.png"))[:, :24]
+    mask = cv2.imread(str(dataset / "train" / "masks" / "frame000.png"))[:, :24]
+    cv2.imwrite(str(dataset / "train" / "images" / "frame000.png"), tall)
+    cv2.imwrite(str(dataset / "train" / "masks" / "frame000.png"), mask)
+    plain = {"optimizer": "sgd", "momentum": 0, "lr": 0.1, "schedule": "constant", "epochs": 1}
+    plain |= {"warmup_epochs": 0, "weight_decay": 0, "batch_size": 12, "augment": False}
+    moved = []
+    for devices in (1, 2):
+        torch.manual_seed(0)
+        start = create_model("unet", base_channels=4).state_dict()
+        out = tmp_path / str(devices)
+        run([*COMMAND, *flags(fast | plain | options | {"out": out, "devices": devices})])
+        weights = torch.load(out / "last.pt", weights_only=True)["weights"]
+        moved.append(
+            torch.cat(
+                [
+                    (weights[key] - value).flatten()
+                    for key, value in start.items()
+                    if "run" not in key
+                ]
+            )
+        )
+    assert (moved[0] - moved[1]).norm() < tolerance * moved[0].norm()
 
 
 def test_two_processes_resume(fast, tmp_path):

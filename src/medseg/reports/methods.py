@@ -90,7 +90,7 @@ def _protocol(summary: Values) -> str:
         " its mask"
     )
     if summary.get("classes") == 2 and summary.get("threshold"):
-        text += f", at a foreground probability of {summary['threshold']:g}"
+        text += f", at a foreground probability of at least {summary['threshold']:g}"
     text += f", and averaged over images (convention {PER_IMAGE.name})."
     policy = (summary.get("empty_masks") or {}).get("policy")
     return f"{text} {policy}." if policy else text
