@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from loguru import logger
-from scenes import pairs
+from scenes import pairs, write
 
 import medseg
 from medseg.config.parse import read_yaml
@@ -56,6 +56,15 @@ def test_one_lesion_in_validation_is_enough_to_choose_by(tmp_path, said):
     run = medseg.train(**TINY | {"data": data, "out": str(tmp_path / "run")})["run"]
     assert not any("no foreground" in line for line in said)
     assert (Path(run) / "best.pt").exists()
+
+
+def test_without_foreground_in_training_there_is_nothing_to_learn(tmp_path):
+    data = parts(tmp_path / "set", lambda mask, index: mask * 255)
+    for file in (tmp_path / "set" / "train" / "masks").iterdir():
+        write(file, np.zeros((72, 80), np.uint8))
+    with pytest.raises(UserError, match="none of the 8 training masks has foreground"):
+        medseg.train(**TINY | {"data": data, "out": str(tmp_path / "run")})
+    assert not (tmp_path / "run").exists()
 
 
 def three_classes(mask, index):

@@ -79,7 +79,7 @@ class Threshold:
 
     threshold: float = option(
         0.5,
-        "a pixel is foreground where the probability of it is at least this (2 classes)",
+        "a pixel is foreground where its foreground probability is at least this (2 classes)",
         above=0,
         at_most=1,
     )

@@ -118,6 +118,11 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
         _open_store(config, items, coding, preprocessing, part)
         for part, items in (("train", train), ("validation", validation))
     ]
+    if not _has_foreground(stores[0], config.loss.ignore_index):
+        raise UserError(
+            f"{dataset.name}: none of the {len(train)} training masks has foreground, so there is"
+            " nothing to learn; use another --split, or correct the masks"
+        )
     config = _able_to_select(config, stores[1])
     return Parts(config, dataset, coding, preprocessing, *stores, _window(config))
 
@@ -127,11 +132,9 @@ def _able_to_select(config: TrainConfig, validation: Store) -> TrainConfig:
 
     Dice is then 0 or 1 for reasons that have nothing to do with how well anything is segmented.
     """
-    training, ignored = config.training, config.loss.ignore_index
-    masks = (validation.mask(index) for index in range(len(validation)))
-    if any(((mask > 0) & (mask != ignored)).any() for mask in masks):
-        return config
-    if training.select == "last" and not training.patience:
+    training = config.training
+    chooses = training.select == "best" or training.patience
+    if not chooses or _has_foreground(validation, config.loss.ignore_index):
         return config
     logger.warning(
         f"validation has no foreground in any of its {len(validation)} masks, so the best weights"
@@ -139,6 +142,11 @@ def _able_to_select(config: TrainConfig, validation: Store) -> TrainConfig:
         + (", and --patience is off" if training.patience else "")
     )
     return replace(config, training=replace(training, select="last", patience=0))
+
+
+def _has_foreground(store: Store, ignore_index: int) -> bool:
+    masks = (store.mask(index) for index in range(len(store)))
+    return any(((mask > 0) & (mask != ignore_index)).any() for mask in masks)
 
 
 def _find_dataset(data: Data) -> Dataset:
