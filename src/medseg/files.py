@@ -127,7 +127,8 @@ def _csv_line(cells: Iterable[Any]) -> str:
 
 def _quoted(cell: Any) -> str:
     text = str(cell).replace('"', '""')
-    needs_quotes = any(character in text for character in ',"\n\r')
+    # blanks at the ends are part of a name, and readers drop them elsewhere
+    needs_quotes = any(character in text for character in ',"\n\r') or text != text.strip()
     return f'"{text}"' if needs_quotes else text
 
 

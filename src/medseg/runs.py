@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medseg.data.sample import Dataset
 from medseg.data.sources.dataset import load_dataset
+from medseg.data.sources.splits import read_written
 from medseg.errors import UserError
 from medseg.files import read_csv, write_atomic
 from medseg.models import create_model
@@ -144,7 +145,7 @@ def read_names(folder: Path, part: str) -> list[str] | None:
     file = folder / "splits" / f"{part}.txt"
     if not file.exists():
         return None
-    return [name for name in file.read_text(encoding="utf-8").split("\n") if name]
+    return read_written(file)
 
 
 def find_checkpoint(path: Path) -> Path:

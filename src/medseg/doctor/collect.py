@@ -11,6 +11,7 @@ from pathlib import Path
 from medseg.data.sources.catalog import Entry
 from medseg.data.sources.folder import lists_of, locate, part_folders
 from medseg.data.sources.listing import child, list_images
+from medseg.data.sources.names import name_of
 from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS, match, mispaired
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
@@ -96,12 +97,12 @@ def _pairs(folder: Path, part: str) -> list[Pair]:
     mask_files = list_images(masks) if masks else []
     same_name: dict[str, list[str]] = {}
     for file in image_files:
-        same_name.setdefault(file.stem, []).append(file.name)
+        same_name.setdefault(name_of(file), []).append(file.name)
     pairs: list[Pair] = []
     used: set[Path] = set()
     for file, candidates in match(image_files, mask_files):
         used.update(candidates)
-        others = ", ".join(name for name in same_name[file.stem] if name != file.name)
+        others = ", ".join(name for name in same_name[name_of(file)] if name != file.name)
         mask, problem = None, ""
         if others:
             problem = f"{others} has the same name; names without extension must differ"
@@ -109,10 +110,11 @@ def _pairs(folder: Path, part: str) -> list[Pair]:
             mask = candidates[0]
         else:
             problem = mispaired(file, candidates, masks or folder / "masks")
-        pairs.append(Pair(part, file.stem, file, mask, problem))
+        pairs.append(Pair(part, name_of(file), file, mask, problem))
     for mask in mask_files:
         if mask not in used:
-            pairs.append(Pair(part, mask.stem, None, mask, f"no image for this mask in {images}"))
+            problem = f"no image for this mask in {images}"
+            pairs.append(Pair(part, name_of(mask), None, mask, problem))
     return pairs
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from medseg.data.decode import IMAGE_SUFFIXES, read_image
 from medseg.data.sources.folder import part_folders
+from medseg.data.sources.groups import TABLE, copy_groups
 from medseg.data.sources.splits import write_split
 from medseg.doctor.collect import WHOLE, Source
 from medseg.doctor.context import Context
@@ -122,8 +123,8 @@ def _write_lists(copy: Path, source: Source, plans: Sequence[Plan], divided: boo
     if source.split and not divided:
         write_split(copy / "split", {part: names for part, names in lists.items() if part != WHOLE})
     for part, folder in {"": source.root, **part_folders(source.root)}.items():
-        if (folder / "groups.csv").is_file() and (copy / part).is_dir():
-            shutil.copyfile(folder / "groups.csv", copy / part / "groups.csv")
+        if (folder / TABLE).is_file() and (copy / part).is_dir():
+            copy_groups(folder / TABLE, copy / part / TABLE, [f"{p.part}/{p.name}" for p in kept])
     description = source.root / "dataset.json"
     if description.is_file():
         text = description.read_text(encoding="utf-8")

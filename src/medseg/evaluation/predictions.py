@@ -20,8 +20,9 @@ from medseg.data.decode import is_zero_one, read_map
 from medseg.data.masks import MaskCoding, read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
-from medseg.data.sources.groups import groups_beside
+from medseg.data.sources.groups import with_groups_beside
 from medseg.data.sources.listing import list_images, list_maps
+from medseg.data.sources.names import name_of
 from medseg.errors import UserError
 from medseg.evaluation.measure import measure_image, measuring
 from medseg.evaluation.pictures import Pixels
@@ -118,11 +119,9 @@ def _target(config: EvaluateConfig) -> Target:
         raise UserError(
             f"--references {config.references}: no image in this folder; expected masks"
         )
-    groups = groups_beside(config.references)
-    names = [mask.stem.removesuffix("_mask").removesuffix("_segmentation") for mask in masks]
-    items = tuple(
-        Item(name, mask, (mask,), groups.get(name)) for name, mask in zip(names, masks, strict=True)
-    )
+    names = [name_of(mask).removesuffix("_mask").removesuffix("_segmentation") for mask in masks]
+    items = [Item(name, mask, (mask,)) for name, mask in zip(names, masks, strict=True)]
+    items = tuple(with_groups_beside(items, config.references))
     dataset = Dataset(config.references.resolve().name, "as-is", {"references": items})
     return Target(dataset, "references", items, _stamp("references", dataset))
 
@@ -149,12 +148,12 @@ def matched(items: Sequence[Item], folder: Path) -> list[Path]:
     """The prediction of each item, by its name, or that name with one of `MASK_ENDINGS`."""
     by_stem: dict[str, Path] = {}
     for file in list_maps(folder):
-        if file.stem in by_stem:
+        if name_of(file) in by_stem:
             raise UserError(
-                f"{file}: {by_stem[file.stem].name} has the same name; one prediction per image is"
-                " expected"
+                f"{file}: {by_stem[name_of(file)].name} has the same name; one prediction per image"
+                " is expected"
             )
-        by_stem[file.stem] = file
+        by_stem[name_of(file)] = file
     files, missing = [], []
     for item in items:
         stem = Path(item.name).name

@@ -11,8 +11,9 @@ from pathlib import Path
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry, sequence_of
 from medseg.data.sources.description import read_description
-from medseg.data.sources.groups import groups_in
+from medseg.data.sources.groups import TABLE, find_groups, settle_groups, with_groups
 from medseg.data.sources.listing import child
+from medseg.data.sources.names import some
 from medseg.data.sources.pairing import IMAGE_FOLDERS, pair
 from medseg.data.sources.splits import (
     PARTS,
@@ -43,7 +44,9 @@ def open_dataset(
     if parts:
         return replace(_divided(root, name, parts, split), description=description)
     items, notes = pair(root)
+    items, table = with_groups(items, root)
     dataset = divide(root, name, entry, items, notes, split)
+    dataset = settle_groups(dataset, root / TABLE if table else None)
     return replace(dataset, description=description)
 
 
@@ -96,22 +99,43 @@ def _divided(root: Path, name: str, parts: dict[str, Path], split: str | None) -
         )
     found: dict[str, list[Item]] = {}
     notes: list[str] = []
-    groups = groups_in(root)
     for part, folder in parts.items():
         if child(folder, IMAGE_FOLDERS) is None and not any(folder.iterdir()):
             notes.append(f"{folder} is empty and left out")
             continue
-        items, more = pair(folder)
-        found[part] = [replace(item, group=item.group or groups.get(item.name)) for item in items]
+        found[part], more = pair(folder)
         notes += more
     twice = _names_in_two_parts(found)
     if twice:
         notes.append(f"{len(twice)} names are in two parts: the same images would be a leak")
     named = {
-        part: tuple(_with_part(item, part) if item.name in twice else item for item in items)
+        part: [_with_part(item, part) if item.name in twice else item for item in items]
         for part, items in found.items()
     }
-    return Dataset(about.get("name", name), about.get("split", "as-is"), named, tuple(notes))
+    named, table = _with_groups_of_parts(root, parts, named)
+    dataset = Dataset(about.get("name", name), about.get("split", "as-is"), named, tuple(notes))
+    return settle_groups(dataset, table)
+
+
+def _with_groups_of_parts(
+    root: Path, folders: dict[str, Path], parts: dict[str, list[Item]]
+) -> tuple[dict[str, tuple[Item, ...]], Path | None]:
+    """The parts with the groups of their own groups.csv, then of that of the whole set.
+
+    With them comes the table that covers all images, if there is one.
+    """
+    everything = [item for items in parts.values() for item in items]
+    grouped, tables = {}, []
+    for part, items in parts.items():
+        own, table = with_groups(items, folders[part], everything)
+        grouped[part] = own
+        tables.append(table)
+    own = [item for items in grouped.values() for item in items]
+    whole, table = with_groups(own, root)
+    rest = iter(whole)
+    named = {part: tuple(next(rest) for _ in items) for part, items in grouped.items()}
+    covers = root / TABLE if table or all(tables) else None
+    return named, covers if any((*tables, table)) else None
 
 
 def _names_in_two_parts(parts: dict[str, list[Item]]) -> set[str]:
@@ -142,7 +166,8 @@ def divide(
     missing = [each for each in listed if each not in by_name]
     if missing:
         raise UserError(
-            f"{where}: {len(missing)} of the listed images are not in {root}, such as {missing[0]}"
+            f"{where}: {len(missing)} of the listed images are not in {root}, such as"
+            f" {some(missing)}"
         )
     if len(listed) < len(items):
         notes.append(
@@ -150,7 +175,8 @@ def divide(
             " out"
         )
     # `medseg data split` writes the groups that its lists were made by beside them
-    groups = groups_in(Path(split)) if split and Path(split).is_dir() else {}
+    table = Path(split or "") / TABLE
+    groups = find_groups(table, items) if split and table.is_file() else {}
 
     def item_of(each: str) -> Item:
         item = by_name[each]
@@ -176,14 +202,14 @@ def lists_of(
     """The names by part of a scheme or folder of lists, its full name, and how it was given."""
     where = f"--split {scheme}"
     if Path(scheme).is_dir():
-        return read_split(Path(scheme)), Path(scheme).name, where
+        return read_split(Path(scheme), names), Path(scheme).resolve().name, where
     if scheme.startswith("random-"):
         full = scheme if "-seed" in scheme else f"{scheme}-seed0"
         return random_split(names, scheme), full, where
     dataset = entry.folder if entry else _dataset_of(scheme, names)
     if dataset is None or scheme not in shipped(dataset):
         raise unknown_scheme(scheme, dataset)
-    return read_split(shipped_folder() / dataset / scheme), scheme, where
+    return read_split(shipped_folder() / dataset / scheme, names), scheme, where
 
 
 def with_group(item: Item, entry: Entry | None) -> Item:
@@ -197,7 +223,7 @@ def _dataset_of(scheme: str, names: Iterable[str]) -> str | None:
     fitting = []
     for folder in sorted(shipped_folder().iterdir()):
         if (folder / scheme).is_dir():
-            lists = read_split(folder / scheme).values()
+            lists = read_split(folder / scheme, names).values()
             if all(set(part) <= names for part in lists):
                 fitting.append(folder.name)
     return fitting[0] if len(fitting) == 1 else None

@@ -2,44 +2,92 @@
 
 from __future__ import annotations
 
-import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.sample import Dataset, Item
+from medseg.data.sources.names import Names, name_of, same_name, some
+from medseg.data.sources.tables import read_table
 from medseg.errors import UserError
+from medseg.files import write_csv
 
 COLUMNS = ("name", "group")
+TABLE = "groups.csv"
 
 
 def read_groups(file: Path) -> dict[str, str]:
-    """Group by name, from a table with the columns `name` and `group`.
+    """Group by name as it stands in a table with the columns `name` and `group`.
 
-    Raises `UserError` for other columns.
+    Rows without a group are left out. Raises `UserError` for other columns.
     """
-    with open(file, newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    if rows and not set(COLUMNS) <= rows[0].keys():
+    rows = _rows(file, COLUMNS[1], None)
+    return {entry.strip(): group for entry, group in rows if group}
+
+
+def find_groups(
+    file: Path, items: Sequence[Item], others: Sequence[Item] = (), column: str = COLUMNS[1]
+) -> dict[str, str]:
+    """Group by name of those of the `items` that a table gives one, read from its `column`.
+
+    The table may also name `others` of the data set, and files that lie beside those of the items
+    but are left out. Raises `UserError` for names that match nothing, for an image with two groups,
+    and for other columns.
+    """
+    own, rest = Names(item.name for item in items), Names(item.name for item in others)
+    rows = _rows(file, column, own)
+    found: dict[str, str] = {}
+    for entry, group in rows:
+        for name in own.find(entry) if group else ():
+            if found.setdefault(name, group) != group:
+                raise UserError(
+                    f"{file}: {name} is in the groups {found[name]} and {group}; an image belongs"
+                    " to one"
+                )
+    missing = [entry for entry, _ in rows if not own.find(entry) and not rest.find(entry)]
+    if missing:
+        folders = {item.image.parent for item in (*items, *others)}
+        left_out = Names(name_of(path) for folder in folders for path in folder.iterdir())
+        missing = [entry for entry in missing if not left_out.find(entry)]
+    if missing:
+        which = f"{len(missing)} of its {len(rows)} names are those of no image,"
+        if len(missing) == len(rows):
+            which = "names none of the images; it holds"
         raise UserError(
-            f"{file}: expected the columns {' and '.join(COLUMNS)}, found"
-            f" {', '.join(filter(None, rows[0]))}"
+            f"{file}: {which} {some(missing)}; the images are called"
+            f" {some(item.name for item in items)}; correct these lines or remove them"
         )
-    return {row["name"]: row["group"] for row in rows if row["group"]}
+    return found
 
 
-def groups_in(folder: Path) -> dict[str, str]:
-    """The groups.csv in a folder; empty where there is none."""
-    file = folder / "groups.csv"
-    return read_groups(file) if file.is_file() else {}
+def copy_groups(file: Path, to: Path, names: Sequence[str]) -> None:
+    """Write the lines of a groups.csv that are about images of these names, as `train/a`."""
+    rows, known = _rows(file, COLUMNS[1], None), Names(names)
+    kept = [dict(zip(COLUMNS, row, strict=True)) for row in rows if known.find(row[0])]
+    write_csv(to, kept or [dict.fromkeys(COLUMNS)])
 
 
-def groups_beside(folder: Path) -> dict[str, str]:
-    """The groups.csv in a folder of masks or beside it; empty where there is none."""
-    for place in (folder, folder.resolve().parent):
-        if (place / "groups.csv").is_file():
-            return groups_in(place)
-    return {}
+def with_groups(
+    items: Sequence[Item], folder: Path, others: Sequence[Item] = ()
+) -> tuple[list[Item], bool]:
+    """The items with the groups of the groups.csv in a folder, and whether there is such a file.
+
+    Items keep a group that they have. `others` and errors are those of `find_groups`.
+    """
+    file = folder / TABLE
+    if not file.is_file():
+        return list(items), False
+    groups = find_groups(file, items, others)
+    return [replace(item, group=item.group or groups.get(item.name)) for item in items], True
+
+
+def with_groups_beside(items: Sequence[Item], folder: Path) -> list[Item]:
+    """The items of a folder of masks, with the groups of the groups.csv in it or beside it."""
+    places = (folder, folder.resolve().parent)
+    place = next((place for place in places if (place / TABLE).is_file()), folder)
+    beside = [path for path in places[1].glob("*/*") if path.is_file()]  # the table is for all
+    return with_groups(items, place, [Item(name_of(path), path, ()) for path in beside])[0]
 
 
 def regroup(dataset: Dataset, groups: Mapping[str, str]) -> Dataset:
@@ -51,28 +99,55 @@ def regroup(dataset: Dataset, groups: Mapping[str, str]) -> Dataset:
     return replace(dataset, parts=parts)
 
 
-def choose_groups(dataset: Dataset, groups: str) -> Dataset:
-    """The data set with its known groups ("known"), none ("none"), or those of a CSV name,group.
+def settle_groups(dataset: Dataset, table: Path | str | None) -> Dataset:
+    """The data set with one spelling for each group, and notes on what a reader should know.
 
-    Raises `UserError` for a file that is not there, has other columns, or names none of the images.
+    Groups that differ only by case, Unicode form, blanks or invisible characters are one: two
+    would hide a leak. Notes name them, and images that the `table` gives no group.
+    """
+    spelled: dict[str, str] = {}
+    others: dict[str, str] = {}
+    items = sorted(
+        (item for part in dataset.parts.values() for item in part), key=lambda item: item.name
+    )
+    for group in (item.group for item in items if item.group):
+        if spelled.setdefault(_key(group), group) != group:
+            others[group] = spelled[_key(group)]
+    notes = [
+        f"the groups {first!r} and {group!r} differ only in their spelling and are taken as one"
+        for group, first in others.items()
+    ]
+    alone = [item.name for item in items if not item.group]
+    if table and alone:
+        notes.append(
+            f"{table}: gives no group for {len(alone)} of {len(items)} images, such as"
+            f" {some(alone)}"
+        )
+    groups = {item.name: spelled[_key(item.group)] for item in items if item.group}
+    return replace(regroup(dataset, groups), notes=(*dataset.notes, *notes))
+
+
+def choose_groups(dataset: Dataset, groups: str) -> Dataset:
+    """The data set with its known groups ("known"), none ("none"), or those of a table.
+
+    `groups` is then a file with the columns name and group, or FILE:COLUMN where another column
+    holds the groups. Raises `UserError` for a file that is not there, and as `find_groups` does.
     """
     if groups == "known":
         return dataset
     if groups == "none":
         return regroup(dataset, {})
-    file = Path(groups).expanduser()
+    file, column = Path(groups).expanduser(), COLUMNS[1]
+    if not file.is_file() and ":" in groups:
+        path, column = groups.rsplit(":", 1)
+        file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(
             f"--groups {groups}: no such file; expected a CSV with the columns name and group,"
-            " known, or none"
+            " FILE:COLUMN for another column than group, known, or none"
         )
-    found = regroup(dataset, read_groups(file))
-    if not any(item.group for items in found.parts.values() for item in items):
-        raise UserError(
-            f"--groups {groups}: names none of the images of {dataset.name}; the column name holds"
-            " names of images without extension"
-        )
-    return found
+    items = [item for part in dataset.parts.values() for item in part]
+    return settle_groups(regroup(dataset, find_groups(file, items, column=column)), file)
 
 
 def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
@@ -101,3 +176,40 @@ def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
 def groups_of(dataset: Dataset) -> dict[str, str | None]:
     """The group of each image by name, from groups.csv or the catalog; None where not known."""
     return {item.name: item.group for items in dataset.parts.values() for item in items}
+
+
+def _rows(file: Path, column: str, known: Names | None) -> list[tuple[str, str]]:
+    """The name as it stands and the group in each line of a table."""
+    header, *lines = read_table(file) or [[]]
+    keys = [same_name(cell.strip()).casefold() for cell in header]
+    at = _name_column(keys, lines, column, known)
+    if at is None or column.casefold() not in keys:
+        wanted = " and ".join(COLUMNS)
+        there = ", ".join(cell.strip() for cell in header) or "nothing"
+        raise UserError(
+            f"{file}: expected the columns {wanted}, found {there}; rename them, or choose the"
+            f" column of the groups with --groups {file}:COLUMN"
+        )
+    group = keys.index(column.casefold())
+    return [(line[at], same_name(" ".join(line[group].split()))) for line in lines]
+
+
+def _name_column(
+    keys: Sequence[str], lines: Sequence[Sequence[str]], column: str, known: Names | None
+) -> int | None:
+    """The column `name`; else the first one that names one image in each line, none twice."""
+    if COLUMNS[0] in keys or known is None:
+        return keys.index(COLUMNS[0]) if COLUMNS[0] in keys else None
+    for at, key in enumerate(keys):
+        found = [known.find(line[at]) for line in lines] if key != column.casefold() else []
+        named = {names[0] for names in found if len(names) == 1}
+        if found and len(named) == len(lines):
+            return at
+    return None
+
+
+def _key(group: str) -> str:
+    """What two spellings of a group have in common: without case, width and what is not seen."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", group).casefold())
+    seen = "".join(each for each in folded if unicodedata.category(each) != "Cf")
+    return " ".join(seen.split())

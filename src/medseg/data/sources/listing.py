@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.data.decode import IMAGE_SUFFIXES
+from medseg.data.sources.names import check_name
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The image files of a folder by their extension, without hidden ones, in natural order."""
+    """The image files of a folder by their extension, without hidden ones, in natural order.
+
+    Raises `UserError` for a name that no list or terminal can hold, such as one that is no UTF-8.
+    """
     return _visible(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
@@ -22,6 +26,8 @@ def list_maps(folder: Path) -> list[Path]:
 
 def _visible(paths: Iterable[Path]) -> list[Path]:
     files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    for path in files:
+        check_name(path)
     return sorted(files, key=lambda path: natural(path.name))
 
 

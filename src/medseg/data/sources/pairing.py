@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medseg.data.sample import Item
-from medseg.data.sources.groups import groups_in
 from medseg.data.sources.listing import child, list_images
+from medseg.data.sources.names import name_of
 from medseg.errors import UserError
 
 IMAGE_FOLDERS = ("images", "image", "original")
@@ -35,12 +35,11 @@ def pair(root: Path) -> tuple[list[Item], list[str]]:
             f" {found}"
         )
     files, mask_files = _images_of(images), list_images(masks)
-    groups = groups_in(root)
     items = []
     for file, candidates in match(files, mask_files):
         if len(candidates) != 1:
             raise UserError(f"{file}: {mispaired(file, candidates, masks)}")
-        items.append(Item(file.stem, file, (candidates[0],), groups.get(file.stem)))
+        items.append(Item(name_of(file), file, (candidates[0],)))
     alone = len(mask_files) - len(items)
     return items, [f"{masks}: {alone} masks belong to no image and are left out"] if alone else []
 
@@ -54,27 +53,27 @@ def _images_of(folder: Path) -> list[Path]:
         )
     by_stem: dict[str, Path] = {}
     for file in files:
-        if file.stem in by_stem:
+        if name_of(file) in by_stem:
             raise UserError(
-                f"{file}: {by_stem[file.stem].name} has the same name; names without extension must"
-                " differ"
+                f"{file}: {by_stem[name_of(file)].name} has the same name; names without extension"
+                " must differ"
             )
-        by_stem[file.stem] = file
+        by_stem[name_of(file)] = file
     return files
 
 
 def match(images: Iterable[Path], masks: Iterable[Path]) -> list[tuple[Path, list[Path]]]:
     """Each image with the masks whose names fit it: exactly one where all is well."""
     images = list(images)
-    stems = {file.stem for file in images}
+    stems = {name_of(file) for file in images}
     by_stem: dict[str, list[Path]] = {}
     for mask in masks:
-        by_stem.setdefault(mask.stem, []).append(mask)
+        by_stem.setdefault(name_of(mask), []).append(mask)
     pairs = []
     for file in images:
         fitting: list[Path] = []
-        for stem in _mask_stems(file.stem):
-            if stem == file.stem or stem not in stems:  # else the mask of another image
+        for stem in _mask_stems(name_of(file)):
+            if stem == name_of(file) or stem not in stems:  # else the mask of another image
                 fitting += by_stem.get(stem, [])
         pairs.append((file, fitting))
     return pairs

@@ -15,10 +15,11 @@ from medseg.config import PrepareConfig
 from medseg.data.sample import Dataset
 from medseg.data.sources.catalog import CATALOG, Entry
 from medseg.data.sources.folder import divide
+from medseg.data.sources.groups import COLUMNS, TABLE, with_groups
 from medseg.data.sources.listing import child, list_images
 from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS, pair
 from medseg.errors import UserError, choose
-from medseg.files import folder_or_nothing, new_folder
+from medseg.files import folder_or_nothing, new_folder, write_csv
 from medseg.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -62,7 +63,9 @@ def _build(
 ) -> Path:
     """The data set in the layout, in a folder below `work`."""
     root = _unpacked(source, work / "source")
-    items, notes = pair(_pair_folder(root))
+    folder = _pair_folder(root)
+    items, notes = pair(folder)
+    items, _ = with_groups(items, folder)
     if len(items) != entry.images:
         raise UserError(
             f"{source}: has {len(items)} images with masks, {entry.folder} was published with"
@@ -102,8 +105,7 @@ def _copy(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
             if progress:
                 progress(done, total)
     if groups:
-        lines = "".join(f"{name},{group}\n" for name, group in groups.items())
-        (folder / "groups.csv").write_text("name,group\n" + lines, encoding="utf-8")
+        write_csv(folder / TABLE, [dict(zip(COLUMNS, row, strict=True)) for row in groups.items()])
 
 
 def _unpacked(source: Path, folder: Path) -> Path:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from medseg.data.decode import IMAGE_SUFFIXES
+from medseg.data.sources.names import Names, plain, some, without_suffix
+from medseg.data.sources.tables import read_text
 from medseg.errors import UserError, nearest
 
 PARTS = ("train", "validation", "test")
@@ -31,12 +32,16 @@ def shipped(dataset: str) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())
 
 
-def read_split(folder: Path) -> dict[str, list[str]]:
+def read_split(folder: Path, images: Iterable[str] | None = None) -> dict[str, list[str]]:
     """Names by part, from `train.txt`, `validation.txt` (or `val.txt`) and `test.txt`.
 
     Blank lines and those that begin with # do not count. Lines may carry a path and an image's
-    extension. Raises `UserError` where a name occurs twice, and for a folder without lists.
+    extension, and a second column, such as the mask. With the names of all `images`, an entry is
+    the image that `Names.find` finds, if any; without them, a name between double quotes is read
+    as it is, as `write_split` writes it. Raises `UserError` where a name occurs twice or stands
+    for several images, and for a folder without lists.
     """
+    known = None if images is None else Names(images)
     parts: dict[str, list[str]] = {}
     where: dict[str, str] = {}
     for part in PARTS:
@@ -45,7 +50,7 @@ def read_split(folder: Path) -> dict[str, list[str]]:
             file = folder / "val.txt"
         if not file.exists():
             continue
-        parts[part] = _names_in(file)
+        parts[part] = [_name(file, line, known) for line in _lines(file, known)]
         for name in parts[part]:
             if name in where:
                 raise UserError(
@@ -59,11 +64,24 @@ def read_split(folder: Path) -> dict[str, list[str]]:
 
 
 def write_split(folder: Path, parts: dict[str, Sequence[str]]) -> None:
-    """Write one list for each part, in the order given."""
+    """Write one list for each part, in the order given.
+
+    A name that reads like something else, such as a comment or a file in a folder, is put between
+    double quotes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for part, names in parts.items():
-        lines = "".join(f"{name}\n" for name in names)
-        (folder / f"{part}.txt").write_text(lines, encoding="utf-8")
+        lines = "".join(f"{_written(name)}\n" for name in names)
+        (folder / f"{part}.txt").write_text(lines, encoding="utf-8", newline="\n")
+
+
+def read_written(file: Path) -> list[str]:
+    """The names in a list that `write_split` wrote, without looking at any image.
+
+    Lists of earlier versions have no quotes: their lines are names as they are.
+    """
+    lines = read_text(file).split("\n")
+    return [_unquoted(line) or line for line in lines if line]
 
 
 def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
@@ -130,14 +148,51 @@ def unknown_scheme(scheme: str, dataset: str | None) -> UserError:
     )
 
 
-def _names_in(file: Path) -> list[str]:
-    """The names in a list, without blank lines and comments."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return [_stem(line) for line in lines if line.strip() and not line.startswith("#")]
+def _lines(file: Path, known: Names | None) -> list[str]:
+    """The lines of a list without blank ones and comments; "#7" is no comment if an image is."""
+    lines = [line for line in read_text(file).split("\n") if line.strip()]
+
+    def is_name(line: str) -> bool:
+        return known is not None and (line in known or without_suffix(line.strip()) in known)
+
+    return [line for line in lines if not line.startswith("#") or is_name(line)]
 
 
-def _stem(line: str) -> str:
-    """The name in a line of a list, without folders and the extension of an image."""
-    name = PurePosixPath(line.strip().replace("\\", "/")).name
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
+def _name(file: Path, line: str, known: Names | None) -> str:
+    """The name that a line of a list means; the plain one where no image is meant."""
+    quoted = _unquoted(line)
+    if known is None:
+        return plain(line) if quoted is None else quoted
+    for entry in _entries(line) if quoted is None else (quoted, line):
+        found = known.find(entry)
+        if len(found) > 1:
+            raise UserError(
+                f"{file}: {entry} stands for {len(found)} images: {some(found)}; give the whole"
+                " name of one"
+            )
+        if found:
+            return found[0]
+    return plain(line) if quoted is None else quoted
+
+
+def _entries(line: str) -> list[str]:
+    """What a line can mean, the likeliest first: an image and its mask, a name, a table's row."""
+    columns = [cell.strip(' "') for cell in re.split(r"[\t,;|]", line)]
+    firsts = [
+        cells[0]
+        for cells in (columns, line.split())
+        if len(cells) > 1 and all(without_suffix(cell) != cell for cell in cells)
+    ]
+    return [*firsts, line, columns[0]]
+
+
+def _written(name: str) -> str:
+    """A line for a name, between quotes where it would be read as another name otherwise."""
+    as_it_is = plain(name) == name and not name.startswith(("#", '"'))
+    return name if as_it_is else '"' + name.replace('"', '""') + '"'
+
+
+def _unquoted(line: str) -> str | None:
+    """The text of a line that is between double quotes as a whole; None for another line."""
+    match = re.fullmatch(r'\s*"((?:[^"]|"")+)"\s*', line)
+    return match[1].replace('""', '"') if match else None
