@@ -57,7 +57,7 @@ def test_a_warm_cache_decodes_nothing_and_moves_with_the_data(items, coding, tmp
         replace(
             item,
             image=tmp_path / "elsewhere" / item.image.relative_to(tmp_path / "set"),
-            mask=tmp_path / "elsewhere" / item.mask.relative_to(tmp_path / "set"),
+            masks=(tmp_path / "elsewhere" / item.mask.relative_to(tmp_path / "set"),),
         )
         for item in items
     ]
