@@ -109,10 +109,3 @@ def test_the_rows_hold_every_pair():
     for one, two in itertools.combinations(FACTORS, 2):
         held = {(row[one], row[two]) for row in ROWS}
         assert held == set(itertools.product(FACTORS[one], FACTORS[two]))
-
-
-@pytest.mark.slow
-def test_a_compiled_student_trains_with_all_of_them(fast, teacher):
-    row = {"optimizer": "adamw", "clip": 0.5, "accumulate": 2, "ema": 0.9, "compile": True}
-    result = medseg.train(**fast | options_of(row | {"teacher": "cwd-features"}, teacher))
-    assert result["summaries"]
