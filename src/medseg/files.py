@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import os
 import tempfile
@@ -11,7 +12,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from loguru import logger
+
 from medseg.errors import UserError
+
+# what the system says of a lock that another process holds; anything else means no locks here
+TAKEN = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+if os.name == "nt":
+    TAKEN.add(errno.EDEADLK)  # after ten seconds of waiting
+_UNLOCKED: set[Path] = set()  # folders without locks, in this process
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -148,6 +157,15 @@ def _number(text: str) -> Any:
         return text
 
 
+def mark_used(path: Path) -> None:
+    """Set a cache entry's time, so that the oldest one is the least used one.
+
+    Another user's keeps its time.
+    """
+    with suppress(OSError):
+        os.utime(path)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -160,12 +178,13 @@ def lock(path: Path, message: str, *, wait: bool = False, shared: bool = False) 
 
     Raises `UserError(message)` if another process holds it, unless `wait`. Any number of processes
     may hold it `shared` at once, which excludes exclusive holders. Windows has no shared locks:
-    there `shared` locks nothing.
+    there `shared` locks nothing. Nor does anything on a file system without locks, which is said
+    once.
     """
     if shared and os.name == "nt":
         yield
         return
-    with open(path, "a+b") as file:
+    with _open_lock(path) as file:
         if os.name == "nt":
             import msvcrt
 
@@ -178,6 +197,29 @@ def lock(path: Path, message: str, *, wait: bool = False, shared: bool = False) 
             take = functools.partial(fcntl.flock, file, kind)
         try:
             take()
-        except OSError:
-            raise UserError(message) from None
+        except OSError as error:
+            if error.errno in TAKEN:
+                taken = f"{path}: is locked by another process ({error.strerror}); try again"
+                raise UserError(message or taken) from None
+            _say_unlocked(path.parent, error.strerror)
         yield
+
+
+def _open_lock(path: Path) -> BinaryIO:
+    """The file of a lock, made if need be; that of another user may be readable only."""
+    try:
+        return open(path, "a+b")
+    except PermissionError:
+        if not path.exists():
+            raise
+        return open(path, "rb")
+
+
+def _say_unlocked(folder: Path, reason: str) -> None:
+    """Warn, once in a process, that nothing keeps two processes from one folder."""
+    if not _UNLOCKED:
+        logger.warning(
+            f"{folder}: its file system has no locks ({reason}), going on without; see to it that"
+            " no second process uses the same folder"
+        )
+    _UNLOCKED.add(folder)

@@ -11,10 +11,11 @@ import copy
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from medseg.data.masks import MaskCoding, read_classes
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
-from medseg.files import lock
+from medseg.files import lock, mark_used
 from medseg.preprocessing import Preprocessing
 
 VERSION = 2  # raise when the stored arrays change for the same settings
@@ -143,6 +144,7 @@ def open_store(
     folder = folder or default_folder()
     key = _key(items, coding, preprocessing, native_masks, ignore_index, workers)
     entry = folder / key
+    index = entry / "index.json"
 
     def decode_item(item: Item) -> tuple[np.ndarray, np.ndarray, Size]:
         image, mask = read_pair(item, coding, preprocessing)
@@ -151,22 +153,38 @@ def open_store(
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / f"{key}.lock", "", wait=True):
-            if not (entry / "index.json").exists():
-                _check_room(folder, len(items), preprocessing, native_masks)
-                half = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
-                try:
-                    _write(half, items, decode_item, workers, progress)
-                    os.replace(half, entry)
-                finally:
-                    shutil.rmtree(half, ignore_errors=True)
+        if not index.exists():  # what is there needs no lock, and may be another user's
+            with lock(folder / f"{key}.lock", "", wait=True):
+                if not index.exists():
+                    _check_room(folder, len(items), preprocessing, native_masks)
+                    with _building(folder, entry) as half:
+                        _write(half, items, decode_item, workers, progress)
     except OSError as error:
         raise UserError(
             f"cache folder {folder}: {error.strerror} while storing {len(items)} images; make room"
             " there or give another with --cache-dir"
         ) from None
-    os.utime(entry)  # so that the oldest entry is the least used one
+    mark_used(entry)
     return Store(entry, [item.name for item in items])
+
+
+@contextmanager
+def _building(folder: Path, entry: Path) -> Iterator[Path]:
+    """A new folder that becomes `entry` when the block ends, unless somebody was faster.
+
+    It is as open to others as the user's umask says, which a folder of `tempfile` is not.
+    """
+    half = folder / f".building-{secrets.token_hex(8)}"
+    half.mkdir()
+    try:
+        yield half
+        try:
+            os.replace(half, entry)
+        except OSError:
+            if not (entry / "index.json").exists():  # as where locks do not work
+                raise
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def _key(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +26,7 @@ from medseg.data.sample import Item
 from medseg.distill.features import at_size
 from medseg.distill.teacher import Teacher, mean_logits
 from medseg.errors import UserError
-from medseg.files import lock, write_atomic
+from medseg.files import lock, mark_used, write_atomic
 from medseg.preprocessing import Preprocessing
 
 VERSION = 2  # raise when the stored logits change for the same settings
@@ -66,11 +65,12 @@ def open_cache(
     path, shape = folder / f"{key}.teacher.f16", (len(items), classes, *student.size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / f"{key}.lock", "", wait=True):
-            if not path.exists():
-                batches = _logits(teachers, items, student, device, workers, progress)
-                write_atomic(path, lambda file: file.writelines(each.data for each in batches))
-        os.utime(path)  # so that the oldest entry is the least used one
+        if not path.exists():  # what is there needs no lock, and may be another user's
+            with lock(folder / f"{key}.lock", "", wait=True):
+                if not path.exists():
+                    batches = _logits(teachers, items, student, device, workers, progress)
+                    write_atomic(path, lambda file: file.writelines(each.data for each in batches))
+        mark_used(path)
     except OSError as error:
         raise UserError(
             f"cache folder {folder}: {error.strerror} while storing the teacher's logits of"
