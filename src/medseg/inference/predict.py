@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,15 +13,13 @@ from torch import Tensor
 
 from medseg.config import PredictConfig
 from medseg.console import progress
-from medseg.data.sources.listing import list_images
 from medseg.errors import UserError, choose
 from medseg.files import making_folder, write_atomic
 from medseg.hardware import cores
+from medseg.inference.inputs import OUTPUTS, collect, output_names
 from medseg.inference.overlay import blend
 from medseg.inference.postprocess import classify, probabilities
 from medseg.inference.predictor import Predictor
-
-OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities"}
 
 
 def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
@@ -34,7 +31,7 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     stands in for loading config.run.
     """
     kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
-    files = collect(config.images)
+    files = collect(config.images, config.out)
     names = output_names(files)
     predictor = predictor or Predictor.load(
         config.run, accelerator=config.accelerator, precision=config.precision
@@ -88,50 +85,6 @@ def _predict_all(
         for future in writing:
             future.result()
     return failed
-
-
-def collect(sources: Sequence[str]) -> dict[Path, Path]:
-    """Each image file and its path relative to the folder it was found in, subfolders included."""
-    files: dict[Path, Path] = {}
-    for source in map(Path, sources):
-        if source.is_dir():
-            found = [
-                path
-                for folder in (source, *sorted(p for p in source.rglob("*") if p.is_dir()))
-                for path in list_images(folder)
-            ]
-            if not found:
-                raise UserError(
-                    f"{source}: no image in this folder; expected JPEG, PNG, TIFF, BMP, WebP or GIF"
-                    " files"
-                )
-            files |= {path: path.relative_to(source) for path in found}
-        elif source.exists():
-            files[source] = Path(source.name)
-        else:
-            raise UserError(f"{source}: no such image or folder")
-    return files
-
-
-def output_names(files: dict[Path, Path]) -> dict[Path, str]:
-    """A name for each image's results.
-
-    It is the relative path without extension, or with it where two would be the same.
-    """
-    stems = Counter(str(relative.with_suffix("")).lower() for relative in files.values())
-    names: dict[Path, str] = {}
-    used: set[str] = set()
-    for path, relative in files.items():
-        name = str(relative.with_suffix(""))
-        if stems[name.lower()] > 1:
-            name = str(relative.with_suffix("")) + "_" + relative.suffix.lstrip(".").lower()
-        base, count = name, 1
-        while name.lower() in used:  # the same name from two folders, or in two spellings
-            count += 1
-            name = f"{base}-{count}"
-        used.add(name.lower())
-        names[path] = name
-    return names
 
 
 def _batches(
