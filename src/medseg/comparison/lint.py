@@ -9,19 +9,21 @@ the foreground Dice follows exactly.
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
+from medseg.comparison.cells import values
 from medseg.config import LintConfig
 from medseg.console import print_table
+from medseg.data.sources.tables import read_table
 from medseg.errors import UserError
 from medseg.evaluation.conventions import macro_to_foreground
 
 DICE = {"dice", "mdice", "dsc", "mdsc", "f1"}
 IOU = {"iou", "miou", "jaccard", "jac", "mjac"}
-NOTHING = {"", "-", "–", "n.a.", "na", "n/a"}
+WEAK = {"", "mean", "score", "coefficient", "coeff", "coef", "index", "std", "sd"}
+NOTHING = {"", "-", "–", "—", "--", "---", "n.a.", "na", "n/a", "nan"}
 MEANING = (
     "impossible: no mean over images or classes has this pair. on the curve: as pooled pixels have."
     " mean: possible as a mean over images. foreground: the foreground Dice if the pair is a mean"
@@ -30,12 +32,15 @@ MEANING = (
 
 
 def lint(path: Path) -> dict[str, Any]:
-    """{"rows": one per pair, "impossible": how many, "skipped": cells without a number, "meaning"}.
+    """{"rows": one per pair, "impossible": how many, "skipped", "unread", "meaning"}.
+
+    "skipped" counts the pairs of cells that hold no numbers; "unread" are those of them that are
+    not empty: {"row", "column", "cell"}.
 
     Columns are found by their names (Dice, DSC, F1; IoU, Jaccard; with m or mean before) and paired
     by the rest of the name, so that `kvasir_dice` goes with `kvasir_iou`. A cell may hold several
-    values, as in 0.91/0.95 for validation and test. Values above 1 are taken as percent. Raises
-    `UserError` for a file without such columns.
+    values, as in 0.91/0.95 for validation and test; of 0.91 ± 0.02 the mean counts. Values above 1
+    are taken as percent. Raises `UserError` for a file without such columns.
     """
     header, lines = _read(path)
     pairs = _pairs(header)
@@ -45,24 +50,39 @@ def lint(path: Path) -> dict[str, Any]:
             " such as dice and iou, or kvasir_dice and kvasir_iou"
         )
     used = {column for pair in pairs.values() for column in pair}
-    rows, skipped = [], 0
-    for line in lines:
+    rows, skipped, unread = [], 0, []
+    for number, line in enumerate(lines, 1):
         cells = [line[i] for i in range(len(header)) if i not in used]
-        label = [cell for cell in cells if cell.lower() not in NOTHING and not _number(cell)]
+        label = [cell for cell in cells if cell.lower() not in NOTHING and not values(cell)]
         for rest, (a, b) in pairs.items():
-            found = _rows_of_pair([*label, rest], _values(line[a]), _values(line[b]))
-            skipped += not found
+            found = _rows_of_pair([*label, rest], values(line[a]), values(line[b]))
             rows += found
+            if not found:
+                skipped += 1
+                where = " ".join(label) or f"row {number}"
+                unread += [
+                    {"row": where, "column": header[column], "cell": line[column]}
+                    for column in _unread(line, a, b)
+                ]
     if not rows:
-        raise UserError(f"{path}: no row has a number for both Dice and IoU")
+        first = f"; the first cell is {unread[0]['cell']!r}" if unread else ""
+        raise UserError(f"{path}: no row has a number for both Dice and IoU{first}")
     for number, row in enumerate(rows, 1):
         row["row"] = row["row"] or f"row {number}"
     return {
         "rows": rows,
         "impossible": sum(row["verdict"] == "impossible" for row in rows),
         "skipped": skipped,
+        "unread": unread,
         "meaning": MEANING,
     }
+
+
+def _unread(line: list[str], a: int, b: int) -> list[int]:
+    """The columns of a pair that could not be read: no numbers, or not as many in both."""
+    filled = [column for column in (a, b) if line[column].lower() not in NOTHING]
+    wrong = [column for column in filled if not values(line[column])]
+    return wrong or (filled if len(filled) == 2 else [])
 
 
 def _rows_of_pair(
@@ -116,31 +136,21 @@ def _curve(dice: float) -> float:
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [
-                [cell.strip() for cell in line]
-                for line in csv.reader(file)
-                if any(cell.strip() for cell in line)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); give a CSV file with a line"
-            " of names"
-        ) from None
+    """The header and the other lines, of cells without blanks around them."""
+    lines = [[cell.strip() for cell in line] for line in read_table(path)]
     if len(lines) < 2:
         raise UserError(
             f"{path}: has no rows; give a CSV file with a line of names and one line per result"
         )
-    width = len(lines[0])
-    return lines[0], [(line + [""] * width)[:width] for line in lines[1:]]
+    return lines[0], lines[1:]
 
 
 def _pairs(header: list[str]) -> dict[str, tuple[int, int]]:
     """Columns (Dice, IoU) by what is left of their names."""
     found: dict[str, dict[str, int]] = {}
     for column, name in enumerate(header):
-        words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word not in ("", "mean")]
+        bare = re.sub(r"<[^>]*>|\\[a-zA-Z]+", " ", name)  # without tags and commands of LaTeX
+        words = [word for word in re.split(r"[^a-z0-9]+", bare.lower()) if word not in WEAK]
         words = [re.sub(r"^mean(?=dice|iou|dic)", "m", word) for word in words]
         rest = " ".join(word for word in words if word not in DICE | IOU)
         for kind, known in (("dice", DICE), ("iou", IOU)):
@@ -154,23 +164,6 @@ def _pairs(header: list[str]) -> dict[str, tuple[int, int]]:
     }
 
 
-def _values(cell: str) -> list[tuple[float, float]]:
-    """Each number of a cell and the unit of its last digit; empty where one is not a number.
-
-    Printed numbers may be truncated instead of rounded.
-    """
-    numbers = [_number(word) for word in cell.split("/")]
-    return [each for each in numbers if each] if all(numbers) else []
-
-
-def _number(word: str) -> tuple[float, float] | None:
-    match = re.fullmatch(r"(\d*\.?(\d*))\s*%?", word.strip())
-    if not match or not any(c.isdigit() for c in match[1]):
-        return None
-    digits = len(match[2]) if "." in match[1] else 0
-    return float(match[1]), 10.0**-digits
-
-
 def run_lint(config: LintConfig) -> dict[str, Any]:
     """`medseg lint`."""
     return lint(config.table)
@@ -182,3 +175,5 @@ def show(result: dict[str, Any], config: LintConfig) -> None:
     print(result["meaning"])
     if result["skipped"]:
         print(f"left out, as they hold no numbers: {result['skipped']} pairs of cells")
+    for each in result["unread"]:
+        print(f"could not be read: {each['cell']!r} ({each['row']}, {each['column']})")
