@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from medseg import config as options
 from medseg.config import arguments, make
 from medseg.config.shared import Reading
-from medseg.console import log_to_stderr, print_json
+from medseg.console import log_to_stderr, print_any_name, print_json
 from medseg.errors import Interrupted, UserError, nearest
 from medseg.version import __version__
 
@@ -129,13 +130,16 @@ def main(argv: Arguments | None = None) -> int:
     # takes several times longer
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     log_to_stderr()
+    print_any_name()
     first = os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:  # the first process speaks for all
         from loguru import logger
 
         logger.remove()
     try:
-        return _dispatch("medseg", VERBS, list(sys.argv[1:] if argv is None else argv))
+        words = list(sys.argv[1:] if argv is None else argv)
+        _check_encoding(words)
+        return _dispatch("medseg", VERBS, words)
     except UserError as error:
         if first:
             print(f"medseg: {error}", file=sys.stderr)
@@ -146,6 +150,13 @@ def main(argv: Arguments | None = None) -> int:
     except KeyboardInterrupt:
         print("medseg: stopped", file=sys.stderr)
         return 130
+
+
+def _check_encoding(words: Arguments) -> None:
+    """`UserError` for a name that is no UTF-8: no config, list or report can hold it."""
+    wrong = next((word for word in words if re.search("[\udc80-\udcff]", word)), None)
+    if wrong:
+        raise UserError(f"{wrong!r}: this name is no UTF-8; give the file or folder another name")
 
 
 def _dispatch(prog: str, verbs: Mapping[str, Verb | dict[str, Verb]], argv: list[str]) -> int:

@@ -22,7 +22,18 @@ def log_to_stderr() -> None:
 
 def log_to_file(path: Path) -> int:
     """Every line with its time into `path`; returns the handle for `logger.remove`."""
-    return logger.add(path, format="{time:YYYY-MM-DD HH:mm:ss} {level} {message}", level="DEBUG")
+    return logger.add(
+        str(path).replace("{", "{{").replace("}", "}}"),  # loguru puts times between braces
+        format="{time:YYYY-MM-DD HH:mm:ss} {level} {message}",
+        level="DEBUG",
+        errors="backslashreplace",
+    )
+
+
+def print_any_name() -> None:
+    """Let standard output take whatever a terminal's encoding lacks, written as escapes."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -41,7 +52,7 @@ def progress(text: str, *, show: bool = True) -> Iterator[Callable[[int, int], N
     )
 
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -51,8 +51,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_atomic` for text, in UTF-8."""
-    write_atomic(path, lambda file: file.write(text.encode()))
+    """`write_atomic` for text, in UTF-8; what that cannot hold is written as escapes."""
+    write_atomic(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

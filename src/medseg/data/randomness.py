@@ -15,7 +15,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 def name_keys(names: Sequence[str]) -> np.ndarray:
     """uint64 [N]: a hash of each sample name."""
-    digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names]
+    encoded = [name.encode(errors="surrogateescape") for name in names]
+    digests = [hashlib.blake2b(name, digest_size=8).digest() for name in encoded]
     return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
 
 

@@ -74,7 +74,7 @@ def open_storage(url: str, grace: float) -> optuna.storages.RDBStorage:
     for attempt in range(ATTEMPTS):
         try:
             return optuna.storages.RDBStorage(
-                url,
+                url.replace("{", "{{").replace("}", "}}"),  # Optuna formats it
                 engine_kwargs=options,
                 heartbeat_interval=max(1, int(grace / 4)),
                 grace_period=max(2, int(grace)),

@@ -25,7 +25,7 @@ def live_table(job: Job) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=sys.stderr)
+    console = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
 
     class Table:
         def __rich__(self) -> Any:
@@ -33,7 +33,7 @@ def live_table(job: Job) -> Iterator[None]:
 
     logger.remove()
     handle = logger.add(
-        lambda line: console.print(str(line), end="", markup=False),
+        lambda line: console.print(str(line), end="", soft_wrap=True),
         format="{message}",
         level="WARNING",
     )

@@ -112,7 +112,7 @@ class ProgressBar:
         self.steps, self.batch_size = steps, config.training.batch_size
         self.started, self.first = time.perf_counter(), state.epoch * steps + state.step
         self.bar = Progress(
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:.0f} %"),
             TimeRemainingColumn(),

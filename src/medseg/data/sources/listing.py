@@ -26,9 +26,10 @@ def list_maps(folder: Path) -> list[Path]:
 
 def _visible(paths: Iterable[Path]) -> list[Path]:
     files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    files.sort(key=lambda path: natural(path.name))
     for path in files:
         check_name(path)
-    return sorted(files, key=lambda path: natural(path.name))
+    return files
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

@@ -129,7 +129,7 @@ def hold_out(
 
     def rank(item: Element) -> bytes:
         text = f"{seed} {getattr(item, 'name', item)}"
-        return hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
 
     count = min(len(items) - 1, max(1, round(len(items) * fraction)))
     taken = {id(item) for item in sorted(items, key=rank)[:count]}
