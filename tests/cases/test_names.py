@@ -84,10 +84,12 @@ def test_a_table_of_groups_is_read_however_it_was_saved(kind, dataset):
         (lines([*ROWS, ("s00", "p9", "x")]), "line 14 has 3 cells, the header 2"),
     ],
 )
-def test_a_table_that_cannot_be_right_is_one_line(data, words, dataset):
+def test_a_table_that_cannot_be_right_is_one_line(data, words, dataset, tmp_path, capsys):
     with pytest.raises(UserError, match=words) as error:
         dataset(data)
     assert "\n" not in str(error.value)
+    assert main(["data", "check", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"medseg: {error.value}\n"
 
 
 def test_groups_that_differ_only_in_their_spelling_are_one_and_named(dataset):
@@ -139,6 +141,9 @@ def test_tables_of_parts_and_of_the_whole_set(tmp_path):
     (tmp_path / "groups.csv").write_text("name,group\ns00,everywhere\ns07,x\n")
     with pytest.raises(UserError, match="1 of its 2 names are those of no image, s07"):
         open_dataset(tmp_path)
+    assert main(["data", "check", str(tmp_path)]) == 2
+    (tmp_path / "groups.csv").write_text(table)
+    assert main(["data", "check", str(tmp_path), "--ignore", "MS013,MS014"]) == 0
 
 
 NAMES = {

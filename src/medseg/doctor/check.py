@@ -18,6 +18,7 @@ from medseg.doctor.faults import FAULTS, Finding, find_faults
 from medseg.doctor.fix import create_folder, write_copy
 from medseg.doctor.inspection import Inspection, inspect_pair, remeasure_as
 from medseg.doctor.summary import summarise
+from medseg.doctor.tables import check_tables
 from medseg.errors import choose
 from medseg.hardware import cores
 
@@ -28,13 +29,14 @@ def check(config: CheckConfig) -> dict[str, Any]:
     """Find every fault of a data set and summarise it, as plain values.
 
     With `config.fix`, a repaired copy is written to that new folder; the data set itself is never
-    written to. Raises `UserError` for a missing data set or split, for unknown codes to ignore, and
-    for a `fix` folder that is in use or inside the data set.
+    written to. Raises `UserError` for a missing data set or split, a groups.csv that training would
+    refuse, unknown codes to ignore, and a `fix` folder that is in use or inside the data set.
     """
     ignore = [code.strip() for code in config.ignore.split(",") if code.strip()]
     for code in ignore:
         choose("code", code, FAULTS)
     source = collect(config.data, data_root=config.data_root, split=config.split)
+    check_tables(source, config.split)
     if config.fix:
         create_folder(config.fix, source)
     with progress("check", show=config.progress) as advance:
