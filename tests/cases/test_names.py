@@ -304,3 +304,16 @@ def test_find_groups_reads_one_column_of_many(dataset, tmp_path):
     items = [item for part in dataset(lines(ROWS)).parts.values() for item in part]
     (tmp_path / "t.csv").write_text("name,centre\ns00,C1\n")
     assert find_groups(tmp_path / "t.csv", items, column="Centre") == {"s00": "C1"}
+
+
+def test_a_table_of_results_saved_by_a_spreadsheet(tmp_path):
+    from medseg.evaluation.rows import read_rows
+
+    text = "name;group;dice\n" + unicodedata.normalize("NFD", "é") + ";a;0.5\n001;;\n"
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    first, second = read_rows(tmp_path / "t.csv")
+    assert first == {"name": "é", "group": "a", "dice": 0.5}
+    assert second["name"] == "001" and second["group"] is None and second["dice"] != second["dice"]
+    (tmp_path / "t.csv").write_bytes(b"name,dice\n\xe9,0.5\n")
+    with pytest.raises(UserError, match="line 2 holds bytes that are no UTF-8"):
+        read_rows(tmp_path / "t.csv")

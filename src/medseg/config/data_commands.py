@@ -76,8 +76,9 @@ class LeaksConfig(KnownData, Threads, Reading, Overwrite, Json, Progress):
     )
     groups: str = option(
         "known",
-        "sequences or patients: known (groups.csv, the catalog), none, or a CSV of name,group",
-        metavar="known|none|FILE",
+        "sequences or patients: known (groups.csv, the catalog), none, or a CSV of name,group;"
+        " FILE:COLUMN where another column holds the groups",
+        metavar="known|none|FILE[:COLUMN]",
     )
     out: Path | None = option(
         None, "folder of the results (default: leaks/DATA-SPLIT)", metavar="DIR"
@@ -97,9 +98,10 @@ class SplitConfig(KnownData, Threads, Reading, Json, Progress):
     folds: int = option(5, "number of folds", at_least=2, at_most=100)
     groups: str = option(
         "known",
-        "what stays together: known (groups.csv, the catalog), a CSV of name,group, or auto:"
+        "what stays together: known (groups.csv, the catalog), a CSV of name,group (FILE:COLUMN"
+        " where another column holds the groups), or auto:"
         " clusters of images that show the same scene",
-        metavar="known|auto|FILE",
+        metavar="known|auto|FILE[:COLUMN]",
     )
     seed: int = option(0, "seed; the same seed gives the same folds", at_least=0, at_most=2**31 - 1)
     out: Path | None = option(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 from typing import Any
 
+from medseg.data.sources.names import same_name
+from medseg.data.sources.tables import read_table
 from medseg.errors import UserError
 
 TEXT = ("name", "group")
@@ -18,11 +19,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     `files.read_csv` would make 1.0 of the names 1 and 001. Raises `UserError` for a file of another
     kind.
     """
+    header, *lines = read_table(path) or [[]]
+    keys = [key.strip() for key in header]
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        rows = [{key: _cell(key, value) for key, value in line.items()} for line in lines]
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+        rows = [
+            {key: _cell(key, cell) for key, cell in zip(keys, line, strict=True)} for line in lines
+        ]
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{path}: cannot be read as a table of images ({reason}); evaluate the run again"
@@ -38,5 +41,5 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def _cell(column: str, text: str) -> Any:
     if column in TEXT:
-        return text or None
+        return same_name(text) or None
     return float(text or math.nan)

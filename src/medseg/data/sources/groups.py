@@ -85,7 +85,9 @@ def with_groups(
 def with_groups_beside(items: Sequence[Item], folder: Path) -> list[Item]:
     """The items of a folder of masks, with the groups of the groups.csv in it or beside it."""
     places = (folder, folder.resolve().parent)
-    place = next((place for place in places if (place / TABLE).is_file()), folder)
+    place = next((place for place in places if (place / TABLE).is_file()), None)
+    if place is None:
+        return list(items)
     beside = [path for path in places[1].glob("*/*") if path.is_file()]  # the table is for all
     return with_groups(items, place, [Item(name_of(path), path, ()) for path in beside])[0]
 

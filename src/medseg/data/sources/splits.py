@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from medseg.data.sources.names import Names, plain, some, without_suffix
+from medseg.data.sources.names import Names, plain, same_name, some, without_suffix
 from medseg.data.sources.tables import read_text
 from medseg.errors import UserError, nearest
 
@@ -81,7 +81,7 @@ def read_written(file: Path) -> list[str]:
     Lists of earlier versions have no quotes: their lines are names as they are.
     """
     lines = read_text(file).split("\n")
-    return [_unquoted(line) or line for line in lines if line]
+    return [same_name(_unquoted(line) or line) for line in lines if line]
 
 
 def random_split(names: Sequence[str], scheme: str) -> dict[str, list[str]]:
