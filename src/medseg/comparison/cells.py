@@ -10,7 +10,7 @@ PLAIN = re.compile(r"(\d*(?:[.,·](\d*))?)\s*%?")
 # in this order; what is left is the number, or several with slashes between them
 MARKUP = (
     (r"<(su[pb])\b.*?</\1>", ""),  # a footnote
-    (r"</?[a-zA-Z][^>]*>", ""),
+    (r"</?[a-zA-Z][^>]*>", " "),
     (r"\\pm(?![a-zA-Z])|\+\s*/?\s*[-−\u2013]", "±"),
     (
         r"(?<=[\d$}%])[_^]\s*(\{[^{}]*\}|\\[a-zA-Z]+|[a-zA-Z†‡§*](?!\w))",
@@ -18,7 +18,7 @@ MARKUP = (
     ),  # a footnote, or the deviation
     (r"\\(text|cell|row)?color(box)?\s*(\[[^]]*\])?\s*\{[^{}]*\}", ""),
     (r"\\%", "%"),
-    (r"\\[a-zA-Z]+\*?|\\.|[{}$]", ""),
+    (r"\\[a-zA-Z]+\*?|\\.|[{}$]", " "),  # a blank: 91\tiny{2} is not 912
     (r"[*_`†‡§¶↑↓▲▼∗⁎★☆¹²³⁰⁴⁵⁶⁷⁸⁹ᵃᵇᶜᵈ]", ""),
     (rf"[(\[]?\s*±\s*{NUMBER}\s*%?\s*[)\]]?", ""),
     (r"(?<=[\d%])\s*[(\[][^)\]]*[)\]]", ""),  # a deviation or an interval

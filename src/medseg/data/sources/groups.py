@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -211,7 +212,11 @@ def _name_column(
 
 
 def _key(group: str) -> str:
-    """What two spellings of a group have in common: without case, width and what is not seen."""
+    """What two spellings of a group have in common: case, width and what is not seen left out.
+
+    Numbers are compared as such: a spreadsheet may make 1 or 1.0 of 01.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", group).casefold())
     seen = "".join(each for each in folded if unicodedata.category(each) != "Cf")
-    return " ".join(seen.split())
+    number = re.fullmatch(r"0*(\d+)(\.0*)?", " ".join(seen.split()))
+    return number[1] if number else " ".join(seen.split())
