@@ -32,11 +32,11 @@ def find_groups(
 ) -> dict[str, str]:
     """Group by name of those of the `items` that a table gives one, read from its `column`.
 
-    The table may also name `others` of the data set, and files that lie beside those of the items
-    but are left out. Raises `UserError` for names that match nothing, for an image with two groups,
+    The table may also name `others` of the data set, and files that lie beside these and those but
+    are left out. Raises `UserError` for names that match nothing, for an image with two groups,
     and for other columns.
     """
-    own, rest = Names(item.name for item in items), Names(item.name for item in others)
+    own = Names(item.name for item in items)
     rows = _rows(file, column, own)
     found: dict[str, str] = {}
     for entry, group in rows:
@@ -46,11 +46,11 @@ def find_groups(
                     f"{file}: {name} is in the groups {found[name]} and {group}; an image belongs"
                     " to one"
                 )
-    missing = [entry for entry, _ in rows if not own.find(entry) and not rest.find(entry)]
+    missing = [entry for entry, _ in rows if not own.find(entry)]
     if missing:
         folders = {item.image.parent for item in (*items, *others)}
-        left_out = Names(name_of(path) for folder in folders for path in folder.iterdir())
-        missing = [entry for entry in missing if not left_out.find(entry)]
+        there = Names(name_of(path) for folder in folders for path in folder.iterdir())
+        missing = [entry for entry in missing if not there.find(entry)]
     if missing:
         which = f"{len(missing)} of its {len(rows)} names are those of no image,"
         if len(missing) == len(rows):
