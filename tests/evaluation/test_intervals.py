@@ -174,7 +174,7 @@ def test_what_is_said_of_the_groups() -> None:
         "image",
         None,
     ) and "no groups known" in unknown["notes"][0]
-    assert some["n_groups"] == 9 and "4 images without a known group" in some["notes"][0]
+    assert some["n_groups"] == 13 and "4 images without a known group" in some["notes"][0]
     summary = summarise(counts, list(map(str, range(40)))) | {"n_images": 40, "intervals": known}
     assert "over 10 groups" in headline(summary) and "over images" in headline(
         summary | {"intervals": unknown}

@@ -148,7 +148,7 @@ def test_what_the_stamp_says():
 
     assert leak_stamp([item("a"), item("b", "g")], [item("c"), item("d", "h")]) == ""
     assert leak_stamp([item("a", "g"), item("b", "g"), item("c")], [item("d", "g")]).startswith(
-        "LEAKY: 2 of 3 images come from 1 video sequences or patients that training or"
+        "LEAKY: 2 of 3 images come from 1 scenes, video sequences or patients that training or"
         " selection saw"
     )
     assert "1 of 2 images were trained on" in leak_stamp([item("a"), item("b")], [item("a")])

@@ -30,9 +30,10 @@ def summary_intervals(
     """What summary.json says under "intervals", for confusion counts int64 [N, K, K] and groups.
 
     {"level", "method", "unit": "group" or "image", "n_images", "n_groups" (None where no group is
-    known), "notes", "protocols": {convention: {metric: [low, high]}}}, NaN where a metric is
-    undefined or there are fewer than two units. With the rows of per_image.csv there are "by_size"
-    and "left_tail" too; `further` quantities come by their path in the summary.
+    known; an image without one is a group of its own), "notes", "protocols": {convention: {metric:
+    [low, high]}}}, NaN where a metric is undefined or there are fewer than two units. With the rows
+    of per_image.csv there are "by_size" and "left_tail" too; `further`
+    quantities come by their path in the summary.
     """
     found = {("protocols", *path): sums for path, sums in sums_from_counts(counts).items()}
     found |= further or {}
@@ -86,7 +87,7 @@ def about(groups: Sequence[str | None]) -> dict[str, Any]:
         "method": "studentised bootstrap",
         "unit": "group" if known else "image",
         "n_images": len(groups),
-        "n_groups": len(set(known)) or None,
+        "n_groups": units if known else None,
         "notes": notes,
     }
 

@@ -55,7 +55,7 @@ def _stamp(
     shared = [name for name in names if known[name] in earlier]
     if shared:
         count = len({known[name] for name in shared})
-        groups = f"{count} group{'s' * (count != 1)} (sequences or patients)"
+        groups = f"{count} group{'s' * (count != 1)} (scenes, sequences or patients)"
         return {
             "verdict": "LEAKY",
             "text": (
@@ -64,11 +64,12 @@ def _stamp(
             ),
         }
     if any(known.get(name) is None for name in (*names, *seen)):
+        some = "no known group is divided, but " if earlier else ""
         return {
             "verdict": "unknown",
             "text": (
-                f"{dataset.split}: groups (sequences or patients) are not known for all images, so "
-                "that a leak between the parts cannot be ruled out"
+                f"{dataset.split}: {some}groups (sequences or patients) are not known for all"
+                " images, so that a leak between the parts cannot be ruled out"
             ),
         }
     here = len({known[name] for name in names})

@@ -44,8 +44,8 @@ def _independence(summary: Values, part: str) -> str:
     groups = (summary.get("intervals") or {}).get("n_groups")
     if verdict == "LEAKY":
         return (
-            "Video sequences or patients of these images are also among the images trained on, so"
-            " the numbers are optimistic."
+            "Scenes, video sequences or patients of these images are also among the images trained"
+            " on, so the numbers are optimistic."
         )
     if verdict == "grouped":
         seen = "none of which was trained on"

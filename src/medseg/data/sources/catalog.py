@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from medseg.config import CatalogConfig
-from medseg.data.sources.splits import shipped
+from medseg.data.sources.groups import TABLE, read_groups
+from medseg.data.sources.splits import shipped, shipped_folder
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ CATALOG: dict[str, Entry] = {
         " 10.1007/978-3-030-37734-2_37",
         "kvasir-seg.zip from the homepage: images/ and masks/, JPEG",
         "effisegnet-800-100-100",
-        "masks are JPEG: medseg thresholds them at 127",
+        "masks are JPEG: medseg thresholds them at 127. Patients are not known; images of the same"
+        " lesion at one moment are groups: the older splits divide some, grouped-800-100-100 none",
     ),
     "cvc-clinicdb": Entry(
         "CVC-ClinicDB",
@@ -120,11 +123,24 @@ def catalog_table() -> list[dict[str, Any]]:
     ]
 
 
-def sequence_of(entry: Entry, name: str) -> str | None:
-    """The video sequence of a frame named by its number, where the catalog knows the sequences."""
-    if not name.isdigit() or not entry.sequences or not 1 <= int(name) <= entry.sequences[-1]:
+def group_of(entry: Entry, name: str) -> str | None:
+    """The group of an image that the catalog knows.
+
+    The video sequence of a frame named by its number, or the group in the table that comes with
+    the splits of the data set (splits/Kvasir-SEG/groups.csv).
+    """
+    if not entry.sequences:
+        return _shipped_groups(entry.folder).get(name)
+    if not name.isdigit() or not 1 <= int(name) <= entry.sequences[-1]:
         return None
     return str(1 + sum(int(name) > last for last in entry.sequences))
+
+
+@cache
+def _shipped_groups(folder: str) -> dict[str, str]:
+    """Group by name in the groups.csv shipped for a data set; empty where there is none."""
+    table = shipped_folder() / folder / TABLE
+    return read_groups(table) if table.is_file() else {}
 
 
 def list_datasets(config: CatalogConfig) -> list[dict[str, Any]]:

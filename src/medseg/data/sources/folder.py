@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.catalog import CATALOG, Entry, sequence_of
+from medseg.data.sources.catalog import CATALOG, Entry, group_of
 from medseg.data.sources.description import read_description
 from medseg.data.sources.groups import TABLE, find_groups, settle_groups, with_groups
 from medseg.data.sources.listing import child
@@ -213,8 +213,8 @@ def lists_of(
 
 
 def with_group(item: Item, entry: Entry | None) -> Item:
-    """The item with the video sequence that the catalog knows, if it has no group yet."""
-    return item if item.group or not entry else replace(item, group=sequence_of(entry, item.name))
+    """The item with the group that the catalog knows, if it has no group yet."""
+    return item if item.group or not entry else replace(item, group=group_of(entry, item.name))
 
 
 def _dataset_of(scheme: str, names: Iterable[str]) -> str | None:

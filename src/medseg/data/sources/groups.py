@@ -168,8 +168,8 @@ def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
     if related:
         shared = len({item.group for item in evaluated} & groups)
         facts.append(
-            f"{related} of {len(evaluated)} images come from {shared} video sequences or patients"
-            " that training or selection saw"
+            f"{related} of {len(evaluated)} images come from {shared} scenes, video sequences or"
+            " patients that training or selection saw"
         )
     if not facts:
         return ""
