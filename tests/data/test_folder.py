@@ -196,4 +196,4 @@ def test_shipped_splits_fit_the_real_sets(real, folder, scheme, counts):
 def test_every_scheme_of_the_catalog_is_shipped():
     for entry in CATALOG.values():
         assert not entry.split or entry.split in shipped(entry.folder)
-    assert len(shipped("Kvasir-SEG")) == 3 and shipped("nothing") == []
+    assert len(shipped("Kvasir-SEG")) == 4 and shipped("nothing") == []
