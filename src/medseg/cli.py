@@ -55,6 +55,11 @@ DATA = {
         "medseg.data.sources.prepare:run_prepare",
         show="medseg.cli:show_path",
     ),
+    "convert": Verb(
+        options.ConvertConfig,
+        "medseg.annotations.convert:run_convert",
+        show="medseg.annotations.convert:show",
+    ),
     "synthesize": Verb(
         options.SynthesizeConfig,
         "medseg.data.synthetic.synthesize:run_synthesize",
@@ -116,8 +121,8 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
     "bench": Verb(options.BenchConfig, "medseg.bench.bench:bench"),
 }
 ABOUT_DATA = (
-    "List known data sets, prepare or synthesize one, check it for faults, find leaks between"
-    " parts, divide it into folds."
+    "List known data sets, prepare, convert or synthesize one, check it for faults, find leaks"
+    " between parts, divide it into folds."
 )
 
 

@@ -15,7 +15,7 @@ LAYERS = [
     {"errors", "version"},
     {"config", "files", "console", "hardware", "preprocessing"},
     {"environment", "data", "models", "losses", "metrics", "statistics"},
-    {"augment", "runs", "doctor"},
+    {"annotations", "augment", "runs", "doctor"},
     {"inference"},
     {"evaluation", "distill"},
     {"reports"},

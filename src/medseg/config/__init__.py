@@ -10,6 +10,7 @@ from medseg.config.data import Data
 from medseg.config.data_commands import (
     CatalogConfig,
     CheckConfig,
+    ConvertConfig,
     LeaksConfig,
     ModelsConfig,
     PrepareConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "CatalogConfig",
     "CheckConfig",
     "CompareConfig",
+    "ConvertConfig",
     "Data",
     "Distill",
     "EvaluateConfig",

@@ -31,6 +31,59 @@ class PrepareConfig(Reading, Progress):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertConfig(Threads, Reading, Overwrite, Json, Progress):
+    """Turn annotations (COCO, LabelMe, YOLO, CVAT, ...) into masks that medseg trains on."""
+
+    source: Path = option(help="annotations, with their images; only read", positional=True)
+    out: Path = option(help="new folder of images, masks and dataset.yaml", metavar="DIR")
+    from_: str = option(
+        "", "the format, where it is not recognised: coco, labelme, yolo, ...", metavar="FORMAT"
+    )
+    images: Path | None = option(
+        None, "folder of the images (default: beside and below the annotations)", metavar="DIR"
+    )
+    classes: tuple[str, ...] = option(
+        (), "names of the classes to take, in this order (default: all)", metavar="NAME"
+    )
+    rename: tuple[str, ...] = option((), "change labels; two may become one", metavar="OLD=NEW")
+    ignore: tuple[str, ...] = option(
+        (), "labels whose pixels are not counted (255 in the masks)", metavar="NAME"
+    )
+    binary: bool = option(False, "make one class of all")
+    unannotated: str = option(
+        "refuse",
+        "images without an object: negative (they show nothing) or skip (they were forgotten)",
+        choices=("refuse", "negative", "skip"),
+    )
+    missing: str = option(
+        "refuse", "annotated images that are not there", choices=("refuse", "skip")
+    )
+    overlap: str = option(
+        "last",
+        "which of two overlapping classes wins; last: the one drawn above",
+        choices=("last", "first", "larger", "smaller", "error"),
+    )
+    crowd: str = option(
+        "ignore",
+        "COCO's crowds, regions of unseparated objects",
+        choices=("ignore", "foreground", "drop"),
+    )
+    boxes: str = option(
+        "refuse", "objects with a box and no outline", choices=("refuse", "fill", "skip")
+    )
+    coordinates: str = option(
+        "format",
+        "whether whole numbers are corners or centres of pixels; centres: as cv2.findContours"
+        " gives them",
+        choices=("format", "corners", "centres"),
+    )
+    attribute: str = option("", "the attribute that holds the class (VIA, GeoJSON)", metavar="NAME")
+    colours: str = option(
+        "", 'the classes by colour: "255,0,0=polyp;..." or a file', metavar="TEXT|FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynthesizeConfig(Progress):
     """Generate colonoscopy-like scenes with polyps, divided into train, validation and test."""
 

@@ -79,7 +79,9 @@ class Spec:
     @property
     def flag(self) -> str:
         """How the user gives it, such as --base-channels."""
-        return self.name if self.rules["positional"] else "--" + self.name.replace("_", "-")
+        # a name that Python reserves has an underscore behind it, as `from_` for --from
+        name = self.name.rstrip("_").replace("_", "-")
+        return self.name if self.rules["positional"] else f"--{name}"
 
     @property
     def optional(self) -> bool:

@@ -42,6 +42,8 @@ def _check(config_class: type, values: Mapping[str, Any], where: str) -> dict[st
     checked: dict[str, Any] = {}
     for key, value in values.items():
         name = str(key).replace("-", "_")
+        if f"{name}_" in known:  # a word that Python reserves
+            name = f"{name}_"
         if name not in known:
             hint = nearest(name, known) or "; see --help for the known ones"
             raise UserError(f"unknown {where} {key!r}{hint}")

@@ -1,0 +1,1 @@
+"""Annotations of labelling tools to masks: `medseg data convert`."""
