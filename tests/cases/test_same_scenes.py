@@ -79,7 +79,17 @@ def test_scenes_are_no_patients_so_the_grouped_split_has_no_certificate(kvasir, 
 def test_groups_of_the_other_sets_are_as_before():
     assert group_of(CATALOG["cvc-clinicdb"], "26") == "2"
     assert group_of(CATALOG["cvc-clinicdb"], "613") is None
-    assert group_of(CATALOG["cvc-colondb"], "1") is None
+    assert group_of(CATALOG["cvc-300"], "149") is None
+
+
+def test_sequences_of_colondb_say_what_its_published_split_divides():
+    parts = read_split(shipped_folder() / "CVC-ColonDB" / "endoscene-patient-disjoint")
+    groups = {
+        part: {group_of(CATALOG["cvc-colondb"], name) for name in names}
+        for part, names in parts.items()
+    }
+    assert groups["train"] & groups["validation"] == {"9"}  # frames 209 to 263
+    assert not groups["test"] & (groups["train"] | groups["validation"])
 
 
 def test_images_without_a_group_count_as_groups_of_their_own():

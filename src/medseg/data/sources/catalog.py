@@ -34,6 +34,8 @@ _CLINICDB_ENDS = (
     25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363,
     383, 408, 428, 447, 466, 478, 503, 528, 546, 571, 591, 612,
 )
+# of the set's own readme, which numbers them 1 2 3 5 6 7 9 10 11 14 15 4 8 12 13
+_COLONDB_ENDS = (38, 60, 76, 97, 148, 155, 203, 208, 263, 273, 300, 320, 340, 360, 380)
 # fmt: on
 
 CATALOG: dict[str, Entry] = {
@@ -71,7 +73,9 @@ CATALOG: dict[str, Entry] = {
         "380 frames (images/ 1, 2, ... and masks/ 1 or p1, ...), from the homepage or the links of"
         " published polyp benchmarks",
         "endoscene-patient-disjoint",
-        "holds the 60 frames of CVC-300 as 149 to 208; some frames repeat each other exactly",
+        "380 frames of 15 video sequences; holds the 60 frames of CVC-300 as 149 to 208; some"
+        " frames repeat each other exactly",
+        _COLONDB_ENDS,
     ),
     "etis-larib": Entry(
         "ETIS-LaribPolypDB",
