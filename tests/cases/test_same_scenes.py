@@ -90,6 +90,7 @@ def test_sequences_of_colondb_say_what_its_published_split_divides():
     }
     assert groups["train"] & groups["validation"] == {"9"}  # frames 209 to 263
     assert not groups["test"] & (groups["train"] | groups["validation"])
+    assert [group_of(CATALOG["cvc-colondb"], name) for name in ("263", "264")] == ["9", "10"]
 
 
 def test_images_without_a_group_count_as_groups_of_their_own():
