@@ -38,6 +38,7 @@ class Checkpoint:
     metric: str  # of `score`
     config: dict[str, Any]  # flat, as in config.yaml
     medseg: str = __version__
+    class_names: tuple[str, ...] = ()  # background first; empty where nobody wrote them down
     temperature: float = 1.0  # what logits are divided by; other than 1 after `medseg calibrate`
     training: dict[str, Any] | None = None  # only in last.pt
 
@@ -70,6 +71,7 @@ class Checkpoint:
             )
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in stored.items() if key in known}
+        values["class_names"] = tuple(values.get("class_names", ()))
         return cls(preprocessing=Preprocessing.from_dict(stored["input"]), **values)
 
     def build(self) -> nn.Module:
@@ -79,11 +81,13 @@ class Checkpoint:
         return model.eval()
 
     def _to_dict(self) -> dict[str, Any]:
-        """The stored form. `temperature` and `training` are left out where they say nothing."""
+        """The stored form, without `temperature`, `class_names`, `training` that say nothing."""
         stored = {field.name: getattr(self, field.name) for field in fields(self)}
         stored["input"] = stored.pop("preprocessing").to_dict()
         if self.temperature == 1.0:
             del stored["temperature"]
+        if not self.class_names:
+            del stored["class_names"]
         if self.training is None:
             del stored["training"]
         return {"format": FORMAT, **stored}

@@ -131,6 +131,8 @@ def subject_of(run: Run, target: Target) -> Subject:
         },
         "notes": of_target["notes"],
     }
+    if checkpoint.class_names:
+        about["class_names"] = list(checkpoint.class_names)
     return Subject(about, run.config, run.history())
 
 

@@ -76,6 +76,7 @@ def collect(
     names = [item.name for item in items]
     groups = [item.group for item in items]
     rows = _rows(counts, names, groups, measured)
+    rows = _by_class_name(rows, subject.about.get("class_names") or ())
     basic = summarise(counts, names)
     further = summarise_measured(measured) if measured else {"protocols": {}}
     intervals = summary_intervals(counts, groups, rows, quantities(measured) if measured else None)
@@ -94,6 +95,14 @@ def collect(
         "medseg": __version__,
     }
     return Evaluation(subject, summary, rows, gallery(rows, draw))
+
+
+def _by_class_name(rows: list[dict[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows with dice_polyp for dice_1 where classes have names; two classes have no columns."""
+    new = {f"dice_{k}": f"dice_{name}" for k, name in enumerate(names)}
+    if set(new.values()) & (rows[0].keys() - new.keys()):
+        return rows  # a class called as another column
+    return [{new.get(key, key): value for key, value in row.items()} for row in rows]
 
 
 def _rows(

@@ -14,10 +14,10 @@ from torch import Tensor
 from medseg.config import PredictConfig
 from medseg.console import progress
 from medseg.errors import UserError, choose
-from medseg.files import making_folder, write_atomic
+from medseg.files import making_folder, write_atomic, write_csv
 from medseg.hardware import cores
 from medseg.inference.inputs import OUTPUTS, collect, output_names
-from medseg.inference.overlay import blend
+from medseg.inference.overlay import COLOURS, blend
 from medseg.inference.postprocess import classify, probabilities
 from medseg.inference.predictor import Predictor
 
@@ -28,7 +28,8 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     Masks of two classes hold 0 and 255, of more the class indices. Probabilities are 16-bit: 65535
     stands for 1; with more than two classes one file a foreground class. A file that cannot be read
     is reported and left out. Returns {"out", "written", "failed": {path: reason}}. `predictor`
-    stands in for loading config.run.
+    stands in for loading config.run. Where classes have names, they are in classes.csv and in the
+    result as "classes".
     """
     kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
     files = collect(config.images, config.out)
@@ -42,7 +43,21 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
         logger.warning(f"left out {path}: {reason}")
     written = len(files) - len(failed)
     logger.info(f"wrote {', '.join(kinds)} of {written} of {len(files)} images to {config.out}")
-    return {"out": str(config.out), "written": written, "failed": failed}
+    result = {"out": str(config.out), "written": written, "failed": failed}
+    if predictor.class_names:
+        _write_classes(config.out, predictor.class_names)
+        result["classes"] = list(predictor.class_names)
+    return result
+
+
+def _write_classes(folder: Path, names: Sequence[str]) -> None:
+    """classes.csv: the value of each class in the masks, its name, and its colour in overlays."""
+    rows = []
+    for k, name in enumerate(names):
+        colour = "#{:02x}{:02x}{:02x}".format(*COLOURS[(k - 1) % len(COLOURS)]) if k else ""
+        value = k * 255 if len(names) == 2 else k
+        rows.append({"value": value, "name": name, "colour": colour})
+    write_csv(folder / "classes.csv", rows)
 
 
 def _make_folders(config: PredictConfig, kinds: Sequence[str], names: dict[Path, str]) -> None:

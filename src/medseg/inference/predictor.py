@@ -38,8 +38,16 @@ class Predictor:
     uint8 arrays [H, W, 3] RGB or [H, W] grey.
     """
 
-    def __init__(self, backend: Backend, *, classes: int, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        classes: int,
+        temperature: float = 1.0,
+        class_names: tuple[str, ...] = (),
+    ) -> None:
         self.backend, self.classes, self.temperature = backend, classes, temperature
+        self.class_names = class_names
         self.preprocessing = backend.preprocessing
 
     @classmethod
@@ -59,7 +67,12 @@ class Predictor:
             torch.device(accelerator),
             pick_precision(precision, accelerator),
         )
-        return cls(backend, classes=checkpoint.classes, temperature=checkpoint.temperature)
+        return cls(
+            backend,
+            classes=checkpoint.classes,
+            temperature=checkpoint.temperature,
+            class_names=checkpoint.class_names,
+        )
 
     def predict(self, image: ImageLike, threshold: float = 0.5) -> Prediction:
         """Mask and class probabilities of an image at its own size, from one pass.

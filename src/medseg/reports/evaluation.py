@@ -103,6 +103,8 @@ def _heading(summary: Summary) -> dict[str, Any]:
             f"network input {size} ({summary.get('resize')}), evaluated at the native resolution of"
             " each mask"
         )
+    if summary.get("class_names"):
+        lines.append(f"classes: {', '.join(summary['class_names'])}")
     intervals = summary.get("intervals") or {}
     return {
         "facts": [summary[key] for key in ("data", "split", "part") if summary.get(key)],

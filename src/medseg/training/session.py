@@ -180,7 +180,7 @@ class Session:
             replace(checkpoint, training=kept).save(self.run / "last.pt")
 
     def _checkpoint(self, state: State) -> Checkpoint:
-        classes = self.parts.coding.classes
+        classes, names = self.parts.coding.classes, self.parts.dataset.classes
         return Checkpoint(
             network=network_arguments(self.config, classes),
             weights=self.learner.evaluated.state_dict(),
@@ -191,4 +191,5 @@ class Session:
             score=state.best,
             metric=self.config.training.metric,
             config=flatten(self.config),
+            class_names=names if len(names) == classes else (),
         )
