@@ -110,7 +110,7 @@ def test_a_verb_names_functions_that_exist(name):
 
 @pytest.mark.parametrize("name", VERBS)
 def test_a_verb_that_reads_images_has_the_limit(name):
-    reads = {"check", "evaluate", "calibrate", "predict", "leaks", "split", "prepare"}
+    reads = {"check", "convert", "evaluate", "calibrate", "predict", "leaks", "split", "prepare"}
     nested = {"train", "search"}
     assert issubclass(VERBS[name].config, Reading) == (name in reads)
     data = make(VERBS[name].config, {"data": "x"}).data if name in nested else None
