@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from medseg.config import read_yaml
+from medseg.data.remembered import Found, Remembered, check_place, find_again, recall
 from medseg.data.sample import Dataset
 from medseg.data.sources.dataset import load_dataset
-from medseg.data.sources.splits import read_written
 from medseg.errors import UserError
 from medseg.files import read_csv, write_atomic
 from medseg.models import create_model
@@ -119,19 +120,44 @@ class Run:
         network = fold_batch_norm(self.checkpoint.build(), channels)
         return network.to(device, memory_format=torch.channels_last)
 
-    def dataset(self, data_root: Path | None = None) -> Dataset:
-        """The data set that the run was trained on, divided as it was."""
-        config = self.config
+    @property
+    def place(self) -> tuple[str, Path]:
+        """--data and --data-root of its latest start; best.pt can be of an earlier one."""
+        file = self.folder / "config.yaml"
+        latest = self.config | (read_yaml(file) if file.is_file() else {})
+        return latest["data"], Path(latest["data_root"])
+
+    def remembered(self) -> Remembered:
+        """The images that the run was trained, selected and tested with, as its folder says."""
+        return recall(self.folder)
+
+    def find(self, data: str | None = None, data_root: Path | None = None) -> Found | None:
+        """The run's images where they lie now; `data` is their new place.
+
+        None where the run keeps no lists. Raises `UserError` where there is no such data set.
+        """
+        given, root = self.place
+        if data is None:
+            check_place(self.folder, given)
+        return find_again(self.folder, data or given, data_root or root, self.config["split"])
+
+    def dataset(self, data: str | None = None, data_root: Path | None = None) -> Dataset:
+        """The data set that the run was trained on, divided as it was.
+
+        It is divided anew where the run keeps no lists. Images that are gone are left out.
+        """
+        found = self.find(data, data_root)
+        return found.dataset if found else self.divided(data, data_root)
+
+    def divided(self, data: str | None = None, data_root: Path | None = None) -> Dataset:
+        """The data set that the run was trained on, divided anew by its split."""
+        config, (given, root) = self.config, self.place
         return load_dataset(
-            config["data"],
-            data_root=data_root or Path(config["data_root"]),
+            data or given,
+            data_root=data_root or root,
             split=config["split"],
             hold_out=config["hold_out"],
         )
-
-    def names(self, part: str) -> list[str] | None:
-        """The names of a part as training saw it; None where the run does not say."""
-        return read_names(self.folder, part)
 
     def history(self) -> list[dict[str, Any]]:
         """The rows of metrics.csv, one per epoch; none where there is no such file."""
@@ -142,14 +168,6 @@ class Run:
         checkpoint = replace(self.checkpoint, temperature=temperature)
         checkpoint.save(self.file)
         return replace(self, checkpoint=checkpoint)
-
-
-def read_names(folder: Path, part: str) -> list[str] | None:
-    """The names in splits/PART.txt of a run folder; None where there is no such list."""
-    file = folder / "splits" / f"{part}.txt"
-    if not file.exists():
-        return None
-    return read_written(file)
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -216,11 +216,11 @@ def test_a_stopped_run_goes_on_where_it_was(fast, monkeypatch):
     trained = []
     real_train = repeat.single.train
 
-    def stopping(config):
+    def stopping(config, **options):
         trained.append((config.training.seed, config.output.resume is not None))
         if len(trained) == 2:
             raise Interrupted("child")
-        return real_train(config)
+        return real_train(config, **options)
 
     monkeypatch.setattr(repeat.single, "train", stopping)
     with pytest.raises(Interrupted, match=r"run$"):

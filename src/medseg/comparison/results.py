@@ -184,6 +184,9 @@ def _folder(run: Path, part: str) -> Path:
         if evaluated
         else "run medseg evaluate, or give its --out folder"
     )
+    others = sorted(path.parent for path in (run / "evaluate").glob(f"*-{part}/per_image.csv"))
+    if others:  # where medseg evaluate writes without --out
+        hint = f"give one of the folders that medseg evaluate wrote, such as {others[0]}"
     raise UserError(f"{run}: holds no results on {part}; {hint}")
 
 

@@ -35,7 +35,9 @@ class EvaluateConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Prog
         2.0, "surface Dice: distance that counts as a match, in the unit of --spacing", at_least=0
     )
     data: str | None = option(
-        None, "another data set (default: the run's own)", metavar="NAME|PATH"
+        None,
+        "another data set, or the new place of the run's own (default: where it was)",
+        metavar="NAME|PATH",
     )
     data_root: Path | None = option(
         None, "where known data sets are (default: the run's own)", metavar="DIR"
@@ -54,6 +56,9 @@ class CalibrateConfig(Compute, Threads, Reading, Json, Progress):
     """Fit the temperature of a run's probabilities on its validation part; store it in the run."""
 
     run: Path = option(help="run folder or checkpoint", positional=True)
+    data: str | None = option(
+        None, "the new place of the run's own data (default: where they were)", metavar="NAME|PATH"
+    )
     data_root: Path | None = option(
         None, "where known data sets are (default: the run's own)", metavar="DIR"
     )

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from medseg.data.decode import read_image
+from medseg.data.digests import digests_of
 from medseg.data.masks import MaskCoding, read_classes
 from medseg.data.sample import Item
-from medseg.data.sealed import check_open
 from medseg.errors import UserError
 from medseg.files import lock, mark_used
 from medseg.preprocessing import Preprocessing
@@ -106,21 +106,7 @@ def default_folder() -> Path:
 
 def content(items: Sequence[Item], workers: int = 4) -> list[str]:
     """A digest of each item's image and mask bytes."""
-
-    def digest(item: Item) -> str:
-        total = hashlib.blake2b(digest_size=16)
-        for path in item.files:
-            check_open(path)  # also where the decoded images lie in the cache
-            try:
-                total.update(hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
-            except OSError as error:
-                raise UserError(
-                    f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
-                ) from None
-        return total.hexdigest()
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(digest, items))
+    return [" ".join(digests) for digests in digests_of(items, workers)]
 
 
 def open_store(

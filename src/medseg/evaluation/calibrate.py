@@ -16,6 +16,7 @@ from medseg.config import CalibrateConfig
 from medseg.console import progress, to_json
 from medseg.data.batches import evaluation_batches
 from medseg.data.cache import Store
+from medseg.errors import UserError
 from medseg.evaluation import calibration
 from medseg.evaluation.evaluate import (
     Options,
@@ -25,9 +26,9 @@ from medseg.evaluation.evaluate import (
     open_native_store,
     survey_for,
 )
-from medseg.evaluation.targets import own_target
+from medseg.evaluation.targets import is_own, own_target
 from medseg.files import write_text
-from medseg.hardware import pick_accelerator, pick_precision
+from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.inference.backends import Backend
 from medseg.inference.postprocess import margins, probabilities
 from medseg.runs import Run
@@ -41,11 +42,18 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
 
     At most 20,000 pixels of each image count, evenly spread, so that each image of at least this
     size counts the same. The predicted mask stays what it was, to the last pixel. Returns
-    {"temperature", "images", "pixels", "before", "after"}, with the likelihood (nll), ECE and Brier
-    score of the same pixels at temperature 1 and at the new one.
+    {"temperature", "data", "part", "images", "notes", "pixels", "before", "after"}, with the
+    likelihood (nll), ECE and Brier score of the same pixels at temperature 1 and at the new one.
+    Raises `UserError` where images of the validation part are gone.
     """
     run = Run.open(config.run)
-    target = own_target(run, "validation", config.data_root)
+    workers = config.workers or cores()
+    if config.data is not None and not is_own(run, "validation", config):
+        raise UserError(
+            f"--data {config.data}: its images are not those that {run.folder} was selected by; a"
+            " temperature is fitted on the run's own validation part, so give its new place"
+        )
+    target = own_target(run, "validation", config, workers)
     coding = survey_for(run, target.items, config.workers)
     decision = decision_of(run, coding)
     accelerator = pick_accelerator(config.accelerator)
@@ -72,6 +80,7 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
         "data": target.dataset.name,
         "part": "validation",
         "images": len(target.items),
+        "notes": list(target.dataset.notes),
         "pixels": len(truth),
         "before": scores(logits, truth, 1.0),
         "after": scores(logits, truth, temperature),

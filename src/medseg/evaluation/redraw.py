@@ -21,11 +21,13 @@ from medseg.hardware import pick_accelerator, pick_precision
 from medseg.runs import Run
 
 
-def redraw(run: Path, part: str, rows: Sequence[dict[str, Any]]) -> dict[str, list[Picture]]:
+def redraw(
+    run: Path, part: str, rows: Sequence[dict[str, Any]], data: str | None = None
+) -> dict[str, list[Picture]]:
     """The galleries of a report for `rows`, the merged rows of the trainings below `run`.
 
-    Of several seeds the first one's masks are drawn; the numbers under a picture are those of its
-    row.
+    `data` is where their images lie, if not where the trainings found them. Of several seeds the
+    first one's masks are drawn; the numbers under a picture are those of its row.
     """
 
     def draw(names: Sequence[str]) -> dict[str, Pixels]:
@@ -34,7 +36,7 @@ def redraw(run: Path, part: str, rows: Sequence[dict[str, Any]]) -> dict[str, li
             table = read_rows(folder / "report" / part / "per_image.csv")
             own = {row["name"] for row in table} & (set(names) - drawn.keys())
             if own:
-                drawn |= _draw(Run.open(folder), part, sorted(own))
+                drawn |= _draw(Run.open(folder), part, sorted(own), data)
         return drawn
 
     return gallery(rows, draw)
@@ -49,8 +51,8 @@ def _trainings(run: Path) -> Iterator[Path]:
             yield from _trainings(child)
 
 
-def _draw(run: Run, part: str, names: Sequence[str]) -> dict[str, Pixels]:
-    of_part = run.dataset().parts[part]
+def _draw(run: Run, part: str, names: Sequence[str], data: str | None) -> dict[str, Pixels]:
+    of_part = run.dataset(data).parts[part]
     items = [item for item in of_part if item.name in names]
     workers = run.config["workers"]
     coding = survey_for(run, of_part, workers)

@@ -2,78 +2,171 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from medseg.data.sample import Dataset
+from medseg.data.digests import digests_of
+from medseg.data.remembered import Remembered
+from medseg.data.sample import Dataset, Item
 from medseg.data.sources.groups import groups_of
+from medseg.data.sources.names import some
 
 BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 
 
-def split_stamp(dataset: Dataset, part: str) -> dict[str, Any]:
+def split_stamp(
+    dataset: Dataset,
+    part: str,
+    remembered: Remembered | None = None,
+    copies: Collection[str] = (),
+) -> dict[str, Any]:
     """The verdict on the images of `part` against those that weights were trained or selected on.
 
     {"verdict": "grouped" | "LEAKY" | "unknown" | "seen", "text"}. LEAKY: some image's group is in
-    an earlier part too. Grouped: the groups of all images are known and none is. Unknown: no leak
-    is found, but not every image has a group; `medseg data leaks` looks for leaks by appearance.
-    Seen: the part is train, or holds it.
+    an earlier part too, or the image itself, byte for byte: the names of such are the `copies`.
+    Grouped: the groups of all images are known and none is. Unknown: no leak is found, but not
+    every image has a group; `medseg data leaks` looks for leaks by appearance. Seen: the part is
+    train, or holds it. The earlier parts are those of a run, `remembered`, else of the data set.
     """
     if part not in BEFORE:
         return {"verdict": "seen", "text": f"{part}: these are, or include, the images of training"}
-    before = [each for each in BEFORE[part] if dataset.parts.get(each)]
-    seen = [item.name for each in before for item in dataset.parts[each]]
-    return _stamp(dataset, part, [item.name for item in dataset.parts.get(part, ())], seen, before)
+    parts = _names(dataset) | (remembered.parts if remembered else {})
+    before = [each for each in BEFORE[part] if parts.get(each)]
+    seen = [name for each in before for name in parts[each]]
+    names = [item.name for item in dataset.parts.get(part, ())]
+    known = groups_of(dataset) | (remembered.groups if remembered else {})
+    facts = []
+    if copies:
+        facts.append(
+            f"{len(copies)} of {len(names)} {part} images are, byte for byte, images of"
+            f" {' or '.join(before)}"
+        )
+    return _stamp(_About(dataset.split, part, before, known), names, seen, facts)
 
 
-def stamp_of_seen(dataset: Dataset, part: str, seen: Collection[str]) -> dict[str, Any]:
+def own_stamp(
+    dataset: Dataset, part: str, remembered: Remembered, workers: int = 4
+) -> dict[str, Any]:
+    """`split_stamp` of a part of the data that a run was trained on, with copies looked for."""
+    earlier = BEFORE.get(part, ())
+    copies = copies_of(dataset.parts[part], remembered, earlier, workers) if earlier else []
+    return split_stamp(dataset, part, remembered, copies)
+
+
+def copies_of(
+    items: Sequence[Item], remembered: Remembered, parts: Sequence[str], workers: int = 4
+) -> list[str]:
+    """The names of the items whose image is, byte for byte, one of these parts of a run."""
+    seen = remembered.images(*parts)
+    if not seen:
+        return []
+    digests = digests_of(items, workers)
+    return [item.name for item, each in zip(items, digests, strict=True) if each.image in seen]
+
+
+def stamp_of_seen(
+    dataset: Dataset, part: str, seen: Collection[str], copies: Collection[str] = ()
+) -> dict[str, Any]:
     """The stamp of `part` for a run that has seen images of this data set by another split.
 
-    `seen` are the names of the images that it was trained on or selected by.
+    `seen` are the names of the images that it was trained on or selected by, `copies` those of
+    images of the part that are the same as one of them, byte for byte.
     """
-    wanted = dataset.parts if part == "all" else {part: dataset.parts.get(part, ())}
-    names = [item.name for items in wanted.values() for item in items]
-    known = set(seen).intersection(names)
+    names = _names_of_part(dataset, part)
+    known = set(seen).intersection(names) | set(copies)
     if known:
-        verdict = "LEAKY" if part in BEFORE else "seen"
         return {
-            "verdict": verdict,
+            "verdict": _verdict_on_seen(part),
             "text": (
                 f"{len(known)} of {len(names)} images are among those that this run was trained on"
                 " or selected by, by its own split"
             ),
         }
-    return _stamp(dataset, part, names, seen, ["the run's training or selection"])
+    about = _About(dataset.split, part, ["the run's training or selection"], groups_of(dataset))
+    return _stamp(about, names, seen, [])
+
+
+def stamp_of_other(
+    dataset: Dataset, part: str, trained: str, copies: Collection[str] | None
+) -> dict[str, Any]:
+    """The stamp of `part` of another data set than `trained`, that of the run.
+
+    `copies` are the names of its images that the run was trained on or selected by, byte for byte;
+    None where the run keeps no digests.
+    """
+    here = f"trained on {trained}, evaluated on {dataset.name}"
+    if copies is None:
+        text = f"{here}: whether images are in both is not known"
+        return {"verdict": "other", "text": text}
+    if not copies:
+        text = (
+            f"{here}: no image of it is one that the run was trained on or selected by, byte for"
+            " byte; whether one was stored anew is not known"
+        )
+        return {"verdict": "other", "text": text}
+    count = len(_names_of_part(dataset, part))
+    text = (
+        f"{here}: {len(copies)} of {count} images are, byte for byte, among those that this run was"
+        f" trained on or selected by: {some(sorted(copies))}"
+    )
+    return {"verdict": _verdict_on_seen(part), "text": text}
+
+
+def _verdict_on_seen(part: str) -> str:
+    return "LEAKY" if part in BEFORE else "seen"
+
+
+def _names(dataset: Dataset) -> dict[str, list[str]]:
+    return {part: [item.name for item in items] for part, items in dataset.parts.items()}
+
+
+def _names_of_part(dataset: Dataset, part: str) -> list[str]:
+    """The names of the images of a part, or of all."""
+    names = _names(dataset)
+    wanted = names if part == "all" else {part: names.get(part, [])}
+    return [name for each in wanted.values() for name in each]
+
+
+@dataclass(frozen=True)
+class _About:
+    """The split and part of a stamp, what it is held against, and the groups known by name."""
+
+    split: str
+    part: str
+    before: Sequence[str]
+    groups: Mapping[str, str | None]
 
 
 def _stamp(
-    dataset: Dataset, part: str, names: Sequence[str], seen: Collection[str], before: Sequence[str]
+    about: _About, names: Sequence[str], seen: Collection[str], facts: list[str]
 ) -> dict[str, Any]:
-    """The verdict on images `names`, none of which is in `seen`; `before` says where those are."""
-    known = groups_of(dataset)
+    """The verdict on images `names`, none of which is named in `seen`; `facts` are leaks so far."""
+    known = about.groups
+    before = " or ".join(about.before)
     earlier = {known.get(name) for name in seen} - {None}
     shared = [name for name in names if known[name] in earlier]
     if shared:
         count = len({known[name] for name in shared})
         groups = f"{count} group{'s' * (count != 1)} (scenes, sequences or patients)"
-        return {
-            "verdict": "LEAKY",
-            "text": (
-                f"{len(shared)} of {len(names)} {part} images come from {groups} with images in "
-                f"{' or '.join(before)}"
-            ),
-        }
+        facts = [
+            *facts,
+            f"{len(shared)} of {len(names)} {about.part} images come from {groups} with images in"
+            f" {before}",
+        ]
+    if facts:
+        return {"verdict": "LEAKY", "text": " and ".join(facts)}
     if any(known.get(name) is None for name in (*names, *seen)):
-        some = "no known group is divided, but " if earlier else ""
+        so_far = "no known group is divided, but " if earlier else ""
         return {
             "verdict": "unknown",
             "text": (
-                f"{dataset.split}: {some}groups (sequences or patients) are not known for all"
+                f"{about.split}: {so_far}groups (sequences or patients) are not known for all"
                 " images, so that a leak between the parts cannot be ruled out"
             ),
         }
     here = len({known[name] for name in names})
     return {
         "verdict": "grouped",
-        "text": f"none of the {here} groups of {part} has images in {' or '.join(before)}",
+        "text": f"none of the {here} groups of {about.part} has images in {before}",
     }

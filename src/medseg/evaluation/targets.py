@@ -5,18 +5,36 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from loguru import logger
 
 from medseg.config import EvaluateConfig
+from medseg.data.remembered import check_place
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import locate, open_dataset
+from medseg.data.sources.names import some
 from medseg.errors import UserError
 from medseg.evaluation.results import FILES
-from medseg.evaluation.stamp import split_stamp, stamp_of_seen
+from medseg.evaluation.stamp import (
+    copies_of,
+    own_stamp,
+    split_stamp,
+    stamp_of_other,
+    stamp_of_seen,
+)
 from medseg.files import results_folder
+from medseg.hardware import cores
 from medseg.runs import Run
+
+SEEN = ("train", "validation")  # the parts that weights are trained on or selected by
+
+
+class Place(Protocol):
+    """Where data lie: --data and --data-root of a command; None is where the run found them."""
+
+    data: str | None
+    data_root: Path | None
 
 
 @dataclass(frozen=True)
@@ -40,20 +58,91 @@ class Target:
 
 
 def target_of(run: Run, config: EvaluateConfig) -> Target:
-    """The run's own data, divided as for training, or what `config` names."""
-    part = config.split_part
-    if config.data is None and config.split is None:
-        return own_target(run, part, config.data_root)
-    root = config.data_root or Path(run.config["data_root"])
-    dataset = open_dataset(config.data or run.config["data"], data_root=root, split=config.split)
-    stamp = _stamp_of_other(run, dataset, config, root)
-    return Target(dataset, part, tuple(items_of(dataset, part)), stamp)
+    """The run's own images, where they lie now, or the part of another set that `config` names."""
+    part, workers = config.split_part, config.workers or cores()
+    if config.split is None and (config.data is None or is_own(run, part, config)):
+        return own_target(run, part, config, workers)
+    given, root = run.place
+    root = config.data_root or root
+    if config.data is None:
+        check_place(run.folder, given)
+    dataset = open_dataset(config.data or given, data_root=root, split=config.split)
+    items = tuple(items_of(dataset, part))
+    same = config.data is None or _same_set(config.data, given, root)
+    return Target(dataset, part, items, _stamp_by_other_split(run, dataset, part, same=same))
 
 
-def own_target(run: Run, part: str, data_root: Path | None = None) -> Target:
-    """A part of the data that the run was trained on."""
-    dataset = _with_notes_on_changes(run.dataset(data_root), run)
-    return Target(dataset, part, tuple(items_of(dataset, part)), split_stamp(dataset, part))
+def own_target(run: Run, part: str, where: Place, workers: int = 4) -> Target:
+    """A part of the data that the run was trained on: the images of its lists, where they lie now.
+
+    What has been added or has changed since is said, and noted. Raises `UserError` where one of the
+    images is gone.
+    """
+    found = run.find(where.data, where.data_root)
+    if found is None or (part != "all" and part not in found.dataset.parts):
+        return _divided_anew(run, part, where)
+    parts = found.missing if part == "all" else [part]
+    missing = [name for each in parts for name in found.missing.get(each, ())]
+    if missing:
+        raise UserError(
+            f"{run.folder}: {len(missing)} of its {part} images are not in {found.dataset.name} any"
+            f" more: {some(missing)}; restore them, or say where they lie with --data (with --split"
+            " what is there is evaluated as another set)"
+        )
+    dataset = found.dataset
+    if found.added:
+        note = (
+            f"{len(found.added)} images of {dataset.name} are in none of the run's lists and left"
+            f" out: {some(found.added)}"
+        )
+        logger.info(note)
+        dataset = replace(dataset, notes=(*dataset.notes, note))
+    return reported_target(run, dataset, part, workers)
+
+
+def reported_target(run: Run, dataset: Dataset, part: str, workers: int = 4) -> Target:
+    """A part of the run's own images, `dataset`; it is said, and noted, which have changed."""
+    items, remembered = tuple(items_of(dataset, part)), run.remembered()
+    changed = remembered.changed(items, workers).text
+    if changed:
+        note = f"{part}: changed since the run read them: {changed}"
+        logger.warning(note)
+        dataset = replace(dataset, notes=(*dataset.notes, note))
+    return Target(dataset, part, items, own_stamp(dataset, part, remembered, workers))
+
+
+def is_own(run: Run, part: str, where: Place) -> bool:
+    """Whether what `where.data` names holds the images of the run itself, moved or not.
+
+    That is so where most of the part's images are there by name, and of those whose bytes are known
+    most have the same.
+    """
+    given, root = run.place
+    if _same_set(where.data, given, where.data_root or root):
+        return True
+    found = run.find(where.data, where.data_root)
+    if found is None:
+        return False
+    remembered, parts = run.remembered(), found.dataset.parts
+    wanted = tuple(parts) if part == "all" else (part,)
+    names, there = remembered.names(*wanted), [i for each in wanted for i in parts.get(each, ())]
+    if 2 * len(there) <= len(names):
+        return False
+    if not any(name in remembered.digests for name in names):  # the part was never read
+        there = [item for items in parts.values() for item in items]
+    changed = remembered.changed(there)
+    return 2 * len(changed.images) < changed.compared
+
+
+def _divided_anew(run: Run, part: str, where: Place) -> Target:
+    """A part that the run keeps no list of, as a trial of a search keeps none of test."""
+    if where.data is None:
+        check_place(run.folder, run.place[0])
+    dataset = run.divided(where.data, where.data_root)
+    items = tuple(items_of(dataset, part))
+    if not run.remembered().parts:
+        return Target(dataset, part, items, split_stamp(dataset, part))
+    return Target(dataset, part, items, _stamp_by_other_split(run, dataset, part, same=True))
 
 
 def items_of(dataset: Dataset, part: str) -> list[Item]:
@@ -78,19 +167,16 @@ def out_folder(config: EvaluateConfig, run: Path, dataset: Dataset) -> Path:
     return results_folder(config.out, FILES, overwrite=config.overwrite)
 
 
-def _stamp_of_other(
-    run: Run, dataset: Dataset, config: EvaluateConfig, root: Path
-) -> dict[str, Any]:
-    """The stamp of a data set or split that is not the run's own."""
-    seen = [*(run.names("train") or ()), *(run.names("validation") or ())]
-    trained = run.config["data"]
-    if seen and _same_set(config.data or trained, trained, root):
-        return stamp_of_seen(dataset, config.split_part, seen)
-    text = (
-        f"trained on {trained}, evaluated on {dataset.name}: whether images are in both is not"
-        " known"
-    )
-    return {"verdict": "other", "text": text}
+def _stamp_by_other_split(run: Run, dataset: Dataset, part: str, *, same: bool) -> dict[str, Any]:
+    """The stamp of a data set or split that is not the run's own; `same` is whether the set is."""
+    remembered = run.remembered()
+    copies = None
+    if remembered.digests:
+        copies = copies_of(items_of(dataset, part), remembered, SEEN)
+    seen = remembered.names(*SEEN)
+    if seen and same:
+        return stamp_of_seen(dataset, part, seen, copies or ())
+    return stamp_of_other(dataset, part, run.place[0], copies)
 
 
 def _same_set(data: str, trained: str, root: Path) -> bool:
@@ -100,15 +186,3 @@ def _same_set(data: str, trained: str, root: Path) -> bool:
     except UserError:  # the data of the training are no longer there
         return False
     return here.resolve() == there.resolve() or (entry is not None and entry is other)
-
-
-def _with_notes_on_changes(dataset: Dataset, run: Run) -> Dataset:
-    """The data set with a note for each part that is no longer as the run saw it."""
-    notes = []
-    for part, items in dataset.parts.items():
-        names = run.names(part)
-        if names is not None and sorted(names) != sorted(item.name for item in items):
-            file = run.folder / "splits" / f"{part}.txt"
-            notes.append(f"the {part} images have changed since the run was trained: see {file}")
-            logger.warning(notes[-1])
-    return replace(dataset, notes=(*dataset.notes, *notes))

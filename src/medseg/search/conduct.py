@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import sys
 import uuid
@@ -18,10 +19,13 @@ from loguru import logger
 
 from medseg.config import SearchConfig, TrainConfig, flatten, make
 from medseg.config.fields import specs
+from medseg.data.cache import content
+from medseg.data.remembered import recall, remember
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import load_dataset
 from medseg.errors import UserError
 from medseg.files import folder_or_nothing
+from medseg.hardware import cores
 from medseg.search.folds import fold_datasets
 from medseg.search.job import FREE, Job
 from medseg.search.processes import WORKER, run_workers
@@ -31,6 +35,7 @@ from medseg.search.study import counted, make_pruner, make_sampler, open_storage
 from medseg.search.table import last_line, live_table
 from medseg.search.worker import work
 from medseg.training.parts import check
+from medseg.training.resume import same_data, with_absolute_paths
 
 
 def conduct(config: SearchConfig, folder: Path, url: str) -> dict[str, Any]:
@@ -48,19 +53,21 @@ def conduct(config: SearchConfig, folder: Path, url: str) -> dict[str, Any]:
 
 def prepare(config: SearchConfig, folder: Path, url: str) -> Job:
     """The work of this process, with everything checked before the first trial."""
-    base = training_of(config)
+    base = with_absolute_paths(training_of(config))
     _check(config, base)
     check(base)
     space = read_space(config.search.space, base)
     make_sampler(config.search.sampler, 0)
     data = base.data
-    dataset = load_dataset(
+    dataset = same_data(_lists(config, folder), data) or load_dataset(
         data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
     )
     if config.data.folds:
         fold_datasets(dataset, config.data.folds)
     with folder_or_nothing(folder, "--out"):
         study = _open(config, base, space, dataset, url)
+        if not recall(_lists(config, folder)).digests:  # the test part stays unread
+            remember(_lists(config, folder), dataset, ("train", "validation"))
     own_name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     command = os.environ.get(WORKER) or own_name
     return Job(config, base, space, dataset, folder, study, url, command)
@@ -71,19 +78,32 @@ def _open(
 ) -> optuna.Study:
     """The study, new or resumed, with what all its workers must have in common."""
     search, folds = config.search, config.data.folds
-    about = {key: value for key, value in flatten(base).items() if key not in FREE}
+    as_given = flatten(training_of(config))  # the same on every machine
+    about = {key: value for key, value in as_given.items() if key not in FREE}
     about |= {"folds": folds, "space": plain(space)}
     for part in ("train", "validation"):
         about[f"{part} images"] = _fingerprint(dataset.parts[part])
+        about[f"{part} files"] = _fingerprint_of_files(dataset.parts[part])
     steps = folds or base.training.epochs
     pruner = make_pruner(search.pruner, steps=steps, startup=search.startup)
     return open_study(search.study, open_storage(url, search.grace), about=about, pruner=pruner)
+
+
+def _lists(config: SearchConfig, folder: Path) -> Path:
+    """Where the study keeps which images it is about; a folder may hold several studies."""
+    return folder / "data" / re.sub(r"[^\w.-]+", "_", config.search.study)
 
 
 def _fingerprint(items: Sequence[Item]) -> str:
     """The number of images and a digest of their names, the same on every machine."""
     names = "\n".join(sorted(item.name for item in items))
     return f"{len(items)}, names {hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
+
+
+def _fingerprint_of_files(items: Sequence[Item]) -> str:
+    """A digest of the bytes of all images and masks."""
+    each = sorted(zip((item.name for item in items), content(items, cores()), strict=True))
+    return hashlib.blake2b(repr(each).encode(), digest_size=4).hexdigest()
 
 
 def training_of(config: SearchConfig) -> TrainConfig:

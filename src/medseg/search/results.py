@@ -141,7 +141,7 @@ def _compare(job: Job) -> dict[str, Any]:
     metric, made = job.base.training.metric, {}
     for name, config in (("best", best_config(job)), ("default", job.base)):
         _put_aside(job.folder / name, config, job.space)
-        made[name] = _train(name, config, job.folder / name, metric)
+        made[name] = _train(name, config, job, metric)
     part = "test" if made["best"]["test"] is not None else "validation"
     best, default = (_rows_by_name(job.folder / name, part) for name in ("best", "default"))
     names = [name for name in best if name in default]
@@ -183,8 +183,9 @@ def _put_aside(folder: Path, config: TrainConfig, space: Space) -> None:
         logger.info(f"{folder}: the run of other options, now {aside}")
 
 
-def _train(name: str, config: TrainConfig, folder: Path, metric: str) -> dict[str, Any]:
+def _train(name: str, config: TrainConfig, job: Job, metric: str) -> dict[str, Any]:
     """The folder and the scores of a training, made now, resumed, or done before."""
+    folder = job.folder / name
     report = folder / "report"
     if not (report / "validation" / "summary.json").exists():
         logger.info(f"training the {name} options in full")
@@ -194,7 +195,8 @@ def _train(name: str, config: TrainConfig, folder: Path, metric: str) -> dict[st
                 f"{folder}: was stopped before its first checkpoint; remove this folder and run"
                 " the command again"
             )
-        train(replace(config, output=replace(config.output, out=folder, resume=resume)))
+        config = replace(config, output=replace(config.output, out=folder, resume=resume))
+        train(config, dataset=job.dataset)  # that of the trials, by their lists
     found: dict[str, Any] = {"run": str(folder)}
     for part in ("validation", "test"):
         file = report / part / "summary.json"

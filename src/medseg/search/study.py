@@ -150,7 +150,8 @@ def open_study(
         study.set_user_attr("about", to_json(about))
         return study
     before, now = json.loads(kept), json.loads(to_json(about))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    known_then = [key for key in {**before, **now} if key in before or not key.endswith(" files")]
+    changed = [key for key in known_then if before.get(key) != now.get(key)]
     if changed:
         key = changed[0]
         raise UserError(

@@ -16,13 +16,14 @@ from medseg.augment.batch import Parameters, follow
 from medseg.config import Optim, TrainConfig
 from medseg.console import progress
 from medseg.data.batches import Batch
+from medseg.data.remembered import recall
 from medseg.data.sample import Dataset
 from medseg.distill.cache import open_cache
 from medseg.distill.loss import DistillationLoss
 from medseg.distill.teacher import Teacher, load_teachers
 from medseg.errors import UserError
 from medseg.hardware import cores
-from medseg.runs import Checkpoint, find_checkpoint, read_names
+from medseg.runs import Checkpoint, find_checkpoint
 from medseg.training.parts import Parts
 
 TeacherLogits = Callable[[Batch, Parameters], Tensor]
@@ -94,7 +95,7 @@ def warn_of_leak(path: Path, dataset: Dataset) -> None:
 
     What the teacher learned from them reaches the student.
     """
-    seen = set(read_names(find_checkpoint(path).parent, "train") or ())
+    seen = set(recall(find_checkpoint(path).parent).names("train"))
     for part in ("validation", "test"):
         names = [item.name for item in dataset.parts.get(part, ()) if item.name in seen]
         if names:

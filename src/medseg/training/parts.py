@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from medseg.config import Data, Model, TrainConfig
+from medseg.config import Model, TrainConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store
 from medseg.data.masks import MaskCoding, survey
@@ -20,6 +20,7 @@ from medseg.losses import parse_loss
 from medseg.models import MODELS, normalisation
 from medseg.preprocessing import Preprocessing
 from medseg.training.memory import fitting_batch_size
+from medseg.training.resume import same_data
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     The test part is not touched: it is read once, after training. `dataset` takes the place of the
     one that the config names; `world` is the number of processes.
     """
-    dataset = dataset or _find_dataset(config.data)
+    dataset = _find_dataset(config, dataset)
     for note in dataset.notes:
         logger.info(note)
     counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())
@@ -149,8 +150,14 @@ def _has_foreground(store: Store, ignore_index: int) -> bool:
     return any(((mask > 0) & (mask != ignore_index)).any() for mask in masks)
 
 
-def _find_dataset(data: Data) -> Dataset:
-    return load_dataset(
+def _find_dataset(config: TrainConfig, dataset: Dataset | None) -> Dataset:
+    """The data set of a new run; for a resumed one the images that it was started with."""
+    data = config.data
+    if config.output.resume:
+        before = same_data(config.output.resume, data, dataset)
+        if before is not None:
+            return before
+    return dataset or load_dataset(
         data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
     )
 

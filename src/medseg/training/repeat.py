@@ -12,6 +12,8 @@ from typing import Any
 from loguru import logger
 
 from medseg.config import TrainConfig, flatten, read_yaml
+from medseg.data.sample import Dataset
+from medseg.data.sources.dataset import load_dataset
 from medseg.data.sources.listing import natural
 from medseg.errors import Interrupted, UserError
 from medseg.evaluation.intervals import headline
@@ -21,6 +23,7 @@ from medseg.evaluation.results import Evaluation, Subject
 from medseg.evaluation.rows import read_rows
 from medseg.reports.evaluation import write_report
 from medseg.training import session as single
+from medseg.training.resume import same_data, unchanged, with_absolute_paths
 from medseg.training.run_folder import make_run_folder, write_description
 from medseg.training.runtime import world_of
 
@@ -35,6 +38,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     all test parts of the folds. Returns what a single training does. A stopped run is resumed as a
     whole: finished trainings are kept.
     """
+    config = with_absolute_paths(config)
     if not config.training.seeds and not config.data.folds:
         return single.train(config)
     if world_of(config.hardware) != (1, 1):
@@ -44,13 +48,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
         )
     kind = "seed" if config.training.seeds else "fold"
     children = dict(_of_seeds(config) if kind == "seed" else _of_folds(config))
-    run = config.output.resume or make_run_folder(config, config.data.data)
+    run = config.output.resume or make_run_folder(config, Path(config.data.data).name)
     write_description(run, config)
     results = {}
     for number, (name, child) in enumerate(children.items(), 1):
         logger.info(f"{kind} {name} ({number} of {len(children)})")
         try:
-            results[name] = _train_one(child, run / f"{kind}-{name}")
+            results[name] = _train_one(child, run, f"{kind}-{name}")
         except Interrupted:
             raise Interrupted(str(run)) from None
     return {"run": str(run), "summaries": _evaluate_together(config, kind, run, results)}
@@ -88,11 +92,15 @@ def _of_folds(config: TrainConfig) -> Iterator[tuple[str, TrainConfig]]:
         )
 
 
-def _train_one(config: TrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
+def _train_one(config: TrainConfig, run: Path, name: str) -> dict[str, dict[str, Any]]:
     """The summaries of one training: run now, resumed, or read where it is finished."""
+    folder = run / name
     if not (folder / "config.yaml").exists():
         output = replace(config.output, out=folder, resume=None)
-        return train(replace(config, output=output))["summaries"]
+        config = replace(config, output=output)
+        if config.data.folds:  # those of one seed
+            return train(config)["summaries"]
+        return single.train(config, dataset=_same_as_before(config, run, name))["summaries"]
     if not config.data.folds:
         finished = _finished(config, folder)
         if finished is not None:
@@ -105,6 +113,24 @@ def _train_one(config: TrainConfig, folder: Path) -> dict[str, dict[str, Any]]:
             )
     output = replace(config.output, out=folder, resume=folder)
     return train(replace(config, output=output))["summaries"]
+
+
+def _same_as_before(config: TrainConfig, run: Path, name: str) -> Dataset | None:
+    """The data of the next training: for one more seed, the images of the first one.
+
+    None for the first training. Raises `UserError` where an image or mask is gone, or is not what
+    it was in an earlier training: they would not be trainings of one thing.
+    """
+    data = config.data
+    dataset = None
+    for folder in sorted(each.parent.parent for each in run.glob("*/splits/digests.csv")):
+        if name.startswith("seed-"):
+            return same_data(folder, data)
+        dataset = dataset or load_dataset(
+            data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
+        )
+        unchanged(folder, [*dataset.parts["train"], *dataset.parts["validation"]], data)
+    return dataset
 
 
 def _finished(config: TrainConfig, folder: Path) -> dict[str, dict[str, Any]] | None:
@@ -146,7 +172,7 @@ def _merge(
         summary["split"] = f"{Path(config.data.split).name}, {len(summaries)} folds"
     folder = run / "report" / part
     subject = Subject({}, flatten(config))
-    evaluation = Evaluation(subject, summary, merged, redraw(run, part, merged))
+    evaluation = Evaluation(subject, summary, merged, redraw(run, part, merged, config.data.data))
     evaluation.write(folder)
     write_report(folder / "report.html", evaluation)
     dice = summary["repeats"]["protocols"]["per-image-foreground"]["dice"]

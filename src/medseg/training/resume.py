@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from medseg.config import TrainConfig, flatten, make, read_yaml
+from loguru import logger
+
+from medseg.config import Data, TrainConfig, flatten, make, read_yaml
+from medseg.data.remembered import Found, check_place, find_again, recall
+from medseg.data.sample import Dataset, Item
+from medseg.data.sources.catalog import CATALOG
+from medseg.data.sources.names import some
 from medseg.errors import UserError
-from medseg.runs import Checkpoint, read_names
+from medseg.hardware import cores
+from medseg.runs import Checkpoint
+
+Place = TypeVar("Place", str, Path)
+REMEDY = "restore them, or start anew (a training begins from the weights of a run with --init RUN)"
 
 MAY_CHANGE = frozenset(
     {
@@ -55,7 +66,9 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
             " checkpoint"
         )
     config = make(TrainConfig, kept | options | {"out": str(run)})
-    before, after = flatten(make(TrainConfig, kept)), flatten(config)
+    before, after = (
+        flatten(with_absolute_paths(each)) for each in (make(TrainConfig, kept), config)
+    )
     changed = [name for name in after if after[name] != before[name] and name not in MAY_CHANGE]
     if changed:
         name = changed[0]
@@ -66,6 +79,36 @@ def config_from(values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The config with each path that leads somewhere from the current folder made absolute.
+
+    What the run folder says then holds wherever it is read. Names, such as those of data sets of
+    the catalog and of splits, stay; so does --out.
+    """
+    data, model = config.data, config.model
+    known = data.data in CATALOG
+    data = replace(
+        data,
+        data=data.data if known else _absolute(data.data),
+        data_root=_absolute(data.data_root) if known else data.data_root,
+        split=data.split and _absolute(data.split),
+        cache_dir=data.cache_dir and data.cache_dir.expanduser().absolute(),
+    )
+    model = replace(
+        model,
+        init=model.init and _absolute(model.init),
+        encoder_weights=model.encoder_weights and _absolute(model.encoder_weights),
+    )
+    teacher = config.distill.teacher and tuple(map(_absolute, config.distill.teacher))
+    return replace(config, data=data, model=model, distill=replace(config.distill, teacher=teacher))
+
+
+def _absolute(place: Place) -> Place:
+    """The absolute form of a path that exists; anything else as it is."""
+    path = Path(place).expanduser()
+    return type(place)(path.absolute()) if path.exists() else place
+
+
 def load_last(run: Path) -> Checkpoint:
     """The checkpoint that a training is resumed from."""
     stored = Checkpoint.load(run / "last.pt")
@@ -74,11 +117,50 @@ def load_last(run: Path) -> Checkpoint:
     return stored
 
 
-def same_images(run: Path, part: str, names: list[str]) -> None:
-    """`UserError` when the images of a part are not those the run was started with."""
-    before = read_names(run, part)
-    if before is not None and sorted(before) != sorted(names):
+def same_data(run: Path, data: Data, pool: Dataset | None = None) -> Dataset | None:
+    """The images that a run was started with, divided as then, where they lie now.
+
+    They are looked for in `pool`, else in what `data` names. None for a run that keeps no lists.
+    Raises `UserError` where an image is gone, or where one of training or validation, or its mask,
+    is not what it was: the run would become another one.
+    """
+    found = _find(run, data, pool)
+    if found is None:
+        return None
+    missing = [name for names in found.missing.values() for name in names]
+    if missing:
         raise UserError(
-            f"--resume {run}: was started with {len(before)} {part} images, now there are"
-            f" {len(names)} others; restore the data or start a new run with --init"
+            f"{run}: {len(missing)} of its images are not in {found.dataset.name} any"
+            f" more: {some(missing)}; {REMEDY}"
         )
+    parts = found.dataset.parts
+    items = [*parts.get("train", ()), *parts.get("validation", ())]
+    unchanged(run, items, data)
+    if found.added:
+        logger.info(
+            f"{len(found.added)} images are in none of the lists of {run} and left out:"
+            f" {some(found.added)}"
+        )
+    return found.dataset
+
+
+def unchanged(run: Path, items: Sequence[Item], data: Data) -> None:
+    """`UserError` where one of the items, or its mask, is not what it was for a run."""
+    changed = recall(run).changed(items, data.workers or cores())
+    if changed.text:
+        raise UserError(
+            f"{run}: {changed.text} are not what they were when it was started; {REMEDY}"
+        )
+
+
+def _find(run: Path, data: Data, pool: Dataset | None) -> Found | None:
+    """The images of the run in `pool`, else in what `data` names."""
+    if pool is not None:
+        remembered = recall(run)
+        return remembered.find(pool) if remembered.parts else None
+    if not recall(run).parts:
+        return None
+    kept = run / "config.yaml"
+    if not kept.exists() or data.data == read_yaml(kept).get("data"):
+        check_place(run, data.data)
+    return find_again(run, data.data, data.data_root, data.split)

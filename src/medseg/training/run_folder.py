@@ -13,23 +13,20 @@ from loguru import logger
 
 from medseg.config import TrainConfig, dump
 from medseg.console import log_to_file, to_json
+from medseg.data.remembered import recall, remember
 from medseg.data.sample import Dataset
-from medseg.data.sources.splits import write_split
 from medseg.environment import environment
 from medseg.files import lock, new_folder, write_text
-from medseg.training.resume import same_images
+from medseg.hardware import cores
 
 
 def open_run_folder(config: TrainConfig, dataset: Dataset) -> Path:
     """The run folder with its config, environment and splits; an existing one only to resume."""
-    names = {part: [item.name for item in items] for part, items in dataset.parts.items()}
     run = config.output.resume
-    if run is not None:
-        for part, each in names.items():
-            same_images(run, part, each)
-    else:
+    if run is None:
         run = make_run_folder(config, dataset.name)
-        write_split(run / "splits", names)
+    if not recall(run).digests:  # a new run, or one of a medseg that kept none
+        remember(run, dataset, ("train", "validation"), config.data.workers or cores())
     write_description(run, config)
     return run
 

@@ -12,13 +12,14 @@ from loguru import logger
 from torch import nn
 
 from medseg.config import TrainConfig
+from medseg.data.remembered import remember_digests
 from medseg.errors import UserError
 from medseg.evaluation.conventions import PER_IMAGE, POOLED
 from medseg.evaluation.counting import Counted, Decision, count
 from medseg.evaluation.evaluate import Options, evaluate_items, subject_of
 from medseg.evaluation.intervals import headline
-from medseg.evaluation.stamp import split_stamp
-from medseg.evaluation.targets import Target
+from medseg.evaluation.targets import reported_target
+from medseg.hardware import cores
 from medseg.inference.backends import TorchBackend
 from medseg.models.fold import fold_batch_norm
 from medseg.reports.evaluation import write_report
@@ -92,8 +93,9 @@ class Validation:
 
     def _report(self, run: Run, part: str) -> dict[str, Any]:
         """The summary of one part, its two files of numbers and its report written."""
-        data, dataset = self.config.data, self.parts.dataset
-        target = Target(dataset, part, dataset.parts[part], split_stamp(dataset, part))
+        data = self.config.data
+        workers = data.workers or cores()
+        target = reported_target(run, self.parts.dataset, part, workers)
         folder = run.folder / "report" / part
         evaluation = evaluate_items(
             self._backend(run.network(self.fabric.device)),
@@ -103,6 +105,8 @@ class Validation:
             subject_of(run, target),
             Options(self._batch_size(), data.workers, data.cache_dir, self.config.output.progress),
         )
+        if part == "test":  # first read here; the others were when the run was started
+            remember_digests(run.folder, {part: target.items}, workers)
         evaluation.write(folder)
         write_report(folder / "report.html", evaluation)
         logger.info(f"{part}: {headline(evaluation.summary)}  {folder / 'report.html'}")

@@ -50,6 +50,24 @@ def open_dataset(
     return replace(dataset, description=description)
 
 
+def open_whole(data: str | Path, *, data_root: Path = Path("data")) -> Dataset:
+    """All images of the data set that `data` stands for: its parts on disk, or one part, "all".
+
+    The images of the latter are divided by no scheme: `split` is empty. Raises as `open_dataset`.
+    """
+    root, entry = locate(data, data_root)
+    description = read_description(root)
+    name = description.name or (entry.folder if entry else root.resolve().name)
+    parts = part_folders(root)
+    if parts:
+        return replace(_divided(root, name, parts, None), description=description)
+    items, notes = pair(root)
+    items, table = with_groups(items, root)
+    items = tuple(with_group(item, entry) for item in items)
+    dataset = Dataset(name, "", {"all": items}, tuple(notes), description)
+    return settle_groups(dataset, root / TABLE if table else None)
+
+
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of the parts of a data set divided on disk; none where it is not."""
     if child(root, IMAGE_FOLDERS):
@@ -184,6 +202,12 @@ def divide(
 
     parts = {part: tuple(map(item_of, lists[part])) for part in PARTS if lists.get(part)}
     return Dataset(name, scheme, parts, tuple(notes))
+
+
+def scheme_name(split: str | None) -> str:
+    """The full name of a scheme, or of a folder of lists that need not be there any more."""
+    name = Path(split or DEFAULT_SPLIT).name
+    return f"{name}-seed0" if name.startswith("random-") and "-seed" not in name else name
 
 
 def _note_on_default(entry: Entry | None) -> str:
