@@ -84,10 +84,11 @@ def test_an_image_added_later_changes_no_part(run, data, tmp_path, capsys):
     add(data, "a00")
     summary, found = evaluated(run, tmp_path)
     assert found == names(run, "test") and summary["protocols"] == before["protocols"]
-    assert "1 images of set are in none of the run's lists and left out: a00" in summary["notes"]
+    note = "set: left out, because they are in none of the run's lists: a00 (1 in all)"
+    assert note in summary["notes"]
     assert summary["split"] == before["split"] == "random-80-10-10-seed0"
-    assert "a00" in capsys.readouterr().err
     assert main(["calibrate", str(run), "--accelerator", "cpu", "--no-progress"]) == 0
+    assert note in capsys.readouterr().err
     assert json.loads((run / "calibration.json").read_text())["images"] == 2
     medseg.train(resume=str(run), epochs=2)
     assert recall(run).digests.keys() == set(recall(run).names("train", "validation", "test"))
@@ -158,6 +159,28 @@ def test_moved_data_are_the_runs_own(run, data, tmp_path):
     assert main(["calibrate", str(run), "--data", str(stranger)]) == 2
     with pytest.raises(UserError, match=r"20 images|16 images|18 images"):
         medseg.train(resume=str(run), data=str(stranger), epochs=2)
+
+
+def test_a_copy_that_lacks_an_image_is_no_other_set(run, data, tmp_path):
+    gone, kept = names(run, "test")
+    remove(data, gone)
+    moved = data.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=f"1 of its test images are not in moved .*: {gone}"):
+        evaluate(run, data=str(moved))
+    add(moved, gone, seed=0)  # now all names are there
+    for stem in {path.stem for path in (moved / "images").iterdir()} - {gone, kept}:
+        remove(moved, stem)
+    with pytest.raises(UserError, match=r"cannot make 3 parts"):  # half of it: another set
+        evaluate(run, data=str(moved))
+
+
+def test_the_test_part_alone_is_enough(run, data, tmp_path):
+    before = evaluate(run)
+    for stem in names(run, "train") + names(run, "validation"):
+        remove(data, stem)
+    moved = data.rename(tmp_path / "moved")
+    summary = evaluate(run, data=str(moved))
+    assert summary["protocols"] == before["protocols"] and summary["stamp"] == before["stamp"]
 
 
 def test_another_set_of_the_same_names_is_another(run, tmp_path):

@@ -92,8 +92,8 @@ def own_target(run: Run, part: str, where: Place, workers: int = 4) -> Target:
     dataset = found.dataset
     if found.added:
         note = (
-            f"{len(found.added)} images of {dataset.name} are in none of the run's lists and left"
-            f" out: {some(found.added)}"
+            f"{dataset.name}: left out, because they are in none of the run's lists:"
+            f" {some(found.added)} ({len(found.added)} in all)"
         )
         logger.info(note)
         dataset = replace(dataset, notes=(*dataset.notes, note))
@@ -114,8 +114,8 @@ def reported_target(run: Run, dataset: Dataset, part: str, workers: int = 4) -> 
 def is_own(run: Run, part: str, where: Place) -> bool:
     """Whether what `where.data` names holds the images of the run itself, moved or not.
 
-    That is so where most of the part's images are there by name, and of those whose bytes are known
-    most have the same.
+    That is so where most images of the part, or of all parts, are there by name, and of those whose
+    bytes are known most have the same.
     """
     given, root = run.place
     if _same_set(where.data, given, where.data_root or root):
@@ -124,14 +124,13 @@ def is_own(run: Run, part: str, where: Place) -> bool:
     if found is None:
         return False
     remembered, parts = run.remembered(), found.dataset.parts
-    wanted = tuple(parts) if part == "all" else (part,)
-    names, there = remembered.names(*wanted), [i for each in wanted for i in parts.get(each, ())]
-    if 2 * len(there) <= len(names):
-        return False
-    if not any(name in remembered.digests for name in names):  # the part was never read
-        there = [item for items in parts.values() for item in items]
-    changed = remembered.changed(there)
-    return 2 * len(changed.images) < changed.compared
+    for wanted in ([part], list(parts)):  # a copy may hold one part only, or lack some of it
+        there = [item for each in wanted for item in parts.get(each, ())]
+        if 2 * len(there) > len(remembered.names(*wanted)):
+            changed = remembered.changed(there)
+            if 2 * len(changed.images) < changed.compared:
+                return True
+    return False
 
 
 def _divided_anew(run: Run, part: str, where: Place) -> Target:

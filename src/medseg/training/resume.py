@@ -138,8 +138,8 @@ def same_data(run: Path, data: Data, pool: Dataset | None = None) -> Dataset | N
     unchanged(run, items, data)
     if found.added:
         logger.info(
-            f"{len(found.added)} images are in none of the lists of {run} and left out:"
-            f" {some(found.added)}"
+            f"{found.dataset.name}: left out, because they are in none of the lists of {run}:"
+            f" {some(found.added)} ({len(found.added)} in all)"
         )
     return found.dataset
 
