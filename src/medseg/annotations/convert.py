@@ -98,7 +98,7 @@ def recognise(tree: Tree, with_colours: bool = False) -> str:
 def _fits(reader: ModuleType, tree: Tree) -> bool:
     try:
         return reader.recognises(tree)
-    except UserError:  # a file that cannot be read belongs to no format
+    except (UserError, OSError):  # a file that cannot be read belongs to no format
         return False
 
 
@@ -229,10 +229,10 @@ def _names(pictures: Sequence[Picture], divided: bool) -> list[str]:
     def key(picture: Picture, name: str) -> tuple[str, str]:
         return (picture.part if divided else "", name.casefold())
 
-    counts = Counter(key(picture, picture.image.stem) for picture in pictures)
+    counts = Counter(key(picture, picture.stem) for picture in pictures)
     names = []
     for picture in pictures:
-        stem = picture.image.stem
+        stem = picture.stem
         twice = counts[key(picture, stem)] > 1
         names.append(f"{picture.image.parent.name}-{stem}" if twice else stem)
     again = Counter(key(picture, name) for picture, name in zip(pictures, names, strict=True))

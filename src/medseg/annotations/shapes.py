@@ -55,6 +55,12 @@ class Picture:
     relative: bool = False
     classes: Callable[[], np.ndarray] | None = None
     left_out: Counter[str] = field(default_factory=Counter)
+    name: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The name that it gets: `name`, else that of its file."""
+        return self.name or self.image.stem
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ class Tree:
         if not path.is_relative_to(self.root):
             return ""
         for word in reversed([each.lower() for each in path.relative_to(self.root).parts]):
-            if word in PARTS:
-                return PARTS[word]
+            plain = word.rstrip("0123456789_-")  # COCO's train2017
+            if plain in PARTS:
+                return PARTS[plain]
             found = _PART.search(word) if in_name else None
             if found:
                 return PARTS[found[1]]

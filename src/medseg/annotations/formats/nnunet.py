@@ -43,7 +43,8 @@ def read(tree: Tree, reading: Reading) -> Annotations:
             label = labels.get(image.stem.removesuffix("_0000"))
             if label:
                 read_map = partial(maps.by_value, label, values)
-                pictures.append(Picture(image, label, part=part, classes=read_map))
+                name = image.stem.removesuffix("_0000")
+                pictures.append(Picture(image, label, part=part, name=name, classes=read_map))
     if not images:
         raise UserError(
             f"{file.parent}: no PNG, TIFF or BMP in imagesTr and labelsTr; 3-D volumes are not read"
