@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
@@ -41,6 +41,10 @@ def test_a_pixel_is_covered_where_its_centre_is_inside(ring):
 
 
 @settings(max_examples=60, deadline=None)
+@example(
+    np.array([(0, 0), (1, 120), (115, 0)], np.float64) / 8,
+    np.array([(0, 0), (0, -1), (46, 73)], np.float64) / 8,
+)
 @given(rings, rings)
 def test_shapely_agrees_with_holes(ring, hole):
     shapely = pytest.importorskip("shapely")
@@ -48,11 +52,11 @@ def test_shapely_agrees_with_holes(ring, hole):
     if not (outer.is_valid and inner.is_valid):
         return
     y, x = np.mgrid[:SIDE, :SIDE] + 0.5
-    shape = outer.difference(inner)
     covered, _ = cover((ring, hole), BOX)
-    within = shapely.contains_xy(shape, x, y)
-    edge = shapely.boundary(outer).union(shapely.boundary(inner))
-    on_edge = shapely.intersects_xy(edge, x, y)
+    within = shapely.contains_xy(outer, x, y) & ~shapely.contains_xy(inner, x, y)
+    # each outline by itself: where they meet, a union of them has corners that are rounded
+    on_edge = shapely.intersects_xy(outer.boundary, x, y)
+    on_edge |= shapely.intersects_xy(inner.boundary, x, y)
     assert (covered == within)[~on_edge].all()
 
 
