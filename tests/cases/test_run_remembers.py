@@ -189,6 +189,21 @@ def test_another_set_of_the_same_names_is_another(run, tmp_path):
     assert stamp["verdict"] == "other" and "byte for byte" in stamp["text"]
 
 
+def test_data_stored_anew_are_not_called_free_of_leaks(run, data, tmp_path):
+    """With one image more the default split is another, and no byte says that it is the same set."""
+    moved = data.rename(tmp_path / "moved")
+    for file in moved.glob("*/*.png"):
+        image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(file), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    add(moved, "a00")
+    stamp = evaluate(run, data=str(moved))["stamp"]
+    assert stamp["verdict"] == "other"
+    assert "2 of 2 have the names of such images: s" in stamp["text"]
+    stranger = pairs(tmp_path / "stranger", 6, start=300, names=[f"z{i}" for i in range(6)])
+    stamp = evaluate(run, data=str(stranger), split_part="all")["stamp"]
+    assert "names of such images" not in stamp["text"]
+
+
 def test_a_renamed_copy_of_a_training_image_is_known(run, data, tmp_path):
     stranger = pairs(tmp_path / "stranger", 6, start=300, names=[f"z{i}" for i in range(6)])
     seen = names(run, "train")[0]

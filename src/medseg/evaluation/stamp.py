@@ -88,24 +88,35 @@ def stamp_of_seen(
 
 
 def stamp_of_other(
-    dataset: Dataset, part: str, trained: str, copies: Collection[str] | None
+    dataset: Dataset,
+    part: str,
+    trained: str,
+    copies: Collection[str] | None,
+    seen: Collection[str] = (),
 ) -> dict[str, Any]:
     """The stamp of `part` of another data set than `trained`, that of the run.
 
     `copies` are the names of its images that the run was trained on or selected by, byte for byte;
-    None where the run keeps no digests.
+    None where the run keeps no digests. `seen` are the names of those that it was trained on or
+    selected by: an equal name alone proves nothing, but a reader must know.
     """
     here = f"trained on {trained}, evaluated on {dataset.name}"
-    if copies is None:
-        text = f"{here}: whether images are in both is not known"
-        return {"verdict": "other", "text": text}
+    names = _names_of_part(dataset, part)
+    count, alike = len(names), sorted(set(seen).intersection(names))
     if not copies:
-        text = (
-            f"{here}: no image of it is one that the run was trained on or selected by, byte for"
-            " byte; whether one was stored anew is not known"
-        )
+        text = f"{here}: whether images are in both is not known"
+        if copies is not None:
+            text = (
+                f"{here}: no image of it is one that the run was trained on or selected by, byte"
+                " for byte; whether one was stored anew is not known"
+            )
+        if alike:
+            text += (
+                f"; {len(alike)} of {count} have the names of such images: {some(alike)}; if they"
+                " are the same images, the numbers are LEAKY (medseg data leaks compares what is"
+                " seen)"
+            )
         return {"verdict": "other", "text": text}
-    count = len(_names_of_part(dataset, part))
     text = (
         f"{here}: {len(copies)} of {count} images are, byte for byte, among those that this run was"
         f" trained on or selected by: {some(sorted(copies))}"

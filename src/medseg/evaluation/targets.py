@@ -175,7 +175,7 @@ def _stamp_by_other_split(run: Run, dataset: Dataset, part: str, *, same: bool) 
     seen = remembered.names(*SEEN)
     if seen and same:
         return stamp_of_seen(dataset, part, seen, copies or ())
-    return stamp_of_other(dataset, part, run.place[0], copies)
+    return stamp_of_other(dataset, part, run.place[0], copies, seen)
 
 
 def _same_set(data: str, trained: str, root: Path) -> bool:
