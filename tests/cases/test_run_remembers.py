@@ -190,7 +190,7 @@ def test_another_set_of_the_same_names_is_another(run, tmp_path):
 
 
 def test_data_stored_anew_are_not_called_free_of_leaks(run, data, tmp_path):
-    """With one image more the default split is another, and no byte says that it is the same set."""
+    """With one image more the default split is another; no byte says that the set is the same."""
     moved = data.rename(tmp_path / "moved")
     for file in moved.glob("*/*.png"):
         image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
