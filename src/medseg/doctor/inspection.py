@@ -179,18 +179,13 @@ def measure_image(pixels: np.ndarray) -> ImageStats:
 def mask_rotation(inspection: Inspection) -> int:
     """The EXIF orientation that must be applied to the mask so that it fits its image; 1 for none.
 
-    It is the mask's own if the mask fits then, or the image's if the mask fits only the unrotated
-    image.
+    It is the image's if the mask fits only the unrotated image. By its own tag a mask is rotated as
+    it is read.
     """
     image_size, mask_size = inspection.image_size, inspection.mask_size
     if not (inspection.image_header and inspection.mask_header and image_size and mask_size):
         return UPRIGHT
-    own, other = inspection.mask_header.orientation, inspection.image_header.orientation
-    if inspection.mask_header.format == "TIFF":
-        own = UPRIGHT  # OpenCV rotates a TIFF even when asked for the bare values
-    swapped = mask_size[::-1]
-    if own != UPRIGHT and (swapped if own > 4 else mask_size) == image_size:
-        return own
+    other = inspection.image_header.orientation
     fits_unrotated = mask_size == image_size[::-1] != image_size
     return other if other > 4 and fits_unrotated else UPRIGHT
 

@@ -15,6 +15,7 @@ from medseg.data.decode import raster
 from medseg.data.decode.image import Image, Spacing
 from medseg.data.decode.mask_values import read_map_values, read_values
 from medseg.data.decode.source import DecodeError, MaskValueError, open_source, set_max_pixels
+from medseg.data.decode.stored import StoredMask, count_pages, read_stored
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -23,10 +24,13 @@ __all__ = [
     "Image",
     "MaskValueError",
     "Spacing",
+    "StoredMask",
     "is_zero_one",
+    "page_count",
     "read_image",
     "read_map",
     "read_mask",
+    "read_stored_mask",
     "set_max_pixels",
 ]
 
@@ -38,16 +42,31 @@ IMAGE_SUFFIXES: dict[str, str] = {  # and the format each one promises
 }
 
 
-def read_image(source: Path | str | bytes, *, channels: int = 3, bit_depth: int = 16) -> Image:
+def read_image(
+    source: Path | str | bytes, *, channels: int = 3, bit_depth: int = 16, page: int = 0
+) -> Image:
     """An image file, or its bytes, as uint8 [H, W, 3] RGB, or [H, W, 1] grey for one channel.
 
     EXIF orientation is applied, alpha dropped. Values of 16-bit files are scaled from
-    0..2**bit_depth - 1, floats from 0..1. Of several pages the first counts. Raises `DecodeError`
-    naming the file.
+    0..2**bit_depth - 1, other integers from the range of their type, floats from 0..1. Pages count
+    from 0. Raises `DecodeError` naming the file.
     """
     opened = open_source(source)
     reader = next(each for each in READERS.values() if each.recognises(opened))
-    return reader.read_image(opened, channels=channels, bit_depth=bit_depth)
+    return reader.read_image(opened, channels=channels, bit_depth=bit_depth, page=page)
+
+
+def page_count(source: Path | str | bytes) -> int:
+    """How many pictures a file holds: pages of a TIFF, frames of a GIF, WebP or PNG."""
+    return count_pages(open_source(source))
+
+
+def read_stored_mask(source: Path | str | bytes, *, page: int = 0) -> StoredMask:
+    """The samples of a picture or .npy array exactly as stored, but upright: see `StoredMask`.
+
+    Raises `DecodeError` naming the file.
+    """
+    return read_stored(open_source(source), page)
 
 
 def read_mask(source: Path | str | bytes) -> np.ndarray:

@@ -3,74 +3,51 @@
 from __future__ import annotations
 
 import functools
-import io
-from pathlib import Path
 
-import cv2
 import numpy as np
 
-from medseg.data.decode.raster import (
-    has_palette,
-    open_with_pillow,
-    read_image,
-    with_opencv,
-    with_tifffile,
-)
 from medseg.data.decode.source import DecodeError, MaskValueError, Source
+from medseg.data.decode.stored import StoredMask, read_stored
 
 SAME_GREY = 48  # differences of channels that JPEG makes in a grey mask
 
 
 def read_values(source: Source) -> np.ndarray:
     """See `decode.read_mask`."""
-    if has_palette(source):
-        return _palette_values(source)
-    values = with_opencv(source, cv2.IMREAD_UNCHANGED)
-    if values is None:
-        values = with_tifffile(source)
-    if values.ndim == 3:
-        values = _grey(source, values[..., : 3 if values.shape[2] > 2 else 1])
-    return _narrow(source, values)
+    stored = read_stored(source)
+    if stored.palette is not None:
+        return _palette_values(stored)
+    values = stored.samples
+    if stored.bits < 8:  # black and white
+        values = (values * (255 // (2**stored.bits - 1))).astype(np.uint8)
+        return 255 - values if stored.white_is_zero else values
+    values = _narrow(source, _grey(source, values) if values.ndim == 3 else values)
+    shows = stored.white_is_zero and values.max(initial=0) > 127  # class indices are as stored
+    return 255 - values if shows else values
 
 
 def read_map_values(source: Source) -> np.ndarray:
     """uint8, uint16 or float [H, W], as the file of a map or mask holds them."""
-    if Path(source.name).suffix.lower() == ".npy":
-        return _array(source)
-    values = None if has_palette(source) else with_opencv(source, cv2.IMREAD_UNCHANGED)
-    if values is not None and (values.dtype == np.uint16 or values.dtype.kind == "f"):
-        return values if values.ndim == 2 else values[..., 0]
-    return read_image(source, channels=3, bit_depth=16).pixels[..., 0]
-
-
-def _array(source: Source) -> np.ndarray:
-    """The content of a .npy file."""
-    try:
-        values = np.load(io.BytesIO(source.data), allow_pickle=False)
-    except (ValueError, MemoryError) as error:  # the latter by a shape that only the header has
-        reason = " ".join(str(error).split())[:100]
-        raise DecodeError(f"{source.name}: cannot be read as an array ({reason})") from None
-    values = values.squeeze()
-    known = values.dtype.kind == "f" or values.dtype in (bool, np.uint8, np.uint16)
-    if values.ndim != 2 or not known:
+    stored = read_stored(source)
+    if stored.palette is not None:
+        values = _palette_values(stored)
+    else:
+        values = stored.samples if stored.samples.ndim == 2 else stored.samples[..., 0]
+    if values.dtype.kind != "f" and values.dtype not in (np.uint8, np.uint16):
         raise DecodeError(
-            f"{source.name}: an array {list(values.shape)} of {values.dtype}; expected one of"
-            " height and width, of floats from 0 to 1, booleans, or 8 or 16 bits"
+            f"{source.name}: holds {values.dtype}; expected floats from 0 to 1, booleans, or 8 or"
+            " 16 bits"
         )
-    return values.astype(np.uint8) if values.dtype == bool else values
+    return values
 
 
-def _palette_values(source: Source) -> np.ndarray:
+def _palette_values(stored: StoredMask) -> np.ndarray:
     """The greys of a grey palette, the indices of a coloured one."""
-    picture = open_with_pillow(source)
-    index = np.asarray(picture)
-    if picture.mode != "P":  # a GIF or PNG that Pillow has already turned into grey
-        return _narrow(source, _grey(source, index) if index.ndim == 3 else index)
-    colours = np.asarray(picture.getpalette(), np.uint8).reshape(-1, 3)
-    used = np.unique(index)
-    if (colours[used] == colours[used][:, :1]).all():
-        return colours[index, 0]
-    return index.astype(np.uint8)
+    used = np.unique(stored.samples)
+    colours = stored.palette
+    if used.max(initial=0) < len(colours) and (colours[used] == colours[used][:, :1]).all():
+        return np.ascontiguousarray(colours[:, 0])[stored.samples]
+    return np.ascontiguousarray(stored.samples)
 
 
 def _grey(source: Source, values: np.ndarray) -> np.ndarray:
