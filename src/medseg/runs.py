@@ -41,6 +41,7 @@ class Checkpoint:
     medseg: str = __version__
     class_names: tuple[str, ...] = ()  # background first; empty where nobody wrote them down
     temperature: float = 1.0  # what logits are divided by; other than 1 after `medseg calibrate`
+    coding: dict[str, Any] | None = None  # `MaskCoding.to_dict` of its data; None in older files
     training: dict[str, Any] | None = None  # only in last.pt
 
     def save(self, path: Path) -> None:

@@ -60,7 +60,7 @@ def test_no_file_an_empty_file_and_empty_keys_say_nothing(tmp_path):
         ("colours: {a: '#12345'}", "expected three whole numbers"),
         ("colours: {a: [1, 2, 3], b: '#010203'}", "two classes have the same colour"),
         ("classes: [b, c]\ncolours: {a: [1, 2, 3]}", "a is none of the classes b, c"),
-        ("mask_kind: binary", "mask_kind: got 'binary', expected one of auto, "),
+        ("mask_kind: yes-no", "mask_kind: got 'yes-no', expected one of auto, "),
         ("ignore: '255'", "ignore: got '255', expected stored values"),
         ("ignore: [-1]", "expected stored values"),
         ("pages: 2", "pages: got 2, expected one of first, all"),

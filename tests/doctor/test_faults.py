@@ -81,13 +81,14 @@ def test_class_indices_with_ignored_pixels(tmp_path):
     assert found(root, classes=3) == {("MS005", f"frame{index:03}") for index in (2, 5, 8)}
 
 
-def test_masks_of_0_and_255_only_may_hold_nothing_but_ignored_pixels(tmp_path):
+def test_masks_of_0_and_255_only_are_strangers_among_class_indices(tmp_path):
     root = clean(tmp_path / "set")
     for index in range(6):
-        mask = read(mask_of(root, index)) // 85
+        mask = read(mask_of(root, index)) // 255
         mask[:2] = 255
         cv2.imwrite(str(mask_of(root, index)), mask)
-    assert check_set(root)["mask_kind"] == "index" and found(root) == set()
+    assert check_set(root)["mask_kind"] == "binary-01"
+    assert found(root) == {("MS005", f"frame{index:03}") for index in range(6, 10)}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_small_values_beside_255_are_noise_in_a_set_of_0_and_255(tmp_path, count
     root = clean(tmp_path / "set")
     for index in range(count):
         mask = read(mask_of(root, index))
-        mask[:20] = np.maximum(mask[:20], 11)
+        mask[:4] = np.maximum(mask[:4], 11)
         mask[0, 0] = highest if index == 0 else 11
         cv2.imwrite(str(mask_of(root, index)), mask)
     report = check_set(root)

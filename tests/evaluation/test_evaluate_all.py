@@ -169,28 +169,16 @@ def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
     assert "expected probabilities from 0 to 1" in capfd.readouterr().err
 
 
-def test_faint_maps_are_no_masks_of_0_and_1(dataset, tmp_path):
+def test_faint_maps_are_no_masks(dataset, tmp_path, capsys):
     """16-bit values up to 200 of 65535, of a network sure of nothing, are small probabilities."""
     for file in (dataset / "test" / "masks").iterdir():
-        write(
-            tmp_path / "faint",
-            file.name,
-            (cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint16) * 200,
-        )
-    assert (
-        main(
-            [
-                "evaluate",
-                str(tmp_path / "faint"),
-                "--data",
-                str(dataset),
-                "--out",
-                str(tmp_path / "out"),
-                "--no-progress",
-            ]
-        )
-        == 0
-    )
+        mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        faint = cv2.GaussianBlur(mask, (0, 0), 3).astype(np.uint16) * 200 // 255
+        write(tmp_path / "faint", file.name, faint + 100)
+    words = ["evaluate", str(tmp_path / "faint"), "--data", str(dataset), "--no-progress"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "no pixel of any" in capsys.readouterr().err
+    assert main([*words, "--accept-empty", "--out", str(tmp_path / "out")]) == 0
     assert results(tmp_path / "out")[0]["protocols"]["per-image-foreground"]["dice"] == 0
 
 
@@ -255,6 +243,7 @@ def test_empty_and_full_predictions_are_counted(dataset, tmp_path):
                 str(tmp_path / "none"),
                 "--data",
                 str(dataset),
+                "--accept-empty",
                 "--protocols",
                 "all",
                 "--out",

@@ -72,7 +72,6 @@ def test_default_is_ce_and_dice() -> None:
     [
         ("ce+dice", "class_weights", (1.0, 4.0, 2.0)),
         ("dice", "class_weights", (1.0, 4.0, 2.0)),
-        ("ce+dice", "ignore_index", 1),
         ("bce+dice", "label_smoothing", 0.2),
         ("dice+ohem", "ohem_threshold", 0.2),
         ("focal", "focal_gamma", 1.0),

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.config.choices import MASK_KINDS
 from medseg.config.fields import Size, option, size
-from medseg.config.shared import Reading
+from medseg.config.shared import Masks, Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(Reading):
+class Data(Masks, Reading):
     """Which images, how they are divided and at which size the network sees them."""
 
     data: str = option(
@@ -45,17 +44,8 @@ class Data(Reading):
         " (letterbox), or cropped at native resolution (native-crop)",
         choices=("square", "letterbox", "native-crop"),
     )
-    classes: int = option(
-        0,
-        "number of classes including the background; 0: as many as the masks hold",
-        at_least=0,
-        at_most=255,
-    )
     channels: int = option(
         3, "channels of the network's input: 3, or 1 for grey", at_least=1, at_most=3
-    )
-    mask_kind: str = option(
-        "auto", "how masks are coded; auto: recognised by their values", choices=MASK_KINDS
     )
     bit_depth: int = option(16, "significant bits of 16-bit images", at_least=8, at_most=16)
     cache_dir: Path | None = option(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.config.choices import MASK_KINDS
 from medseg.config.fields import option
-from medseg.config.shared import Json, KnownData, Overwrite, Progress, Reading, Threads
+from medseg.config.shared import Json, KnownData, Masks, Overwrite, Progress, Reading, Threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +93,11 @@ class SynthesizeConfig(Progress):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckConfig(KnownData, Threads, Reading, Json, Progress):
+class CheckConfig(KnownData, Threads, Masks, Reading, Json, Progress):
     """Look for faults in a data set; exit code 1 when there are some."""
 
     split: str | None = option(
         None, "check the images of this split, and whether its parts share any", metavar="NAME|DIR"
-    )
-    mask_kind: str = option(
-        "auto", "how masks should be coded; auto: as most of them are", choices=MASK_KINDS
-    )
-    classes: int = option(
-        0,
-        "number of classes including the background; 0: as many as the masks hold",
-        at_least=0,
-        at_most=255,
     )
     bit_depth: int = option(16, "significant bits of 16-bit images", at_least=8, at_most=16)
     ignore: str = option("", "codes to skip, separated by commas, such as MS009,MS011")
@@ -139,7 +129,7 @@ class LeaksConfig(KnownData, Threads, Reading, Overwrite, Json, Progress):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(KnownData, Threads, Reading, Json, Progress):
+class SplitConfig(KnownData, Threads, Masks, Reading, Json, Progress):
     """Divide a data set into folds that keep video sequences or patients together."""
 
     scheme: str = option(

@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.config.fields import option
-from medseg.config.shared import Compute, Json, Overwrite, Progress, Reading, Threads, Threshold
+from medseg.config.shared import (
+    Compute,
+    Json,
+    Masks,
+    Overwrite,
+    Progress,
+    Reading,
+    Threads,
+    Threshold,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Progress):
+class EvaluateConfig(Threshold, Compute, Threads, Masks, Reading, Overwrite, Json, Progress):
     """Evaluate a run, or a folder of predictions, at the native resolution of each mask."""
 
     run: Path = option(
@@ -46,13 +55,16 @@ class EvaluateConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Prog
     split_part: str = option(
         "test", "part to evaluate", choices=("train", "validation", "test", "all")
     )
+    accept_empty: bool = option(
+        False, "accept a folder of predictions of which none, or all, are foreground everywhere"
+    )
     out: Path | None = option(
         None, "folder of the results (default: RUN/evaluate/DATA-SPLIT-PART)", metavar="DIR"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateConfig(Compute, Threads, Reading, Json, Progress):
+class CalibrateConfig(Compute, Threads, Masks, Reading, Json, Progress):
     """Fit the temperature of a run's probabilities on its validation part; store it in the run."""
 
     run: Path = option(help="run folder or checkpoint", positional=True)

@@ -18,9 +18,6 @@ class Loss:
     label_smoothing: float = option(
         0.0, "share of the target that is spread over all classes", at_least=0, at_most=0.5
     )
-    ignore_index: int = option(
-        255, "mask value that is ignored in loss and metrics", at_least=0, at_most=255
-    )
     ohem_threshold: float = option(
         0.7,
         "ohem: pixels predicted with less confidence than this count as hard",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.config.choices import ACCELERATORS, PRECISIONS
+from medseg.config.choices import ACCELERATORS, MASK_KINDS, PRECISIONS
 from medseg.config.fields import option
 
 MAX_PIXELS = 250_000_000
@@ -19,6 +19,39 @@ class Reading:
         MAX_PIXELS,
         "refuse images with more pixels than this, by the size in their header, before decoding",
         at_least=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masks:
+    """What the values of masks mean; by default it is recognised over the whole set, and said."""
+
+    mask_kind: str = option(
+        "auto",
+        "how masks are coded; auto: recognised; binary: every value above 0 is foreground",
+        choices=MASK_KINDS,
+    )
+    classes: int = option(
+        0,
+        "number of classes including the background; 0: as many as the masks hold",
+        at_least=0,
+        at_most=255,
+    )
+    class_map: tuple[str, ...] = option(
+        (),
+        "the class of each stored value, such as 0=0 38=1 255=ignore, or of a class name",
+        metavar="VALUE=CLASS",
+    )
+    ignore_index: tuple[int, ...] = option(
+        (),
+        "stored values that neither loss nor metrics count; 255 beside classes is recognised",
+        at_least=0,
+        at_most=65535,
+    )
+    mask_colours: tuple[str, ...] = option(
+        (),
+        "the colour of each class in coloured masks, the background first, such as 0,0,0 255,0,0",
+        metavar="R,G,B",
     )
 
 

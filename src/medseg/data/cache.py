@@ -115,7 +115,6 @@ def open_store(
     preprocessing: Preprocessing,
     *,
     native_masks: bool = False,
-    ignore_index: int = 255,
     folder: Path | None = None,
     workers: int = 4,
     progress: Progress | None = None,
@@ -128,13 +127,13 @@ def open_store(
     one builds, the others wait for it.
     """
     folder = folder or default_folder()
-    key = _key(items, coding, preprocessing, native_masks, ignore_index, workers)
+    key = _key(items, coding, preprocessing, native_masks, workers)
     entry = folder / key
     index = entry / "index.json"
 
     def decode_item(item: Item) -> tuple[np.ndarray, np.ndarray, Size]:
         image, mask = read_pair(item, coding, preprocessing)
-        fitted = mask if native_masks else preprocessing.fit_mask(mask, ignore_index)
+        fitted = mask if native_masks else preprocessing.fit_mask(mask)
         return preprocessing.fit(image), fitted, image.shape[:2]
 
     try:
@@ -178,7 +177,6 @@ def _key(
     coding: MaskCoding,
     preprocessing: Preprocessing,
     native_masks: bool,
-    ignore_index: int,
     workers: int,
 ) -> str:
     """A digest of the files and of all that shapes the stored arrays; mean and std do not."""
@@ -188,9 +186,10 @@ def _key(
         "channels": preprocessing.channels,
         "bit_depth": preprocessing.bit_depth,
         "native_masks": native_masks,
-        "ignore_index": ignore_index,
     }
-    about = json.dumps([VERSION, settings, vars(coding), content(items, workers)], default=str)
+    about = json.dumps(
+        [VERSION, settings, coding.to_dict() | {"text": ""}, content(items, workers)], default=str
+    )
     return hashlib.blake2b(about.encode(), digest_size=16).hexdigest()
 
 

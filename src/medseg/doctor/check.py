@@ -12,11 +12,13 @@ from typing import Any
 
 from medseg.config import CheckConfig
 from medseg.console import progress
+from medseg.data.masks import declared_by
+from medseg.data.sources.description import read_description
 from medseg.doctor.collect import Pair, collect
-from medseg.doctor.context import find_context
+from medseg.doctor.context import find_coding, find_context
 from medseg.doctor.faults import FAULTS, Finding, find_faults
 from medseg.doctor.fix import create_folder, write_copy
-from medseg.doctor.inspection import Inspection, inspect_pair, remeasure_as
+from medseg.doctor.inspection import Inspection, inspect_pair, remeasure
 from medseg.doctor.summary import summarise
 from medseg.doctor.tables import check_tables
 from medseg.errors import choose
@@ -44,9 +46,10 @@ def check(config: CheckConfig) -> dict[str, Any]:
             source.pairs, bit_depth=config.bit_depth, workers=config.workers, advance=advance
         )
     # A mask on its own may be ambiguous: find the coding of the data set, then measure by it.
-    kind = find_context(inspections, mask_kind=config.mask_kind, classes=config.classes).kind
-    inspections = [remeasure_as(inspection, kind) for inspection in inspections]
-    context = find_context(inspections, mask_kind=kind, classes=config.classes)
+    declared = declared_by(config, read_description(source.root))
+    coding, problem = find_coding(inspections, declared)
+    inspections = [remeasure(inspection, coding) for inspection in inspections]
+    context = find_context(inspections, coding, problem)
     findings = find_faults(inspections, context, ignore=ignore)
     report = {
         "data": source.name,

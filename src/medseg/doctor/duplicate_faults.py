@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medseg.data.decode import read_mask
+from medseg.data.masks import read_values
 from medseg.doctor.context import Context
-from medseg.doctor.inspection import Inspection
+from medseg.doctor.inspection import Inspection, in_a_byte
 from medseg.doctor.mask_stats import foreground
 
 
@@ -23,7 +23,7 @@ def duplicates(
         for copy in group:
             original = first.setdefault(copy.pair.part, copy)
             if original is not copy:
-                difference = _mask_difference(copy, original)
+                difference = _mask_difference(copy, original, context)
                 text = f"the same pixels as {original.pair.image}{difference}"
                 yield copy, copy.pair.image, text
 
@@ -40,7 +40,7 @@ def leaks(
                     copy,
                     copy.pair.image,
                     f"the same pixels as {last.pair.image}: in {copy.pair.part} and in"
-                    f" {last.pair.part}{_mask_difference(copy, last)}",
+                    f" {last.pair.part}{_mask_difference(copy, last, context)}",
                 )
 
 
@@ -53,14 +53,16 @@ def _groups_of_equal_images(inspections: Sequence[Inspection]) -> list[list[Insp
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _mask_difference(one: Inspection, other: Inspection) -> str:
+def _mask_difference(one: Inspection, other: Inspection, context: Context) -> str:
     """A note with the Dice of the two masks of equal images; "" where the masks do not differ."""
     if not one.mask_stats or not other.mask_stats or one.mask_size != other.mask_size:
         return ""
     if one.mask_stats.digest == other.mask_stats.digest:
         return ""
-    first = foreground(read_mask(one.pair.mask), one.mask_stats.kind)
-    second = foreground(read_mask(other.pair.mask), other.mask_stats.kind)
+    first, second = (
+        foreground(in_a_byte(read_values(each.pair.mask, context.layout)), each.mask_stats.kind)
+        for each in (one, other)
+    )
     total = int(first.sum()) + int(second.sum())
     dice = 2 * int((first & second).sum()) / total if total else 1.0
     return f"; their masks differ (Dice {dice:.3f})" if dice < 1 else ""

@@ -69,7 +69,7 @@ FAULTS: dict[str, Fault] = {
     "MS002": Fault("unpaired file", _each(file_faults.unpaired)),
     "MS003": Fault("size mismatch", _each(file_faults.size_mismatch)),
     "MS004": Fault("EXIF rotation", _each(file_faults.rotated)),
-    "MS005": Fault("mask values not as declared", _each(mask_faults.wrong_values)),
+    "MS005": Fault("mask values not as declared", mask_faults.wrong_values),
     "MS006": Fault("JPEG ringing in mask", _each(mask_faults.ringing)),
     "MS007": Fault("dithered mask", _each(mask_faults.dithered)),
     "MS008": Fault("inverted mask", mask_faults.inverted),

@@ -9,9 +9,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from medseg.data.decode import DecodeError, MaskValueError, read_image, read_mask
+from medseg.data.decode import DecodeError, MaskValueError, read_image, read_stored_mask
+from medseg.data.masks import (
+    FileFacts,
+    MaskCoding,
+    Plane,
+    choose_layout,
+    decode_mask,
+    measure,
+    misread,
+    plane_of,
+    read_values,
+    values_of,
+)
 from medseg.doctor.collect import Pair
 from medseg.doctor.mask_stats import MaskStats, measure_mask, pixel_digest
+from medseg.errors import UserError
 
 ORIENTATION_TAG = 0x0112  # of EXIF
 UPRIGHT = 1  # the orientation that needs no rotation; 5 to 8 exchange height and width
@@ -86,6 +99,7 @@ class Inspection:
     mask_size: tuple[int, int] | None = None
     image_stats: ImageStats | None = None
     mask_stats: MaskStats | None = None
+    mask_facts: FileFacts | None = None
 
 
 def inspect_pair(pair: Pair, *, bit_depth: int = 16) -> Inspection:
@@ -112,34 +126,65 @@ def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspec
 
 
 def _inspect_mask(inspection: Inspection, path: Path) -> Inspection:
+    """The mask by itself; `remeasure` follows when the coding of its set is known."""
     try:
-        values = read_mask(path)
+        stored = read_stored_mask(path)
+        inspection = replace(inspection, mask_header=read_header(path))
+        facts = measure(stored, path)
     except MaskValueError as error:
         return replace(
-            inspection, mask_header=read_header(path), mask_values_error=_without_path(error, path)
+            inspection,
+            mask_size=stored.samples.shape[:2],
+            mask_values_error=_without_path(error, path),
         )
     except DecodeError as error:
         return replace(inspection, mask_error=_without_path(error, path))
-    header = read_header(path)
-    return replace(
-        inspection,
-        mask_header=header,
-        mask_size=values.shape,
-        mask_stats=measure_mask(values, lossy=header.lossy),
-    )
+    inspection = replace(inspection, mask_size=stored.samples.shape[:2], mask_facts=facts)
+    try:
+        values = in_a_byte(values_of(stored, choose_layout([facts]), str(path)))
+    except UserError as error:  # several colours: what they mean is for the set to say
+        return replace(inspection, mask_values_error=_without_path(error, path))
+    return replace(inspection, mask_stats=measure_mask(values, lossy=stored.lossy))
 
 
-def remeasure_as(inspection: Inspection, kind: str) -> Inspection:
-    """The inspection with its mask measured as the coding `kind` of the data set demands.
+def remeasure(inspection: Inspection, coding: MaskCoding | None) -> Inspection:
+    """The inspection with its mask measured by the coding of the set, where it fits that.
 
-    Only a mask that might hold class indices changes, in a data set of 0/255 masks: there, its
-    small values are noise.
+    A mask that does not keeps the measurements of what it looks like by itself.
     """
-    stats = inspection.mask_stats
-    if kind != "binary-255" or not stats or not stats.ambiguous:
+    facts = inspection.mask_facts
+    if facts is None or coding is None:
         return inspection
-    values = read_mask(inspection.pair.mask)
-    return replace(inspection, mask_stats=measure_mask(values, lossy=True))
+    if facts.form == "colour" and coding.layout.plane in ("grey", "index"):
+        text = inspection.mask_values_error or "a mask in colour, while the others hold grey values"
+        return replace(inspection, mask_stats=None, mask_values_error=text)
+    if coding.layout.plane != "colours":
+        plane = Plane(facts.path, plane_of(facts, coding.layout), facts.lossy)
+        stats = inspection.mask_stats
+        if misread(plane, coding) or (stats and _alike(stats, coding, facts)):
+            return inspection
+    try:
+        values = read_values(inspection.pair.mask, coding.layout)
+        classes = decode_mask(values, coding, name=str(inspection.pair.mask))
+    except UserError as error:
+        text = _without_path(error, inspection.pair.mask)
+        return replace(inspection, mask_stats=None, mask_values_error=text)
+    if coding.layout.plane == "colours" or (len(values) and int(values.max()) > 255):
+        coding = MaskCoding("index", coding.classes, "", tuple((i, i) for i in range(256)))
+        values = classes
+    stats = measure_mask(in_a_byte(values), lossy=facts.lossy, coding=coding)
+    return replace(inspection, mask_stats=stats, mask_values_error="")
+
+
+def in_a_byte(values: np.ndarray) -> np.ndarray:
+    """uint8 [H, W]: values above 255 become 255, for measurements by shape."""
+    return values if values.dtype == np.uint8 else np.minimum(values, 255).astype(np.uint8)
+
+
+def _alike(stats: MaskStats, coding: MaskCoding, facts: FileFacts) -> bool:
+    """Whether the measurements by the mask's own looks are those by the coding of the set."""
+    plain = coding.kind in ("binary-255", "binary-01") and coding.kind == stats.kind
+    return plain and coding.layout == choose_layout([facts])
 
 
 def read_header(path: Path) -> FileHeader:

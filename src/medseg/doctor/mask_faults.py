@@ -10,38 +10,59 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.masks import THRESHOLD
-from medseg.doctor.context import Context, looks_inverted
+from medseg.data.masks import THRESHOLD, misread
+from medseg.doctor.context import Context, looks_inverted, plane_in
 from medseg.doctor.inspection import Inspection
 from medseg.doctor.mask_stats import MaskStats, fits_threshold
 
 # Isolated pixels per changing pair: real masks reach 0.04, dithered soft edges start at 0.09.
 DITHERED_SHARE = 0.06
 DITHERED_PIXELS = 16
-CODINGS = {"binary-255": "0/255", "binary-01": "0/1", "index": "class indices"}
+CODINGS = {
+    "binary-255": "0/255",
+    "binary-01": "0/1",
+    "binary": "two values",
+    "index": "class indices",
+}
 
 
-def wrong_values(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
-    """A mask with values that do not belong to the coding of the data set."""
-    if inspection.mask_values_error:
-        yield inspection.pair.mask, inspection.mask_values_error
-    elif inspection.mask_stats:
-        if context.kind == "binary-255":
-            text = _wrong_in_binary_255(inspection)
-        else:
-            text = _wrong_in_indices(inspection.mask_stats, context)
+def wrong_values(
+    inspections: Sequence[Inspection], context: Context
+) -> Iterator[tuple[Inspection | None, Path, str]]:
+    """Masks with values that do not belong to the coding of the data set.
+
+    What training would say of the whole set comes first, if no file by itself shows it.
+    """
+    found = list(_wrong_files(inspections, context))
+    if context.problem and not found:
+        first = next(each for each in inspections if each.mask_facts)
+        yield None, first.pair.mask.parent, context.problem
+    yield from found
+
+
+def _wrong_files(
+    inspections: Sequence[Inspection], context: Context
+) -> Iterator[tuple[Inspection, Path, str]]:
+    for inspection in inspections:
+        text = inspection.mask_values_error
+        if not text and inspection.mask_stats and context.coding:
+            text = _wrong_values(inspection, context)
         if text:
-            yield inspection.pair.mask, text
+            yield inspection, inspection.pair.mask, text
 
 
-def _wrong_in_binary_255(inspection: Inspection) -> str:
-    """What is wrong with the values of a mask in a data set of 0/255; "" for nothing."""
-    stats = inspection.mask_stats
-    held = _values_and_coding(stats, "binary-255")
-    if stats.kind != "binary-255":
-        return f"{held}: all are below the threshold {THRESHOLD} and would count as background"
+def _wrong_values(inspection: Inspection, context: Context) -> str:
+    """What is wrong with the values of a mask; "" for nothing."""
+    coding, stats = context.coding, inspection.mask_stats
+    if coding.layout.plane == "colours":
+        return ""
+    problem = misread(plane_in(inspection, context.layout), coding)
+    if problem:
+        return f"{problem} (the data set holds {CODINGS[coding.kind]})"
+    if coding.kind != "binary-255":
+        return ""
     if not fits_threshold(stats):
-        return held
+        return f"holds {list_values(stats.counts)}, but the data set holds 0/255"
     between = int(stats.counts[1:255].sum())
     if not between or _is_lossy(inspection):
         return ""
@@ -49,23 +70,6 @@ def _wrong_in_binary_255(inspection: Inspection) -> str:
         f"{_percent(between, stats)} of pixels hold values between 0 and 255"
         f" ({list_values(stats.counts)}); they are split at {THRESHOLD}"
     )
-
-
-def _wrong_in_indices(stats: MaskStats, context: Context) -> str:
-    """What is wrong with the values of a mask in a data set of 0/1 or class indices."""
-    held = _values_and_coding(stats, context.kind)
-    largest = 2 if context.kind == "binary-01" else context.classes or 255  # exclusive
-    grey = stats.kind == "binary-255" and stats.counts[1:255].any()
-    if grey or stats.counts[largest:255].any():
-        declared = context.kind == "index" and context.classes
-        return f"{held} below {largest}" if declared else held
-    if stats.kind == "binary-255" and stats.counts[255] and not context.ignores:
-        return f"{held}: 255 would be ignored"
-    return ""
-
-
-def _values_and_coding(stats: MaskStats, kind: str) -> str:
-    return f"holds {list_values(stats.counts)}, but the data set holds {CODINGS[kind]}"
 
 
 def ringing(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:

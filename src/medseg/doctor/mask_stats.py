@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from medseg.data.masks import MIDDLE, MIDDLE_SHARE, THRESHOLD, recognise
+from medseg.data.masks import IGNORED, THRESHOLD, MaskCoding
 
 SPECK_PIXELS = 10  # an island or hole with fewer pixels than this, or
 SPECK_SHARE = 2e-5  # below this share of the mask, is a speck; the larger bound applies
 CLEAN_SHARE = 0.1  # ringing leaves more than this share of the pixels along the edge at 0
+
+MIDDLE = slice(64, 192)  # values that a 0/255 mask holds at its edges only,
+MIDDLE_SHARE = 0.05  # in at most this share of its pixels
+LARGEST_INDEX = 63  # larger values than this are no class indices, where nothing else tells
 
 # The four neighbours, without the pixel itself.
 _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.uint8)
@@ -22,7 +26,7 @@ _CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.uint8)
 class MaskStats:
     """A mask in numbers: the digest and the counts of its values, their coding, its foreground.
 
-    `counts` is int64 [256], pixels by value; `kind` is "binary-255", "binary-01" or "index".
+    `counts` is int64 [256], pixels by value; `kind` is that of a `MaskCoding`.
     `foreground` counts foreground pixels, and `border` is their share (0 to 1) of the outermost
     pixels. `isolated` counts pixels that differ from all four neighbours, `changes` counts
     neighbouring pairs that differ, and `specks` counts islands and holes below the speck size.
@@ -44,24 +48,17 @@ class MaskStats:
         """The number of pixels of the mask."""
         return int(self.counts.sum())
 
-    @property
-    def ambiguous(self) -> bool:
-        """Whether the mask alone does not reveal its coding: small values together with 255.
 
-        They are class indices with ignored pixels, or 0/255 with noise; the other masks of the
-        data set decide.
-        """
-        return self.kind != "binary-255" and bool(self.counts[255])
+def measure_mask(
+    values: np.ndarray, *, lossy: bool = False, coding: MaskCoding | None = None
+) -> MaskStats:
+    """Measure the values of a mask, uint8 [H, W], by the `coding` of its set where it fits that.
 
-
-def measure_mask(values: np.ndarray, *, lossy: bool = False) -> MaskStats:
-    """Measure the values of a mask, uint8 [H, W].
-
-    In a `lossy` mask, small values are noise and not class indices.
+    Else by what the mask alone looks like: in a `lossy` one, small values are noise.
     """
     counts = np.bincount(values.ravel(), minlength=256)
-    kind = "binary-255" if lossy else recognise(counts > 0)
-    binary = foreground(values, kind)
+    kind = coding.kind if coding else ("binary-255" if lossy else _looks_like(counts > 0))
+    binary = foreground(values, coding or kind)
     border = np.concatenate([binary[0], binary[-1], binary[:, 0], binary[:, -1]])
     changes_down = np.count_nonzero(binary[1:] != binary[:-1])
     changes_across = np.count_nonzero(binary[:, 1:] != binary[:, :-1])
@@ -79,11 +76,24 @@ def measure_mask(values: np.ndarray, *, lossy: bool = False) -> MaskStats:
     )
 
 
-def foreground(values: np.ndarray, kind: str) -> np.ndarray:
-    """uint8 [H, W]: 1 where a mask coded as `kind` is not background.
+def _looks_like(present: np.ndarray) -> str:
+    """The kind of coding that the values of one mask, bool [256], look like; empty as 0/255."""
+    values = set(np.flatnonzero(present).tolist())
+    if values <= {0, 255}:
+        return "binary-255"
+    if values <= {0, 1, 255}:
+        return "binary-01"
+    return "index" if max(values - {255}) <= LARGEST_INDEX else "binary-255"
 
-    255 means ignored, except in 0/255 masks.
+
+def foreground(values: np.ndarray, kind: str | MaskCoding) -> np.ndarray:
+    """uint8 [H, W]: 1 where a mask of this coding, or kind of coding, is not background.
+
+    For a bare kind 255 means ignored, except in 0/255 masks.
     """
+    if isinstance(kind, MaskCoding):
+        classes = kind.class_of(np.arange(256))
+        return ((classes > 0) & (classes != IGNORED)).astype(np.uint8)[values]
     if kind == "binary-255":
         return (values > THRESHOLD).view(np.uint8)
     return ((values > 0) & (values < 255)).view(np.uint8)

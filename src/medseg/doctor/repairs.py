@@ -13,10 +13,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from medseg.data.decode import IMAGE_SUFFIXES, read_image, read_mask
+from medseg.data.decode import IMAGE_SUFFIXES, read_image
+from medseg.data.masks import read_values
 from medseg.doctor.context import Context
 from medseg.doctor.faults import Finding
-from medseg.doctor.inspection import UPRIGHT, Inspection, mask_rotation
+from medseg.doctor.inspection import UPRIGHT, Inspection, in_a_byte, mask_rotation
 from medseg.doctor.mask_stats import fits_threshold, foreground, small_components
 
 ROTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> upright
@@ -98,6 +99,8 @@ def plan_repairs(
 
 
 def _choose_action(inspection: Inspection, code: str, context: Context) -> Action:
+    if code in MASK_REPAIRS and context.coding is None:
+        return Action("unchanged", UNCHANGED)  # nobody knows what its values mean
     if code in REPAIRED and _is_repairable(inspection, code, context):
         return Action("repaired", REPAIRED[code])
     if code in LEFT_OUT:
@@ -144,13 +147,14 @@ def _is_grey(inspection: Inspection) -> bool:
 
 def repair_mask(inspection: Inspection, codes: Collection[str], context: Context) -> np.ndarray:
     """uint8 [H, W]: the mask with the faults in `codes` repaired, in the coding of the data set."""
-    values = read_mask(inspection.pair.mask)
+    values = in_a_byte(read_values(inspection.pair.mask, context.layout))
     if context.kind != "index":
         kind = inspection.mask_stats.kind
-        binary = _repair_foreground(foreground(values, kind), codes)
+        coding = context.coding if kind == context.kind else kind
+        binary = _repair_foreground(foreground(values, coding or kind), codes)
         keeps_ignored = context.kind == kind == "binary-01"
         ignored = (values == 255) & keeps_ignored
-        one = np.uint8(255 if context.kind == "binary-255" else 1)
+        one = np.uint8(_foreground_value(context))
         values = np.where(ignored, np.uint8(255), binary * one)
     rotation = mask_rotation(inspection)
     if "MS004" in codes and rotation != UPRIGHT:
@@ -159,6 +163,13 @@ def repair_mask(inspection: Inspection, codes: Collection[str], context: Context
         height, width = inspection.image_size
         values = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.ascontiguousarray(values)
+
+
+def _foreground_value(context: Context) -> int:
+    """What the copy stores for foreground: as the data set does."""
+    if context.kind in ("binary-255", "binary-01"):
+        return 255 if context.kind == "binary-255" else 1
+    return next((value for value, index in context.coding.table if index == 1), 255)
 
 
 def _repair_foreground(binary: np.ndarray, codes: Collection[str]) -> np.ndarray:

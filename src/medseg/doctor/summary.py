@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medseg.data.masks import THRESHOLD
+from medseg.data.masks import THRESHOLD, MaskCoding
 from medseg.doctor.collect import Source
 from medseg.doctor.context import Context
 from medseg.doctor.inspection import Inspection
@@ -34,6 +34,7 @@ def summarise(
         "images": images_by_part.total(),
         "masks": sum(pair.mask is not None for pair in source.pairs),
         "mask_kind": context.kind,
+        "masks_read_as": context.problem or (context.coding.text if context.coding else ""),
         "classes": _class_balance(masks, context),
         "foreground_shares": _foreground_histogram(masks),
         "sizes": _sizes(inspections),
@@ -41,8 +42,11 @@ def summarise(
     }
 
 
-def count_classes(stats: MaskStats, classes: int) -> np.ndarray:
-    """int64 [classes]: pixels by class, in the coding that this mask itself has."""
+def count_classes(stats: MaskStats, classes: int, coding: MaskCoding | None) -> np.ndarray:
+    """int64 [classes]: pixels by class, in the coding of the set or that of the mask itself."""
+    if coding and stats.kind == coding.kind and coding.layout.plane != "colours":
+        found = coding.class_of(np.arange(256))
+        return np.array([stats.counts[found == index].sum() for index in range(classes)], np.int64)
     if stats.kind == "binary-255":
         background = stats.counts[: THRESHOLD + 1].sum()
         foreground = stats.counts.sum() - background
@@ -51,8 +55,9 @@ def count_classes(stats: MaskStats, classes: int) -> np.ndarray:
 
 
 def _class_balance(masks: Sequence[MaskStats], context: Context) -> list[dict[str, Any]]:
-    classes = context.classes if context.classes >= 2 else _find_classes(masks, context.kind)
-    counts = np.array([count_classes(stats, classes) for stats in masks]).reshape(-1, classes)
+    classes = context.classes
+    found = [count_classes(stats, classes, context.coding) for stats in masks]
+    counts = np.array(found).reshape(-1, classes)
     total = max(1, int(counts.sum()))
     return [
         {
@@ -62,18 +67,6 @@ def _class_balance(masks: Sequence[MaskStats], context: Context) -> list[dict[st
         }
         for index in range(classes)
     ]
-
-
-def _find_classes(masks: Sequence[MaskStats], kind: str) -> int:
-    """The number of classes with the background, from the largest class index of all masks."""
-    if kind != "index":
-        return 2
-    largest = 1
-    for stats in masks:
-        values = np.flatnonzero(stats.counts[:255])
-        if stats.kind == "index" and values.size:
-            largest = max(largest, int(values[-1]))
-    return largest + 1
 
 
 def _foreground_histogram(masks: Sequence[MaskStats]) -> list[dict[str, Any]]:

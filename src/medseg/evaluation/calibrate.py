@@ -16,6 +16,7 @@ from medseg.config import CalibrateConfig
 from medseg.console import progress, to_json
 from medseg.data.batches import evaluation_batches
 from medseg.data.cache import Store
+from medseg.data.masks import IGNORED
 from medseg.errors import UserError
 from medseg.evaluation import calibration
 from medseg.evaluation.evaluate import (
@@ -24,8 +25,8 @@ from medseg.evaluation.evaluate import (
     cache_dir_of,
     decision_of,
     open_native_store,
-    survey_for,
 )
+from medseg.evaluation.reading import own_coding
 from medseg.evaluation.targets import is_own, own_target
 from medseg.files import write_text
 from medseg.hardware import cores, pick_accelerator, pick_precision
@@ -54,7 +55,8 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
             " temperature is fitted on the run's own validation part, so give its new place"
         )
     target = own_target(run, "validation", config, workers)
-    coding = survey_for(run, target.items, config.workers)
+    coding = own_coding(run, target, config)
+    logger.info(coding.text)
     decision = decision_of(run, coding)
     accelerator = pick_accelerator(config.accelerator)
     precision = pick_precision(config.precision, accelerator)
@@ -66,7 +68,6 @@ def calibrate(config: CalibrateConfig) -> dict[str, Any]:
             backend,
             store,
             batch_size=config.batch_size,
-            ignore_index=decision.ignore_index,
             progress=advance,
         )
     temperature = calibration.fit_temperature(logits, truth, low=LOWEST, high=HIGHEST)
@@ -99,7 +100,6 @@ def sample(
     store: Store,
     *,
     batch_size: int,
-    ignore_index: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Margins float32 [N, K] (K is 1 for two classes) and classes uint8 [N] of sampled pixels.
@@ -114,7 +114,7 @@ def sample(
         for i, margin in zip(index, batch_margins, strict=True):
             mask = np.array(store.mask(i)).ravel()
             at = np.linspace(0, mask.size - 1, min(SAMPLES, mask.size)).astype(np.int64)
-            at = at[mask[at] != ignore_index]
+            at = at[mask[at] != IGNORED]
             picked = margin.flatten(1)[:, torch.from_numpy(at).to(backend.device)]
             logits.append(picked.T.cpu().numpy())
             truth.append(mask[at])

@@ -20,12 +20,11 @@ Measure = Callable[[int, np.ndarray, np.ndarray, np.ndarray], None]
 
 @dataclass(frozen=True)
 class Decision:
-    """How probabilities become classes, and which reference pixels do not count."""
+    """How probabilities become classes."""
 
     classes: int
     threshold: float = 0.5  # of the foreground, with two classes
     temperature: float = 1.0
-    ignore_index: int = 255
 
 
 @dataclass
@@ -85,6 +84,4 @@ def count(
 def _confusion(predicted: Tensor, truth: np.ndarray, decision: Decision) -> Tensor:
     """int64 [1, K, K] on the device of the prediction."""
     target = torch.from_numpy(truth).to(predicted.device, non_blocking=True)
-    return confusion(
-        predicted[None], target[None], decision.classes, ignore_index=decision.ignore_index
-    )
+    return confusion(predicted[None], target[None], decision.classes)

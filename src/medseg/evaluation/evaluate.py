@@ -16,7 +16,7 @@ from torch import nn
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store, read_pair
-from medseg.data.masks import MaskCoding, survey
+from medseg.data.masks import MaskCoding
 from medseg.data.sample import Item
 from medseg.data.sealed import check_run
 from medseg.errors import UserError
@@ -24,6 +24,7 @@ from medseg.evaluation.counting import Decision, count
 from medseg.evaluation.measure import measure_image, measuring
 from medseg.evaluation.pictures import Pixels
 from medseg.evaluation.predictions import evaluate_predictions, is_predictions
+from medseg.evaluation.reading import coding_for
 from medseg.evaluation.results import Evaluation, Subject, collect
 from medseg.evaluation.targets import Target, out_folder, target_of
 from medseg.hardware import cores, pick_accelerator, pick_precision
@@ -65,7 +66,7 @@ def _evaluate_run(config: EvaluateConfig) -> tuple[Evaluation, Path]:
         check_run(run.folder)
     target = target_of(run, config)
     folder = out_folder(config, run.folder, target.dataset)
-    coding = survey_for(run, target.items, config.workers)
+    coding = coding_for(run, target, config)
     logger.info(coding.text)
     accelerator = pick_accelerator(config.accelerator)
     backend = backend_of(run, accelerator, pick_precision(config.precision, accelerator))
@@ -82,14 +83,6 @@ def _evaluate_run(config: EvaluateConfig) -> tuple[Evaluation, Path]:
     return evaluation, folder
 
 
-def survey_for(run: Run, items: Sequence[Item], workers: int = 0) -> MaskCoding:
-    """How the masks are read for a run: by the coding and the classes of its training."""
-    checkpoint = run.checkpoint
-    return survey(
-        items, kind=checkpoint.mask_kind, classes=checkpoint.classes, workers=workers or cores()
-    )
-
-
 def backend_of(run: Run, accelerator: str, precision: str) -> TorchBackend:
     """The run's network on a device."""
     device = torch.device(accelerator)
@@ -99,8 +92,7 @@ def backend_of(run: Run, accelerator: str, precision: str) -> TorchBackend:
 
 def decision_of(run: Run, coding: MaskCoding, threshold: float = 0.5) -> Decision:
     """How the run's probabilities become classes."""
-    ignore_index = run.config["ignore_index"]
-    return Decision(coding.classes, threshold, run.checkpoint.temperature, ignore_index)
+    return Decision(coding.classes, threshold, run.checkpoint.temperature)
 
 
 def cache_dir_of(run: Run) -> Path | None:
@@ -166,7 +158,7 @@ def evaluate_items(
     measured: dict[int, dict[str, Any]] = {}
 
     def measure(i: int, *maps: np.ndarray) -> None:
-        measured[i] = measure_image(*maps, ignore_index=decision.ignore_index, **measuring)
+        measured[i] = measure_image(*maps, **measuring)
 
     with progress("evaluate", show=options.progress) as advance:
         counted = count(
@@ -207,7 +199,6 @@ def open_native_store(
             coding,
             backend.preprocessing,
             native_masks=True,
-            ignore_index=decision.ignore_index,
             folder=options.cache_dir,
             workers=options.workers or cores(),
             progress=advance,

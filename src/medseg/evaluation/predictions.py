@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,14 @@ from loguru import logger
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import read_pair
-from medseg.data.decode import is_zero_one, read_map
-from medseg.data.masks import MaskCoding, read_classes, survey
+from medseg.data.masks import MaskCoding, declared_by, read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import with_groups_beside
 from medseg.data.sources.listing import list_images, list_maps
 from medseg.data.sources.names import name_of
 from medseg.errors import UserError
+from medseg.evaluation.maps import MapReading, read_probabilities, survey_maps
 from medseg.evaluation.measure import measure_image, measuring
 from medseg.evaluation.pictures import Pixels
 from medseg.evaluation.results import Evaluation, Subject, collect
@@ -49,16 +48,17 @@ def is_predictions(path: Path) -> bool:
 def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
     """Evaluate the images of a folder against `--references`, or a part of `--data`.
 
-    A prediction belongs to the reference of the same name without extension. 8 and 16 bits count
-    over their full range, unless no file holds more than 1; floats, in TIFF or .npy, are
-    probabilities as they are. One of another size than its reference is resized bilinearly, and
-    counted. Returns what was found and the folder for it. Raises `UserError` for a reference
-    without a prediction: leaving it out would hide a failure.
+    A prediction belongs to the reference of the same name without extension. What its values stand
+    for is recognised over the folder by `survey_maps`. One of another size than its reference is
+    resized bilinearly, and counted. Returns what was found and the folder for it. Raises
+    `UserError` for a reference without a prediction: leaving it out would hide a failure.
     """
     started = time.perf_counter()
     target = _target(config)
     workers = config.workers or cores()
-    coding = survey(target.items, workers=workers)
+    declared = declared_by(config, target.dataset.description)
+    coding = survey(target.items, declared, workers=workers)
+    logger.info(coding.text)
     if coding.classes > 2:
         raise UserError(
             f"{config.run}: the references hold {coding.classes} classes; folders of predictions"
@@ -66,9 +66,9 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
         )
     folder_of_maps = _folder_of_maps(config.run)
     files = matched(target.items, folder_of_maps)
-    with ThreadPoolExecutor(workers) as pool:
-        zero_one = all(pool.map(is_zero_one, files))
-    counts, measured, resized = _count(config, target.items, files, coding, zero_one)
+    reading = survey_maps(files, workers=workers)
+    logger.info(f"predictions: {reading.text} in {len(files)} files")
+    counts, measured, resized = _count(config, target.items, files, coding, reading)
     notes = [*target.dataset.notes, f"predictions: {len(files)} files of {folder_of_maps}"]
     if resized:
         notes.append(
@@ -85,7 +85,7 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
 
     def draw(names: Sequence[str]) -> dict[str, Pixels]:
         file_of = {item.name: (item, file) for item, file in zip(target.items, files, strict=True)}
-        return {name: _pixels(*file_of[name], coding, zero_one, config.threshold) for name in names}
+        return {name: _pixels(*file_of[name], coding, reading, config.threshold) for name in names}
 
     return collect(Subject(about), target.items, coding, counts, measured, draw, started), folder
 
@@ -177,7 +177,7 @@ def _count(
     items: Sequence[Item],
     files: Sequence[Path],
     coding: MaskCoding,
-    zero_one: bool,
+    reading: MapReading,
 ) -> tuple[np.ndarray, list[dict[str, Any]], int]:
     """Confusion counts int64 [N, 2, 2], measurements if asked for, number of resized maps."""
     counts, measured, resized = [], [], 0
@@ -185,9 +185,9 @@ def _count(
     with progress("evaluate", show=config.progress) as advance:
         for done, (item, file) in enumerate(zip(items, files, strict=True), 1):
             truth = read_classes(item, coding)
-            probability = read_map(file, zero_one=zero_one)
+            probability = read_probabilities(file, reading)
             resized += probability.shape != truth.shape
-            probability = _fitted(probability, truth.shape)
+            probability = _fitted(probability, truth.shape, file)
             prediction = (probability >= config.threshold).astype(np.uint8)
             pair = torch.from_numpy(prediction)[None], torch.from_numpy(truth)[None]
             counts.append(confusion(*pair, 2)[0].numpy())
@@ -195,22 +195,46 @@ def _count(
                 measured.append(measure_image(probability, prediction, truth, **settings))
             if advance:
                 advance(done, len(items))
-    return np.stack(counts), measured, resized
+    counted = np.stack(counts)
+    if not config.accept_empty:
+        _refuse_constant(counted, files, config.threshold)
+    return counted, measured, resized
 
 
-def _pixels(item: Item, file: Path, coding: MaskCoding, zero_one: bool, threshold: float) -> Pixels:
+def _refuse_constant(counts: np.ndarray, files: Sequence[Path], threshold: float) -> None:
+    """`UserError` where no pixel of any prediction is foreground, or every pixel of all."""
+    for index, what in ((0, "no pixel of any"), (1, "every pixel of each")):
+        if counts[:, :, index].sum() == counts.sum():
+            reaches = "is at least" if index else "reaches"
+            raise UserError(
+                f"{files[0].parent}: {what} of {len(files)} predictions {reaches} --threshold"
+                f" {threshold:g}; check how they are coded, or give --accept-empty if they are so"
+            )
+
+
+def _pixels(
+    item: Item, file: Path, coding: MaskCoding, reading: MapReading, threshold: float
+) -> Pixels:
     """Image, truth and prediction; on black where only the references are known."""
     if item.image == item.masks[0]:
         truth = read_classes(item, coding)
         image = np.zeros((*truth.shape, 3), np.uint8)
     else:
         image, truth = read_pair(item, coding, IN_COLOUR)
-    probability = _fitted(read_map(file, zero_one=zero_one), truth.shape)
+    probability = _fitted(read_probabilities(file, reading), truth.shape, file)
     return image, truth, (probability >= threshold).astype(np.uint8)
 
 
-def _fitted(probability: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The map at the size of its reference."""
+def _fitted(probability: np.ndarray, shape: tuple[int, int], file: Path) -> np.ndarray:
+    """The map at the size of its reference; `UserError` for another aspect ratio."""
     if probability.shape == shape:
         return probability
+    height, width = probability.shape
+    across = abs(width * shape[0] / height - shape[1])
+    if across > 1 and abs(height * shape[1] / width - shape[0]) > 1:
+        turned = ", which is it transposed" if probability.shape == shape[::-1] else ""
+        raise UserError(
+            f"{file}: is {width}x{height} pixels, its reference {shape[1]}x{shape[0]}{turned}; a"
+            " prediction of another size must have the same aspect ratio"
+        )
     return cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)

@@ -13,11 +13,11 @@ from medseg.evaluation.evaluate import (
     decision_of,
     draw_images,
     open_native_store,
-    survey_for,
 )
 from medseg.evaluation.pictures import Picture, Pixels, gallery
+from medseg.evaluation.reading import kept_coding
 from medseg.evaluation.rows import read_rows
-from medseg.hardware import pick_accelerator, pick_precision
+from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.runs import Run
 
 
@@ -55,7 +55,7 @@ def _draw(run: Run, part: str, names: Sequence[str], data: str | None) -> dict[s
     of_part = run.dataset(data).parts[part]
     items = [item for item in of_part if item.name in names]
     workers = run.config["workers"]
-    coding = survey_for(run, of_part, workers)
+    coding = kept_coding(run, items, workers or cores())
     decision = decision_of(run, coding)
     accelerator = pick_accelerator(run.config["accelerator"])
     precision = pick_precision(run.config["precision"], accelerator)

@@ -45,6 +45,7 @@ class Target:
     part: str
     items: tuple[Item, ...]
     stamp: dict[str, Any]
+    is_own: bool = False  # the data of the run's training
 
     def about(self) -> dict[str, Any]:
         """Its share of the head of summary.json."""
@@ -108,7 +109,7 @@ def reported_target(run: Run, dataset: Dataset, part: str, workers: int = 4) -> 
         note = f"{part}: changed since the run read them: {changed}"
         logger.warning(note)
         dataset = replace(dataset, notes=(*dataset.notes, note))
-    return Target(dataset, part, items, own_stamp(dataset, part, remembered, workers))
+    return Target(dataset, part, items, own_stamp(dataset, part, remembered, workers), is_own=True)
 
 
 def is_own(run: Run, part: str, where: Place) -> bool:
@@ -140,8 +141,8 @@ def _divided_anew(run: Run, part: str, where: Place) -> Target:
     dataset = run.divided(where.data, where.data_root)
     items = tuple(items_of(dataset, part))
     if not run.remembered().parts:
-        return Target(dataset, part, items, split_stamp(dataset, part))
-    return Target(dataset, part, items, _stamp_by_other_split(run, dataset, part, same=True))
+        return Target(dataset, part, items, split_stamp(dataset, part), is_own=True)
+    return Target(dataset, part, items, _stamp_by_other_split(run, dataset, part, same=True), True)
 
 
 def items_of(dataset: Dataset, part: str) -> list[Item]:

@@ -13,7 +13,14 @@ from torch import Tensor
 from medseg.config import Loss
 from medseg.errors import UserError
 from medseg.losses.boundary import boundary
-from medseg.losses.common import Divisor, class_weights_of, image_divisor, own, working
+from medseg.losses.common import (
+    IGNORE_INDEX,
+    Divisor,
+    class_weights_of,
+    image_divisor,
+    own,
+    working,
+)
 from medseg.losses.expression import parse_sum
 from medseg.losses.lovasz import lovasz
 from medseg.losses.pixel import bce, ce, focal, ohem, pixel_divisor
@@ -109,13 +116,12 @@ class HybridLoss:
         Those that the masks alone decide, hence not that of `ohem`.
         """
         weights = self._class_weights(target.device, torch.float32)
-        ignore_index = self.options.ignore_index
         found = {}
         for _, name in self.terms:
             if name in BY_PIXELS:
-                found[name] = BY_PIXELS[name](target, weights, ignore_index)
+                found[name] = BY_PIXELS[name](target, weights, IGNORE_INDEX)
             elif name not in BY_LOGITS:
-                found[name] = image_divisor(target, ignore_index)
+                found[name] = image_divisor(target, IGNORE_INDEX)
         return found
 
     def _class_weights(self, device: torch.device, dtype: torch.dtype) -> Tensor | None:

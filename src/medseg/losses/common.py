@@ -21,6 +21,8 @@ Weights = Sequence[float] | Tensor | None
 # gradient of the term on all of their images at once.
 Divisor = Callable[[Tensor], Tensor]
 
+IGNORE_INDEX = 255  # in memory, whatever the value that a file has for such pixels
+
 
 def own(divisor: Tensor) -> Tensor:
     """A batch by itself: the divisor that it has."""

@@ -10,7 +10,7 @@ from loguru import logger
 from medseg.config import Model, TrainConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store
-from medseg.data.masks import MaskCoding, survey
+from medseg.data.masks import IGNORED, MaskCoding, declared_by, map_words, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import load_dataset
 from medseg.distill import check as check_distillation
@@ -96,7 +96,8 @@ def _check_auxiliary(model: Model) -> None:
 def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None = None) -> Parts:
     """Find, check and cache the train and validation parts.
 
-    The test part is not touched: it is read once, after training. `dataset` takes the place of the
+    Of the test part only the masks are read, for the classes that they hold: it is evaluated once,
+    after training. `dataset` takes the place of the
     one that the config names; `world` is the number of processes.
     """
     dataset = _find_dataset(config, dataset)
@@ -106,9 +107,8 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     logger.info(f"{dataset.name} ({dataset.split}): {counts}")
     train, validation = list(dataset.parts["train"]), list(dataset.parts["validation"])
     coding = survey(
-        [*train, *validation],
-        kind=config.data.mask_kind,
-        classes=config.data.classes,
+        [item for items in dataset.parts.values() for item in items],
+        declared_by(config.data, dataset.description),
         workers=config.data.workers or cores(),
     )
     logger.info(coding.text)
@@ -119,7 +119,7 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
         _open_store(config, items, coding, preprocessing, part)
         for part, items in (("train", train), ("validation", validation))
     ]
-    if not _has_foreground(stores[0], config.loss.ignore_index):
+    if not _has_foreground(stores[0]):
         raise UserError(
             f"{dataset.name}: none of the {len(train)} training masks has foreground, so there is"
             " nothing to learn; use another --split, or correct the masks"
@@ -135,7 +135,7 @@ def _able_to_select(config: TrainConfig, validation: Store) -> TrainConfig:
     """
     training = config.training
     chooses = training.select == "best" or training.patience
-    if not chooses or _has_foreground(validation, config.loss.ignore_index):
+    if not chooses or _has_foreground(validation):
         return config
     logger.warning(
         f"validation has no foreground in any of its {len(validation)} masks, so the best weights"
@@ -145,9 +145,9 @@ def _able_to_select(config: TrainConfig, validation: Store) -> TrainConfig:
     return replace(config, training=replace(training, select="last", patience=0))
 
 
-def _has_foreground(store: Store, ignore_index: int) -> bool:
+def _has_foreground(store: Store) -> bool:
     masks = (store.mask(index) for index in range(len(store)))
-    return any(((mask > 0) & (mask != ignore_index)).any() for mask in masks)
+    return any(((mask > 0) & (mask != IGNORED)).any() for mask in masks)
 
 
 def _find_dataset(config: TrainConfig, dataset: Dataset | None) -> Dataset:
@@ -175,7 +175,13 @@ def _decided_by_data(
     config: TrainConfig, coding: MaskCoding, images: int, world: int
 ) -> TrainConfig:
     """The config with classes, kind of mask and batch size; `images` is the number for training."""
-    data = replace(config.data, classes=coding.classes, mask_kind=coding.kind)
+    data = replace(
+        config.data,
+        classes=coding.classes,
+        mask_kind=coding.kind,
+        class_map=map_words(coding),
+        mask_colours=tuple(",".join(map(str, colour)) for colour in coding.layout.colours),
+    )
     config = replace(config, data=data)
     if not config.training.batch_size:
         config = _with_batch_size(config, fitting_batch_size(config, coding.classes, world))
@@ -200,7 +206,6 @@ def _open_store(
             coding,
             preprocessing,
             native_masks=part == "validation",
-            ignore_index=config.loss.ignore_index,
             folder=config.data.cache_dir,
             workers=config.data.workers or cores(),
             progress=advance,

@@ -131,7 +131,6 @@ class Session:
             rank=self.fabric.global_rank,
             world=self.fabric.world_size,
             window=self.parts.window,
-            ignore_index=self.config.loss.ignore_index,
         )
 
     def _profile(self) -> AbstractContextManager[Profile | None]:
@@ -180,13 +179,14 @@ class Session:
             replace(checkpoint, training=kept).save(self.run / "last.pt")
 
     def _checkpoint(self, state: State) -> Checkpoint:
-        classes, names = self.parts.coding.classes, self.parts.dataset.classes
+        classes, names = self.parts.coding.classes, self.parts.coding.names
         return Checkpoint(
             network=network_arguments(self.config, classes),
             weights=self.learner.evaluated.state_dict(),
             preprocessing=self.parts.preprocessing,
             classes=classes,
             mask_kind=self.parts.coding.kind,
+            coding=self.parts.coding.to_dict(),
             epoch=state.epoch,
             score=state.best,
             metric=self.config.training.metric,

@@ -116,7 +116,7 @@ class Validation:
         return TorchBackend(network, self.parts.preprocessing, self.fabric.device, self.precision)
 
     def _decision(self) -> Decision:
-        return Decision(self.parts.coding.classes, ignore_index=self.config.loss.ignore_index)
+        return Decision(self.parts.coding.classes)
 
     def _batch_size(self) -> int:
         """Images per validation step of each process."""

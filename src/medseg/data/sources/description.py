@@ -23,8 +23,9 @@ class Description:
 
     `images` is a glob and `masks` the pattern of the masks' names, both relative to the data set or
     to the folder of a part. `classes` are names with the background first, `colours` RGB by class
-    name, each 0 to 255, `ignore` the stored values that no loss and no metric counts, and `pages`
-    what of a file with several pictures is read.
+    name, each 0 to 255, `class_map` the class of stored values ("38=polyp"), `ignore` the stored
+    values that no loss and no metric counts, and `pages` what of a file with several pictures is
+    read.
     """
 
     name: str | None = None
@@ -33,6 +34,7 @@ class Description:
     classes: tuple[str, ...] = ()
     colours: dict[str, Colour] = field(default_factory=dict)
     mask_kind: str | None = None
+    class_map: tuple[str, ...] = ()
     ignore: tuple[int, ...] = ()
     pages: str | None = None
 
@@ -121,6 +123,13 @@ def _is_byte(value: Any) -> bool:
     return type(value) is int and 0 <= value <= 255
 
 
+def _class_map(key: str, value: Any) -> tuple[str, ...]:
+    """Lines such as "38: polyp" in YAML are the words "38=polyp" of the option."""
+    if not isinstance(value, dict) or not value:
+        raise _wrong(key, value, "lines such as '38: polyp' or '255: ignore'")
+    return tuple(f"{stored}={name}" for stored, name in value.items())
+
+
 def _ignore(key: str, value: Any) -> tuple[int, ...]:
     values = value if isinstance(value, list) else [value]
     if any(type(each) is not int or not 0 <= each <= 65535 for each in values):
@@ -135,6 +144,7 @@ PARSERS: dict[str, Callable[[str, Any], Any]] = {
     "classes": _classes,
     "colours": _colours,
     "mask_kind": _one_of(MASK_KINDS),
+    "class_map": _class_map,
     "ignore": _ignore,
     "pages": _one_of(PAGES),
 }
