@@ -28,8 +28,8 @@ def name_of(file: Path) -> str:
 
 
 def check_name(path: Path | str) -> None:
-    """`UserError` for a path that no list, table or terminal can hold as it is."""
-    kinds = [unicodedata.category(character) for character in str(path)]
+    """`UserError` for a file whose name no list, table or terminal can hold as it is."""
+    kinds = [unicodedata.category(character) for character in Path(path).name]
     wrong = next((UNSPEAKABLE[kind] for kind in kinds if kind in UNSPEAKABLE), None)
     if wrong:
         raise UserError(f"{str(path)!r}: this name {wrong}; give the file or folder another name")
