@@ -322,7 +322,7 @@ def test_sizes_that_are_no_numbers(tmp_path):
             read(path)
     head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000000), }".ljust(117)
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0\x76\0" + head + b"\n")
-    with pytest.raises(DecodeError, match=r"a\.npy: 10+ values are more than"):
+    with pytest.raises(DecodeError, match=r"a\.npy: cannot be read as an array"):
         read_map(tmp_path / "a.npy")
 
 

@@ -24,13 +24,13 @@ except ImportError:  # a machine without it: Pillow finds missing ends, but no d
 MODES = {1: "GRAY", 3: "RGB", 4: "CMYK"}  # by the number of components
 # what libjpeg says where pixels are wrong; its other warnings are about headers
 _DAMAGE = re.compile(
-    r"premature end|Premature end|bad Huffman code|bad arithmetic code|instead of RST"
+    r"premature end|bad Huffman code|bad arithmetic code|instead of RST"
     r"|extraneous bytes before marker 0x(d[0-9a]|c4)|Inconsistent progression"
 )
 
 
 def decode_jpeg(name: str, data: bytes) -> np.ndarray:
-    """uint8 [H, W, C] of a JPEG with one component (grey), three (RGB) or four (CMYK).
+    """uint8 [H, W, 1] of a grey JPEG, [H, W, 3] RGB of any other.
 
     Its EXIF orientation is not applied. Bytes behind the end marker do not matter. Raises
     `DecodeError` for a file that is damaged or cut off before it.
@@ -42,18 +42,22 @@ def decode_jpeg(name: str, data: bytes) -> np.ndarray:
     if simplejpeg is None:
         return _with_pillow(name, data)
     try:
-        return simplejpeg.decode_jpeg(data, mode)
+        pixels = simplejpeg.decode_jpeg(data, mode)
+        return _with_pillow(name, data) if mode == "CMYK" else pixels
     except ValueError as error:
-        if "remature end of JPEG" in str(error):
+        if "Premature end of JPEG file" in str(error):
             raise cut_off(name) from None
         if _DAMAGE.search(str(error)):
-            raise damaged(name, str(error)) from None
+            raise damaged(name, error) from None
     return _with_pillow(name, data)  # a harmless warning, or a kind that only Pillow takes
 
 
 def _with_pillow(name: str, data: bytes) -> np.ndarray:
     try:
-        pixels = np.asarray(JpegImageFile(io.BytesIO(data)))
+        picture = JpegImageFile(io.BytesIO(data))
+        pixels = np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        raise damaged(name, str(error)) from None
+        if "truncated" in str(error):
+            raise cut_off(name) from None
+        raise damaged(name, error) from None
     return pixels.reshape(*pixels.shape[:2], -1)

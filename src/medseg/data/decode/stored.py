@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,14 +22,12 @@ from medseg.data.decode.source import (
     DecodeError,
     Source,
     check_size,
-    check_values,
     damaged,
     not_an_image,
 )
 from medseg.data.decode.turn import upright
 
 _PILLOW = {"PNG": PngImageFile, "GIF": GifImageFile, "BMP": BmpImageFile, "WebP": WebPImageFile}
-NO_GIF = 100  # bytes: a shorter file that begins as a GIF and cannot be read is another thing
 _PNG_GREY, _PNG_PALETTE, _PNG_GREY_ALPHA = 0, 3, 4  # colour types
 
 
@@ -90,9 +89,9 @@ def count_pages(source: Source) -> int:
         return 1
     try:
         return _PILLOW[source.format](io.BytesIO(source.data)).n_frames
+    except (SyntaxError, EOFError):  # without the header that its first bytes promise
+        raise not_an_image(source) from None
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        if source.format == "GIF" and len(source.data) < NO_GIF:
-            raise not_an_image(source) from None
         raise damaged(source.name, error) from None
 
 
@@ -153,8 +152,6 @@ def _with_pillow(source: Source, page: int) -> StoredMask:
     except DecodeError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-        if source.format == "GIF" and len(source.data) < NO_GIF:
-            raise not_an_image(source) from None
         raise damaged(source.name, error) from None
     if picture.mode != "P":
         if picture.mode == "1":
@@ -230,7 +227,8 @@ def _from_array(source: Source) -> StoredMask:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0}
         shape, _, kind = read.get(version, np.lib.format.read_array_header_2_0)(file)
-        check_values(source.name, int(np.prod(shape, dtype=object)))
+        if math.prod(shape) * kind.itemsize > len(source.data):
+            raise ValueError(f"its header promises the shape {shape}")
         values = np.load(io.BytesIO(source.data), allow_pickle=False).squeeze()
     except DecodeError:
         raise
