@@ -5,14 +5,14 @@ import json
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 from plants import PLANTS, all_inverted, check_set, clean, image_of, mask_of, read
 
 from medseg.data.decode import read_image, read_mask
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.splits import read_split
 from medseg.doctor.faults import FAULTS
-from medseg.doctor.repairs import ROTATIONS, UNCHANGED
+from medseg.doctor.repairs import UNCHANGED
 from medseg.errors import UserError
 from medseg.files import read_csv
 
@@ -105,16 +105,6 @@ def test_files_without_a_fault_are_copied_byte_for_byte(tmp_path):
     assert report["fixed"] == {"folder": str(out), "written": 10, "repaired": 1, "left_out": 0}
 
 
-@pytest.mark.parametrize("orientation", range(2, 9))
-def test_rotations_are_those_of_exif(orientation):
-    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    picture = Image.fromarray(pixels)
-    picture.getexif()[0x0112] = orientation
-    np.testing.assert_array_equal(
-        ROTATIONS[orientation](pixels), np.asarray(ImageOps.exif_transpose(picture))
-    )
-
-
 def test_images_are_rotated_upright_and_channels_made_equal(tmp_path):
     before, out, _ = planted(tmp_path, "MS004")
     for index in (1, 6):
@@ -126,7 +116,7 @@ def test_images_are_rotated_upright_and_channels_made_equal(tmp_path):
     np.testing.assert_array_equal(copy, original)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])  # OpenCV rotates the second by itself
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize(("orientation", "quarters"), [(6, 1), (3, 2)])
 def test_a_mask_with_a_tag_of_its_own_is_rotated_by_it_once(
     tmp_path, suffix, orientation, quarters

@@ -10,7 +10,7 @@ from plants import check_set, clean, empty, image_of, mask_of
 
 from medseg.data.decode import read_image, read_mask
 from medseg.doctor.collect import Pair
-from medseg.doctor.inspection import inspect_pair, read_header
+from medseg.doctor.inspection import inspect_pair
 from medseg.doctor.mask_stats import SPECK_PIXELS, count_specks, isolated_pixels, small_components
 
 MASKS = st.tuples(
@@ -119,6 +119,10 @@ def test_the_digest_is_of_pixels_and_shape_not_of_bytes(tmp_path):
     assert a == b != c
 
 
+def header_of(path):
+    return inspect_pair(Pair("", path.stem, path, None)).image_header
+
+
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
@@ -140,10 +144,10 @@ def test_the_head_of_a_file(tmp_path, name, options, expected):
     picture.save(
         tmp_path / name, **options, **({"exif": exif} if not name.endswith(("gif", "bmp")) else {})
     )
-    header = read_header(tmp_path / name)
+    header = header_of(tmp_path / name)
     assert (header.format, header.lossy, header.channels) == (*expected, 3)
     assert header.orientation == (1 if name.endswith(("gif", "bmp")) else 8)
     picture.convert("L").save(tmp_path / f"grey-{name}", **options)
-    assert read_header(tmp_path / f"grey-{name}").channels == (
+    assert header_of(tmp_path / f"grey-{name}").channels == (
         3 if name.endswith(("webp", "gif")) else 1
     )

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from medseg.data.decode import DecodeError, MaskValueError, read_image, read_stored_mask
+from medseg.data.decode import (
+    UPRIGHT,
+    DecodeError,
+    Image,
+    MaskValueError,
+    StoredMask,
+    file_format,
+    read_image,
+    read_stored_mask,
+)
 from medseg.data.masks import (
     FileFacts,
     MaskCoding,
@@ -26,40 +34,13 @@ from medseg.doctor.collect import Pair
 from medseg.doctor.mask_stats import MaskStats, measure_mask, pixel_digest
 from medseg.errors import UserError
 
-ORIENTATION_TAG = 0x0112  # of EXIF
-UPRIGHT = 1  # the orientation that needs no rotation; 5 to 8 exchange height and width
-_SIGNATURES = {
-    b"\xff\xd8": "JPEG",
-    b"\x89PNG": "PNG",
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"RIFF": "WebP",
-}
-_CHANNELS = {  # by Pillow's mode; 3 in all others
-    "1": 1,
-    "L": 1,
-    "I": 1,
-    "F": 1,
-    "I;16": 1,
-    "I;16B": 1,
-    "I;16L": 1,
-    "LA": 2,
-    "RGBA": 4,
-    "CMYK": 4,
-    "PA": 4,
-}
-
 
 @dataclass(frozen=True)
 class FileHeader:
     """What a file says before its pixels.
 
-    `format` is the real one, whatever the extension; `channels` is 0 where unknown; `orientation`
-    is the EXIF orientation, 1 (upright) to 8.
+    `format` is the real one, whatever the extension; `channels` counts alpha; `orientation` is the
+    EXIF orientation, 1 (upright) to 8.
     """
 
     format: str
@@ -114,12 +95,13 @@ def inspect_pair(pair: Pair, *, bit_depth: int = 16) -> Inspection:
 
 def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspection:
     try:
-        pixels = read_image(path, bit_depth=bit_depth).pixels
+        image = read_image(path, bit_depth=bit_depth)
     except DecodeError as error:
         return replace(inspection, image_error=_without_path(error, path))
+    pixels = image.pixels
     return replace(
         inspection,
-        image_header=read_header(path),
+        image_header=_header(path, image),
         image_size=pixels.shape[:2],
         image_stats=measure_image(pixels),
     )
@@ -129,7 +111,7 @@ def _inspect_mask(inspection: Inspection, path: Path) -> Inspection:
     """The mask by itself; `remeasure` follows when the coding of its set is known."""
     try:
         stored = read_stored_mask(path)
-        inspection = replace(inspection, mask_header=read_header(path))
+        inspection = replace(inspection, mask_header=_header(path, stored))
         facts = measure(stored, path)
     except MaskValueError as error:
         return replace(
@@ -187,23 +169,10 @@ def _alike(stats: MaskStats, coding: MaskCoding, facts: FileFacts) -> bool:
     return plain and coding.layout == choose_layout([facts])
 
 
-def read_header(path: Path) -> FileHeader:
-    """Read the header of a file; nothing is raised for one that Pillow cannot open."""
-    from PIL import Image
-
-    data = path.read_bytes()
-    matches = (name for start, name in _SIGNATURES.items() if data.startswith(start))
-    file_format = next(matches, "unknown")
-    lossy = file_format == "JPEG" or (file_format == "WebP" and b"VP8 " in data[:64])
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            # Pillow decodes a PNG to read its EXIF block, so look for one first.
-            has_exif = file_format != "PNG" or b"eXIf" in data
-            exif = picture.getexif() if has_exif else {}
-            channels = _CHANNELS.get(picture.mode, 3)
-            return FileHeader(file_format, lossy, channels, int(exif.get(ORIENTATION_TAG, UPRIGHT)))
-    except Exception:  # Pillow raises many kinds; OpenCV or tifffile may still read the file
-        return FileHeader(file_format, lossy, 0, UPRIGHT)
+def _header(path: Path, read: Image | StoredMask) -> FileHeader:
+    with path.open("rb") as file:
+        start = file.read(16)
+    return FileHeader(file_format(start), read.lossy, read.channels, read.orientation)
 
 
 def measure_image(pixels: np.ndarray) -> ImageStats:
@@ -224,15 +193,15 @@ def measure_image(pixels: np.ndarray) -> ImageStats:
 def mask_rotation(inspection: Inspection) -> int:
     """The EXIF orientation that must be applied to the mask so that it fits its image; 1 for none.
 
-    It is the image's if the mask fits only the unrotated image. By its own tag a mask is rotated as
-    it is read.
+    A tag of its own has been applied; without one it is the image's, if the mask fits only the
+    unrotated image.
     """
     image_size, mask_size = inspection.image_size, inspection.mask_size
     if not (inspection.image_header and inspection.mask_header and image_size and mask_size):
         return UPRIGHT
-    other = inspection.image_header.orientation
+    own, other = inspection.mask_header.orientation, inspection.image_header.orientation
     fits_unrotated = mask_size == image_size[::-1] != image_size
-    return other if other > 4 and fits_unrotated else UPRIGHT
+    return other if own == UPRIGHT and other > 4 and fits_unrotated else UPRIGHT
 
 
 def _without_path(error: Exception, path: Path) -> str:

@@ -6,29 +6,20 @@ only the owner of the data can decide is left unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from medseg.data.decode import IMAGE_SUFFIXES, read_image
+from medseg.data.decode import IMAGE_SUFFIXES, read_image, upright
 from medseg.data.masks import read_values
 from medseg.doctor.context import Context
 from medseg.doctor.faults import Finding
 from medseg.doctor.inspection import UPRIGHT, Inspection, in_a_byte, mask_rotation
 from medseg.doctor.mask_stats import fits_threshold, foreground, small_components
 
-ROTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> upright
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
 REPAIRED = {
     "MS003": "mask resized to the size of its image, nearest neighbour",
     "MS004": "rotated upright, stored as PNG without the tag",
@@ -158,7 +149,7 @@ def repair_mask(inspection: Inspection, codes: Collection[str], context: Context
         values = np.where(ignored, np.uint8(255), binary * one)
     rotation = mask_rotation(inspection)
     if "MS004" in codes and rotation != UPRIGHT:
-        values = ROTATIONS[rotation](values)
+        values = upright(values, rotation)
     if "MS003" in codes:
         height, width = inspection.image_size
         values = cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)

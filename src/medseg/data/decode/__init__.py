@@ -12,19 +12,23 @@ from types import ModuleType
 import numpy as np
 
 from medseg.data.decode import raster
+from medseg.data.decode.headers import UPRIGHT, file_format
 from medseg.data.decode.image import Image, Spacing
 from medseg.data.decode.mask_values import read_map_values, read_values
 from medseg.data.decode.source import DecodeError, MaskValueError, open_source, set_max_pixels
 from medseg.data.decode.stored import StoredMask, count_pages, read_stored
+from medseg.data.decode.turn import upright
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "READERS",
+    "UPRIGHT",
     "DecodeError",
     "Image",
     "MaskValueError",
     "Spacing",
     "StoredMask",
+    "file_format",
     "is_zero_one",
     "page_count",
     "read_image",
@@ -32,6 +36,7 @@ __all__ = [
     "read_mask",
     "read_stored_mask",
     "set_max_pixels",
+    "upright",
 ]
 
 READERS: dict[str, ModuleType] = {"raster": raster}  # asked in this order

@@ -39,7 +39,16 @@ def read_image(source: Source, *, channels: int, bit_depth: int, page: int) -> I
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB)
     if channels == 1:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)[..., None]
-    return Image(np.ascontiguousarray(pixels))
+    deep = stored.samples.dtype != np.uint8 and stored.palette is None
+    return Image(
+        np.ascontiguousarray(pixels),
+        channels=stored.channels,
+        lossy=stored.lossy,
+        orientation=stored.orientation,
+        pages=stored.pages,
+        highest=float(stored.samples.max()) if deep else 255,
+        white=_white(stored, bit_depth) if deep else 255,
+    )
 
 
 def _colours(stored: StoredMask) -> np.ndarray:
@@ -62,7 +71,7 @@ def _unmultiplied(stored: StoredMask) -> np.ndarray:
 
 def _to_uint8(source: Source, pixels: np.ndarray, stored: StoredMask, bit_depth: int) -> np.ndarray:
     """Values of any depth over 0 to 255, black below white."""
-    top = _top(stored, bit_depth)
+    top = _white(stored, bit_depth)
     if pixels.dtype.kind in "if":
         low, high = pixels.min(), pixels.max()
         fits = low >= 0 and (high <= top or pixels.dtype.kind == "i")
@@ -77,7 +86,7 @@ def _to_uint8(source: Source, pixels: np.ndarray, stored: StoredMask, bit_depth:
     return 255 - pixels if stored.white_is_zero else pixels
 
 
-def _top(stored: StoredMask, bit_depth: int) -> float:
+def _white(stored: StoredMask, bit_depth: int) -> float:
     """The value that stands for white."""
     kind = stored.samples.dtype.kind
     if kind == "f":

@@ -37,8 +37,8 @@ class StoredMask:
 
     samples: [H, W] or [H, W, 3] in the type that the file has, 0 and 1 where `bits` is 1, and
     indices where there is a palette, uint8 [N, 3] RGB; alpha: [H, W] or None; white_is_zero: the
-    word of the header, not applied; pages: how many pictures the file holds. `premultiplied`
-    colours are stored multiplied by alpha.
+    word of the header, not applied; pages: how many pictures the file holds; orientation: that of
+    the file before it was turned. `premultiplied` colours are stored multiplied by alpha.
     """
 
     samples: np.ndarray
@@ -49,6 +49,13 @@ class StoredMask:
     bits: int = 8
     pages: int = 1
     premultiplied: bool = False
+    orientation: int = UPRIGHT
+
+    @property
+    def channels(self) -> int:
+        """1 grey, 3 colour, a palette's too, and one more with alpha."""
+        colour = self.samples.ndim == 3 or self.palette is not None
+        return (3 if colour else 1) + (self.alpha is not None)
 
 
 def read_stored(source: Source, page: int = 0) -> StoredMask:
@@ -109,7 +116,8 @@ def _turned(stored: StoredMask, orientation: int) -> StoredMask:
     if orientation == UPRIGHT:
         return stored
     alpha = None if stored.alpha is None else upright(stored.alpha, orientation)
-    return replace(stored, samples=upright(stored.samples, orientation), alpha=alpha)
+    samples = upright(stored.samples, orientation)
+    return replace(stored, samples=samples, alpha=alpha, orientation=orientation)
 
 
 def _has_palette(source: Source) -> bool:
