@@ -27,6 +27,8 @@ from medseg.data.decode.source import (
 )
 from medseg.data.decode.turn import upright
 
+# what OpenCV has to say of a file is in our error, and of a sound one's private tags in nobody's
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 _PILLOW = {"PNG": PngImageFile, "GIF": GifImageFile, "BMP": BmpImageFile, "WebP": WebPImageFile}
 _PNG_GREY, _PNG_PALETTE, _PNG_GREY_ALPHA = 0, 3, 4  # colour types
 
