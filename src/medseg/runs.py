@@ -158,6 +158,7 @@ class Run:
             data_root=data_root or root,
             split=config["split"],
             hold_out=config["hold_out"],
+            pages=config.get("pages"),
         )
 
     def history(self) -> list[dict[str, Any]]:

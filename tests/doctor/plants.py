@@ -199,6 +199,15 @@ def mislabelled(root):
     return {"frame004", "frame005"}
 
 
+def pages(root):
+    for path in (image_of(root, 4), mask_of(root, 6)):
+        picture = Image.open(path)
+        picture.load()
+        path.unlink()
+        picture.save(path.with_suffix(".tif"), save_all=True, append_images=[picture])
+    return {"frame004", "frame006"}
+
+
 PLANTS = {
     "MS001": unreadable,
     "MS002": unpaired,
@@ -217,4 +226,5 @@ PLANTS = {
     "MS015": aspect,
     "MS016": channels,
     "MS017": mislabelled,
+    "MS018": pages,
 }

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.config.fields import Size, option, size
-from medseg.config.shared import Masks, Reading
+from medseg.config.shared import Masks, Pages, Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(Masks, Reading):
+class Data(Masks, Pages, Reading):
     """Which images, how they are divided and at which size the network sees them."""
 
     data: str = option(

@@ -11,6 +11,7 @@ from medseg.config.shared import (
     Json,
     Masks,
     Overwrite,
+    Pages,
     Progress,
     Reading,
     Threads,
@@ -19,7 +20,7 @@ from medseg.config.shared import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Threshold, Compute, Threads, Masks, Reading, Overwrite, Json, Progress):
+class EvaluateConfig(Threshold, Compute, Threads, Masks, Pages, Reading, Overwrite, Json, Progress):
     """Evaluate a run, or a folder of predictions, at the native resolution of each mask."""
 
     run: Path = option(

@@ -56,6 +56,18 @@ class Masks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pages:
+    """What of files with several pictures is read."""
+
+    pages: str | None = option(
+        None,
+        "of files that hold several pictures, such as TIFF stacks: the first, or all of them, each"
+        " an image of its own (default: first, or as dataset.yaml says)",
+        choices=("first", "all"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Threads:
     """Threads for files."""
 

@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from medseg.data.decode import read_image
+from medseg.data.decode import Image, read_image
 from medseg.data.digests import digests_of
 from medseg.data.masks import MaskCoding, read_classes
 from medseg.data.sample import Item
@@ -29,9 +30,18 @@ from medseg.errors import UserError
 from medseg.files import lock, mark_used
 from medseg.preprocessing import Preprocessing
 
-VERSION = 2  # raise when the stored arrays change for the same settings
+VERSION = 3  # raise when the stored arrays change for the same settings
 Size = tuple[int, int]
 Progress = Callable[[int, int], None]
+
+
+class Decoded(NamedTuple):
+    """One item as it is stored, the size of its files, and the bits that its image uses."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    native: Size
+    used: tuple[int, int]
 
 
 class Store:
@@ -43,6 +53,7 @@ class Store:
         self.channels: int = about["channels"]
         self.shapes = [tuple(shape) for shape in about["shapes"]]  # network input: height, width
         self.native = [tuple(shape) for shape in about["native"]]  # file: height, width
+        self.used: tuple[int, int] = tuple(about["used"])  # highest value of the images, and white
         self.mask_shapes = [tuple(shape) for shape in about["mask_shapes"]]
         self._images = np.memmap(folder / "images.u8", np.uint8, "r")
         self._masks = np.memmap(folder / "masks.u8", np.uint8, "r")
@@ -131,10 +142,11 @@ def open_store(
     entry = folder / key
     index = entry / "index.json"
 
-    def decode_item(item: Item) -> tuple[np.ndarray, np.ndarray, Size]:
-        image, mask = read_pair(item, coding, preprocessing)
+    def decode_item(item: Item) -> Decoded:
+        image, mask = _decode_pair(item, coding, preprocessing)
         fitted = mask if native_masks else preprocessing.fit_mask(mask)
-        return preprocessing.fit(image), fitted, image.shape[:2]
+        pixels = image.pixels
+        return Decoded(preprocessing.fit(pixels), fitted, pixels.shape[:2], image.used)
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -220,26 +232,37 @@ def read_pair(
 
     Raises `UserError` when their sizes differ.
     """
+    image, mask = _decode_pair(item, coding, preprocessing)
+    return image.pixels, mask
+
+
+def _decode_pair(
+    item: Item, coding: MaskCoding, preprocessing: Preprocessing
+) -> tuple[Image, np.ndarray]:
     from medseg.data.sources.pairing import size_mismatch
 
     image = read_image(
-        item.image, channels=preprocessing.channels, bit_depth=preprocessing.bit_depth
-    ).pixels
+        item.image,
+        channels=preprocessing.channels,
+        bit_depth=preprocessing.bit_depth,
+        page=item.page,
+    )
     mask = read_classes(item, coding)
-    if image.shape[:2] != mask.shape:
-        raise size_mismatch(item, image.shape[:2], mask.shape)
+    if image.pixels.shape[:2] != mask.shape:
+        raise size_mismatch(item, image.pixels.shape[:2], mask.shape)
     return image, mask
 
 
 def _write(
     folder: Path,
     items: Sequence[Item],
-    decode_item: Callable[[Item], tuple[np.ndarray, np.ndarray, Size]],
+    decode_item: Callable[[Item], Decoded],
     workers: int,
     progress: Progress | None,
 ) -> None:
     """Write the arrays of all items and their index, a few items at a time."""
     shapes, mask_shapes, native = [], [], []
+    used: set[tuple[int, int]] = set()
     channels = 0
     ahead = 4 * workers  # bounded: a set larger than memory streams through
     with (
@@ -248,12 +271,13 @@ def _write(
         open(folder / "masks.u8", "wb") as masks,
     ):
         for start in range(0, len(items), ahead):
-            for image, mask, size in pool.map(decode_item, items[start : start + ahead]):
+            for image, mask, size, bits in pool.map(decode_item, items[start : start + ahead]):
                 images.write(image.data)
                 masks.write(np.ascontiguousarray(mask).data)
                 shapes.append(image.shape[:2])
                 mask_shapes.append(mask.shape)
                 native.append(size)
+                used.add(bits)
                 channels = image.shape[2]
                 if progress:
                     progress(len(shapes), len(items))
@@ -262,6 +286,7 @@ def _write(
         "mask_shapes": mask_shapes,
         "native": native,
         "channels": channels,
+        "used": max(used, key=lambda each: each[::-1]),  # of the deepest images
     }
     (folder / "index.json").write_text(json.dumps(about))
 

@@ -18,6 +18,7 @@ from medseg.data.sources.catalog import CATALOG
 from medseg.data.sources.folder import open_whole, scheme_name
 from medseg.data.sources.groups import read_groups
 from medseg.data.sources.names import same_name, some
+from medseg.data.sources.pages import is_page
 from medseg.data.sources.splits import PARTS, read_written, write_split
 from medseg.errors import UserError
 from medseg.files import write_csv
@@ -115,7 +116,9 @@ def find_again(run: Path, data: str, data_root: Path, split: str | None) -> Foun
     remembered = recall(run)
     if not remembered.parts:
         return None
-    pool = open_whole(data, data_root=data_root)
+    names = [name for part in remembered.parts.values() for name in part]
+    pages = "all" if any(map(is_page, names)) else None
+    pool = open_whole(data, data_root=data_root, pages=pages)
     scheme = scheme_name(split) if split or not pool.split else pool.split
     return remembered.find(replace(pool, split=scheme))
 

@@ -82,4 +82,5 @@ FAULTS: dict[str, Fault] = {
     "MS015": Fault("extreme aspect ratio", _each(file_faults.extreme_aspect)),
     "MS016": Fault("mixed channel counts", _each(file_faults.mixed_channels)),
     "MS017": Fault("mislabelled file type", _each(file_faults.mislabelled)),
+    "MS018": Fault("several pages", _each(file_faults.several_pages)),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medseg.data.decode import IMAGE_SUFFIXES
+from medseg.data.decode import IMAGE_SUFFIXES, small_range
 from medseg.doctor.context import Context
 from medseg.doctor.inspection import UPRIGHT, FileHeader, Inspection, mask_rotation
 
@@ -72,6 +72,8 @@ def dark(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]
     stats = inspection.image_stats
     if stats and stats.brightness < DARK:
         text = f"99 % of the pixels are no brighter than {stats.brightness} of 255"
+        if narrow := small_range(stats.used):
+            text += f"; the file holds {narrow}"
         yield inspection.pair.image, text
 
 
@@ -96,6 +98,13 @@ def mislabelled(inspection: Inspection, context: Context) -> Iterator[tuple[Path
     for path, header, _ in _files(inspection):
         if header and header.format != IMAGE_SUFFIXES[path.suffix.lower()]:
             yield path, f"is a {header.format} file"
+
+
+def several_pages(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
+    """A file that holds several pictures, of which the first is checked and read."""
+    for path, header, _ in _files(inspection):
+        if header and header.pages > 1:
+            yield path, f"holds {header.pages} pages: the first is used, --pages all reads each"
 
 
 def _files(inspection: Inspection) -> tuple[tuple[Path | None, FileHeader | None, str], ...]:

@@ -47,12 +47,14 @@ class FileHeader:
     lossy: bool
     channels: int
     orientation: int
+    pages: int
 
 
 @dataclass(frozen=True)
 class ImageStats:
     """An image in numbers.
 
+    `used` is the highest value that the file stores, and the one that stands for white.
     `digest` is that of its pixels; 99 % of them are no brighter than `brightness` (0 to 255).
     `sums` and `squares` are the sums of the values (0 to 1) and of their squares, by channel.
     """
@@ -61,6 +63,7 @@ class ImageStats:
     brightness: float
     sums: tuple[float, ...]
     squares: tuple[float, ...]
+    used: tuple[int, int] = (255, 255)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspec
         inspection,
         image_header=_header(path, image),
         image_size=pixels.shape[:2],
-        image_stats=measure_image(pixels),
+        image_stats=replace(measure_image(pixels), used=image.used),
     )
 
 
@@ -172,7 +175,7 @@ def _alike(stats: MaskStats, coding: MaskCoding, facts: FileFacts) -> bool:
 def _header(path: Path, read: Image | StoredMask) -> FileHeader:
     with path.open("rb") as file:
         start = file.read(16)
-    return FileHeader(file_format(start), read.lossy, read.channels, read.orientation)
+    return FileHeader(file_format(start), read.lossy, read.channels, read.orientation, read.pages)
 
 
 def measure_image(pixels: np.ndarray) -> ImageStats:

@@ -107,7 +107,7 @@ def _target(config: EvaluateConfig) -> Target:
                 " with --references DIR or --data NAME|PATH"
             )
         root = config.data_root or Path("data")
-        dataset = open_dataset(config.data, data_root=root, split=config.split)
+        dataset = open_dataset(config.data, data_root=root, split=config.split, pages=config.pages)
         items = tuple(items_of(dataset, config.split_part))
         return Target(dataset, config.split_part, items, _stamp(config.split_part, dataset))
     if config.data:

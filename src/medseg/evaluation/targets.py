@@ -67,7 +67,9 @@ def target_of(run: Run, config: EvaluateConfig) -> Target:
     root = config.data_root or root
     if config.data is None:
         check_place(run.folder, given)
-    dataset = open_dataset(config.data or given, data_root=root, split=config.split)
+    dataset = open_dataset(
+        config.data or given, data_root=root, split=config.split, pages=config.pages
+    )
     items = tuple(items_of(dataset, part))
     same = config.data is None or _same_set(config.data, given, root)
     return Target(dataset, part, items, _stamp_by_other_split(run, dataset, part, same=same))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medseg.config import PredictConfig
 from medseg.console import progress
+from medseg.data.sources.pages import unread_pages
 from medseg.errors import UserError, choose
 from medseg.files import making_folder, write_atomic, write_csv
 from medseg.hardware import cores
@@ -34,6 +35,8 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
     files = collect(config.images, config.out)
     names = output_names(files)
+    if note := unread_pages(files):
+        logger.warning(note)
     predictor = predictor or Predictor.load(
         config.run, accelerator=config.accelerator, precision=config.precision
     )

@@ -60,7 +60,11 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Job:
     make_sampler(config.search.sampler, 0)
     data = base.data
     dataset = same_data(_lists(config, folder), data) or load_dataset(
-        data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
+        data.data,
+        data_root=data.data_root,
+        split=data.split,
+        hold_out=data.hold_out,
+        pages=data.pages,
     )
     if config.data.folds:
         fold_datasets(dataset, config.data.folds)

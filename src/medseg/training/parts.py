@@ -10,6 +10,7 @@ from loguru import logger
 from medseg.config import Model, TrainConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store
+from medseg.data.decode import small_range
 from medseg.data.masks import IGNORED, MaskCoding, declared_by, map_words, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import load_dataset
@@ -124,6 +125,8 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
             f"{dataset.name}: none of the {len(train)} training masks has foreground, so there is"
             " nothing to learn; use another --split, or correct the masks"
         )
+    if narrow := small_range(stores[0].used):
+        logger.warning(f"the training images use {narrow}")
     config = _able_to_select(config, stores[1])
     return Parts(config, dataset, coding, preprocessing, *stores, _window(config))
 
@@ -158,7 +161,11 @@ def _find_dataset(config: TrainConfig, dataset: Dataset | None) -> Dataset:
         if before is not None:
             return before
     return dataset or load_dataset(
-        data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
+        data.data,
+        data_root=data.data_root,
+        split=data.split,
+        hold_out=data.hold_out,
+        pages=data.pages,
     )
 
 

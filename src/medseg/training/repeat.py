@@ -127,7 +127,11 @@ def _same_as_before(config: TrainConfig, run: Path, name: str) -> Dataset | None
         if name.startswith("seed-"):
             return same_data(folder, data)
         dataset = dataset or load_dataset(
-            data.data, data_root=data.data_root, split=data.split, hold_out=data.hold_out
+            data.data,
+            data_root=data.data_root,
+            split=data.split,
+            hold_out=data.hold_out,
+            pages=data.pages,
         )
         unchanged(folder, [*dataset.parts["train"], *dataset.parts["validation"]], data)
     return dataset

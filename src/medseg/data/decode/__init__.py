@@ -12,10 +12,16 @@ from types import ModuleType
 import numpy as np
 
 from medseg.data.decode import raster
-from medseg.data.decode.headers import UPRIGHT, file_format
-from medseg.data.decode.image import Image, Spacing
+from medseg.data.decode.headers import UPRIGHT, file_format, may_hold_pages
+from medseg.data.decode.image import Image, Spacing, small_range
 from medseg.data.decode.mask_values import read_map_values, read_values
-from medseg.data.decode.source import DecodeError, MaskValueError, open_source, set_max_pixels
+from medseg.data.decode.source import (
+    DecodeError,
+    MaskValueError,
+    open_source,
+    read_start,
+    set_max_pixels,
+)
 from medseg.data.decode.stored import StoredMask, count_pages, read_stored
 from medseg.data.decode.turn import upright
 
@@ -36,6 +42,7 @@ __all__ = [
     "read_mask",
     "read_stored_mask",
     "set_max_pixels",
+    "small_range",
     "upright",
 ]
 
@@ -62,7 +69,12 @@ def read_image(
 
 
 def page_count(source: Path | str | bytes) -> int:
-    """How many pictures a file holds: pages of a TIFF, frames of a GIF, WebP or PNG."""
+    """How many pictures a file holds: pages of a TIFF, frames of a GIF, WebP or PNG.
+
+    Of most files only the beginning is read. Raises `DecodeError` naming the file.
+    """
+    if not isinstance(source, bytes) and not may_hold_pages(read_start(Path(source))):
+        return 1
     return count_pages(open_source(source))
 
 

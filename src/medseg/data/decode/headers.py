@@ -20,6 +20,7 @@ _SIGNATURES = {
     **dict.fromkeys(TIFF, "TIFF"),
 }
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of a JPEG
+_ANIMATED = 0x02  # of the flags of a WebP
 _START_OF_SCAN = 0xDA
 _APP1 = 0xE1
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
@@ -48,6 +49,16 @@ def header_size(data: bytes) -> tuple[int, int]:
         return sizes[file_format(data)](data)
     except (LookupError, ValueError, struct.error):  # the decoder says what is wrong
         return 0, 0
+
+
+def may_hold_pages(start: bytes) -> bool:
+    """Whether a file that begins so may hold several pictures."""
+    kind = file_format(start)
+    return (
+        kind in ("TIFF", "GIF")
+        or (kind == "PNG" and b"acTL" in start)
+        or (kind == "WebP" and start[12:16] == b"VP8X" and start[20] & _ANIMATED != 0)
+    )
 
 
 def exif_orientation(data: bytes) -> int:

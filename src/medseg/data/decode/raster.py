@@ -39,15 +39,14 @@ def read_image(source: Source, *, channels: int, bit_depth: int, page: int) -> I
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_GRAY2RGB)
     if channels == 1:
         pixels = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)[..., None]
-    deep = stored.samples.dtype != np.uint8 and stored.palette is None
+    deep = stored.samples.dtype.kind in "iu" and stored.bits > 8 and stored.palette is None
     return Image(
         np.ascontiguousarray(pixels),
         channels=stored.channels,
         lossy=stored.lossy,
         orientation=stored.orientation,
         pages=stored.pages,
-        highest=float(stored.samples.max()) if deep else 255,
-        white=_white(stored, bit_depth) if deep else 255,
+        used=(int(stored.samples.max()), int(_white(stored, bit_depth))) if deep else (255, 255),
     )
 
 

@@ -16,6 +16,7 @@ from medseg.errors import UserError
 
 # chunks of a PNG that hold pixels or what they mean; a wrong sum of another chunk does no harm
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"tRNS"})
+START = 4096
 _max_pixels = MAX_PIXELS  # of an image; for the process, as a user's option is
 
 
@@ -68,6 +69,15 @@ def _read(path: Path) -> bytes:
         raise DecodeError(
             f"{path}: cannot be read ({error.strerror}); check the file and its permissions"
         ) from None
+
+
+def read_start(path: Path) -> bytes:
+    """The first bytes of a file, enough for most headers; nothing of one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(START)
+    except OSError:
+        return b""
 
 
 def _check_complete(source: Source) -> None:

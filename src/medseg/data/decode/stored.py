@@ -16,9 +16,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from medseg.data.decode import tiff
-from medseg.data.decode.headers import UPRIGHT, exif_orientation, webp_chunks
+from medseg.data.decode.headers import UPRIGHT, exif_orientation, may_hold_pages, webp_chunks
 from medseg.data.decode.jpeg import decode_jpeg
 from medseg.data.decode.source import (
+    START,
     DecodeError,
     Source,
     check_size,
@@ -89,12 +90,7 @@ def count_pages(source: Source) -> int:
     """How many pictures a file holds: pages of a TIFF, frames of a GIF, WebP or PNG."""
     if source.format == "TIFF":
         return tiff.count_pages(source)
-    animated = (
-        source.format == "GIF"
-        or (source.format == "PNG" and b"acTL" in source.data[:4096])
-        or (source.format == "WebP" and b"ANIM" in _webp_kinds(source))
-    )
-    if not animated:
+    if not may_hold_pages(source.data[:START]):
         return 1
     try:
         return _PILLOW[source.format](io.BytesIO(source.data)).n_frames

@@ -12,14 +12,19 @@ from medseg.errors import UserError
 
 
 def load_dataset(
-    data: str | Path, *, data_root: Path, split: str | None, hold_out: float = 0.1
+    data: str | Path,
+    *,
+    data_root: Path,
+    split: str | None,
+    hold_out: float = 0.1,
+    pages: str | None = None,
 ) -> Dataset:
     """`open_dataset`, with validation images held out of train where the split has none.
 
     Which images are held out depends on their names alone. Raises `UserError` where there is
     nothing to train on.
     """
-    dataset = open_dataset(data, data_root=data_root, split=split)
+    dataset = open_dataset(data, data_root=data_root, split=split, pages=pages)
     if not dataset.parts.get("train"):
         raise UserError(
             f"{dataset.name} ({dataset.split}): has no train part, only {', '.join(dataset.parts)};"

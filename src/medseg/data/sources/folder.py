@@ -14,6 +14,7 @@ from medseg.data.sources.description import read_description
 from medseg.data.sources.groups import TABLE, find_groups, settle_groups, with_groups
 from medseg.data.sources.listing import child
 from medseg.data.sources.names import some
+from medseg.data.sources.pages import with_pages
 from medseg.data.sources.pairing import IMAGE_FOLDERS, pair
 from medseg.data.sources.splits import (
     PARTS,
@@ -30,27 +31,35 @@ DEFAULT_SPLIT = "random-80-10-10"
 
 
 def open_dataset(
-    data: str | Path, *, data_root: Path = Path("data"), split: str | None = None
+    data: str | Path,
+    *,
+    data_root: Path = Path("data"),
+    split: str | None = None,
+    pages: str | None = None,
 ) -> Dataset:
     """The data set that `data` stands for, divided by `split`.
 
-    `data` is a known name under `data_root`, or a folder. Raises `UserError`, naming the file, for
-    missing or empty folders, images with no mask or with two, and lists that do not fit the images.
+    `data` is a known name under `data_root`, or a folder; `pages` says whether the "first" picture
+    of a file is an image, or "all" are. Raises `UserError`, naming the file, for missing or empty
+    folders, images with no mask or with two, and lists that do not fit the images.
     """
     root, entry = locate(data, data_root)
     description = read_description(root)
     name = description.name or (entry.folder if entry else root.resolve().name)
     parts = part_folders(root)
     if parts:
-        return replace(_divided(root, name, parts, split), description=description)
-    items, notes = pair(root)
-    items, table = with_groups(items, root)
-    dataset = divide(root, name, entry, items, notes, split)
-    dataset = settle_groups(dataset, root / TABLE if table else None)
-    return replace(dataset, description=description)
+        dataset = _divided(root, name, parts, split)
+    else:
+        items, notes = pair(root)
+        items, table = with_groups(items, root)
+        dataset = divide(root, name, entry, items, notes, split)
+        dataset = settle_groups(dataset, root / TABLE if table else None)
+    return with_pages(replace(dataset, description=description), pages)
 
 
-def open_whole(data: str | Path, *, data_root: Path = Path("data")) -> Dataset:
+def open_whole(
+    data: str | Path, *, data_root: Path = Path("data"), pages: str | None = None
+) -> Dataset:
     """All images of the data set that `data` stands for: its parts on disk, or one part, "all".
 
     The images of the latter are divided by no scheme: `split` is empty. Raises as `open_dataset`.
@@ -60,12 +69,14 @@ def open_whole(data: str | Path, *, data_root: Path = Path("data")) -> Dataset:
     name = description.name or (entry.folder if entry else root.resolve().name)
     parts = part_folders(root)
     if parts:
-        return replace(_divided(root, name, parts, None), description=description)
-    items, notes = pair(root)
-    items, table = with_groups(items, root)
-    items = tuple(with_group(item, entry) for item in items)
-    dataset = Dataset(name, "", {"all": items}, tuple(notes), description)
-    return settle_groups(dataset, root / TABLE if table else None)
+        dataset = _divided(root, name, parts, None)
+    else:
+        items, notes = pair(root)
+        items, table = with_groups(items, root)
+        items = tuple(with_group(item, entry) for item in items)
+        dataset = Dataset(name, "", {"all": items}, tuple(notes))
+        dataset = settle_groups(dataset, root / TABLE if table else None)
+    return with_pages(replace(dataset, description=description), pages)
 
 
 def part_folders(root: Path) -> dict[str, Path]:
