@@ -330,3 +330,38 @@ def test_compare_says_where_evaluate_wrote(run, capsys):
     evaluate(run)
     assert main(["compare", str(run), str(run / "report" / "validation")]) == 2
     assert "give one of the folders that medseg evaluate wrote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["init", "teacher"])
+def test_what_the_weights_come_from_has_been_seen(run, data, tmp_path, option):
+    """By another split of the same images; one generation later too, and where names differ."""
+    renamed = tmp_path / "renamed"
+    shutil.copytree(data, renamed)
+    for file in list(renamed.glob("*/*.png")):
+        file.rename(file.with_stem(f"new-{file.stem}"))
+    seen = {f"new-{name}" for part in ("train", "validation") for name in names(run, part)}
+    given = {"init": str(run)} if option == "init" else {"teacher": [str(run)]}
+    options = OPTIONS | {"data": str(renamed), "split": "random-80-10-10-seed7"}
+    first = medseg.train(**options, **given, out=str(tmp_path / "first"))
+    leaked = seen.intersection(names(Path(first["run"]), "test"))
+    assert leaked
+    stamp = first["summaries"]["test"]["stamp"]
+    assert stamp["verdict"] == "LEAKY"
+    fact = f"{len(leaked)} of 2 images are, byte for byte, among those that --{option} {run} was"
+    assert stamp["text"].startswith(fact)
+    assert evaluate(first["run"])["stamp"] == stamp
+    second = medseg.train(**options, init=first["run"], out=str(tmp_path / "second"))
+    assert second["summaries"]["test"]["stamp"]["verdict"] == "LEAKY"
+    stranger = pairs(tmp_path / "stranger", 6, start=300)
+    shutil.copy(data / "images" / f"{names(run, 'train')[0]}.png", stranger / "images" / "s05.png")
+    stamp = evaluate(second["run"], data=str(stranger), split_part="all")["stamp"]
+    assert stamp["verdict"] == "seen"
+
+
+def test_weights_of_the_same_split_are_no_leak(run, data, tmp_path):
+    again = medseg.train(**OPTIONS, data=str(data), init=str(run), out=str(tmp_path / "again"))
+    for part in ("validation", "test"):
+        assert again["summaries"][part]["stamp"]["verdict"] == "unknown"
+    (Path(again["run"]) / "splits" / "ancestors.csv").write_text("source,part\na,train\n")
+    with pytest.raises(UserError, match=r"ancestors\.csv: cannot be read"):
+        evaluate(again["run"])

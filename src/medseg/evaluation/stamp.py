@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from medseg.data.ancestors import seen_by_ancestors
 from medseg.data.digests import digests_of
 from medseg.data.remembered import Remembered
 from medseg.data.sample import Dataset, Item
@@ -52,6 +54,31 @@ def own_stamp(
     earlier = BEFORE.get(part, ())
     copies = copies_of(dataset.parts[part], remembered, earlier, workers) if earlier else []
     return split_stamp(dataset, part, remembered, copies)
+
+
+def stamp_by_ancestors(
+    stamp: dict[str, Any], run: Path, items: Sequence[Item], part: str, workers: int = 4
+) -> dict[str, Any]:
+    """The stamp of a part, and whether its images were seen by the runs that `run` began from.
+
+    Weights of --init and what a teacher says hold what they were trained on. Those that an ancestor
+    was selected by count for a test part, as they do for the run itself.
+    """
+    seen = seen_by_ancestors(run, BEFORE.get(part, ("train", "validation")))
+    if not seen:
+        return stamp
+    digests = [each.image for each in digests_of(items, workers)]
+    known = [item.name for item, each in zip(items, digests, strict=True) if each in seen]
+    if not known:
+        return stamp
+    sources = sorted({seen[each] for each in digests if each in seen})
+    fact = (
+        f"{len(known)} of {len(items)} images are, byte for byte, among those that"
+        f" {' and '.join(sources)} was trained on or selected by: {some(sorted(known))}"
+    )
+    if stamp["verdict"] in ("LEAKY", "seen"):
+        return stamp | {"text": f"{stamp['text']}; {fact}"}
+    return {"verdict": _verdict_on_seen(part), "text": fact}
 
 
 def copies_of(

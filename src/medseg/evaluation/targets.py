@@ -20,6 +20,7 @@ from medseg.evaluation.stamp import (
     copies_of,
     own_stamp,
     split_stamp,
+    stamp_by_ancestors,
     stamp_of_other,
     stamp_of_seen,
 )
@@ -72,7 +73,8 @@ def target_of(run: Run, config: EvaluateConfig) -> Target:
     )
     items = tuple(items_of(dataset, part))
     same = config.data is None or _same_set(config.data, given, root)
-    return Target(dataset, part, items, _stamp_by_other_split(run, dataset, part, same=same))
+    stamp = _stamp_by_other_split(run, dataset, part, same=same)
+    return Target(dataset, part, items, stamp_by_ancestors(stamp, run.folder, items, part, workers))
 
 
 def own_target(run: Run, part: str, where: Place, workers: int = 4) -> Target:
@@ -111,7 +113,9 @@ def reported_target(run: Run, dataset: Dataset, part: str, workers: int = 4) -> 
         note = f"{part}: changed since the run read them: {changed}"
         logger.warning(note)
         dataset = replace(dataset, notes=(*dataset.notes, note))
-    return Target(dataset, part, items, own_stamp(dataset, part, remembered, workers), is_own=True)
+    stamp = own_stamp(dataset, part, remembered, workers)
+    stamp = stamp_by_ancestors(stamp, run.folder, items, part, workers)
+    return Target(dataset, part, items, stamp, is_own=True)
 
 
 def is_own(run: Run, part: str, where: Place) -> bool:

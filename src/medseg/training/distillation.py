@@ -81,7 +81,7 @@ def find_teachers(
             " started with, these have other weights; give those, or start a new run with --init"
         )
     for teacher in teachers:
-        warn_of_leak(teacher.path, parts.dataset)
+        warn_of_leak("--teacher", teacher.path, parts.dataset)
     return teachers
 
 
@@ -90,18 +90,19 @@ def digests(teachers: Sequence[Teacher]) -> list[str]:
     return [teacher.digest for teacher in teachers]
 
 
-def warn_of_leak(path: Path, dataset: Dataset) -> None:
-    """Warn where a teacher was trained on images that the student is evaluated on.
+def warn_of_leak(option: str, path: Path, dataset: Dataset) -> None:
+    """Warn where a run that weights or teaching come from was trained on images to be evaluated.
 
-    What the teacher learned from them reaches the student.
+    What it learned from them reaches this run. Names are compared, since the test part is not read
+    before training has ended; the stamps of the results compare bytes.
     """
     seen = set(recall(find_checkpoint(path).parent).names("train"))
     for part in ("validation", "test"):
         names = [item.name for item in dataset.parts.get(part, ()) if item.name in seen]
         if names:
             logger.warning(
-                f"--teacher {path}: was trained on {len(names)} images with names of the {part}"
-                f" part, such as {names[0]}; if they are the same images, the student's numbers on"
+                f"{option} {path}: was trained on {len(names)} images with names of the {part}"
+                f" part, such as {names[0]}; if they are the same images, this run's numbers on"
                 " them are optimistic"
             )
 

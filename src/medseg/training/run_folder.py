@@ -13,11 +13,13 @@ from loguru import logger
 
 from medseg.config import TrainConfig, dump
 from medseg.console import log_to_file, to_json
+from medseg.data.ancestors import remember_ancestors
 from medseg.data.remembered import recall, remember
 from medseg.data.sample import Dataset
 from medseg.environment import environment
 from medseg.files import lock, new_folder, write_text
 from medseg.hardware import cores
+from medseg.runs import find_checkpoint
 
 
 def open_run_folder(config: TrainConfig, dataset: Dataset) -> Path:
@@ -27,8 +29,17 @@ def open_run_folder(config: TrainConfig, dataset: Dataset) -> Path:
         run = make_run_folder(config, dataset.name)
     if not recall(run).digests:  # a new run, or one of a medseg that kept none
         remember(run, dataset, ("train", "validation"), config.data.workers or cores())
+    if config.output.resume is None:
+        remember_ancestors(run, ancestors_of(config))
     write_description(run, config)
     return run
+
+
+def ancestors_of(config: TrainConfig) -> dict[str, Path]:
+    """The folders of the runs that a training takes its weights or its teaching from."""
+    files = {f"--init {config.model.init}": config.model.init} if config.model.init else {}
+    files |= {f"--teacher {path}": path for path in config.distill.teacher or ()}
+    return {source: find_checkpoint(path).parent for source, path in files.items()}
 
 
 def make_run_folder(config: TrainConfig, data: str) -> Path:

@@ -21,7 +21,7 @@ from medseg.models import network_arguments
 from medseg.runs import Checkpoint
 from medseg.training import loop as engine
 from medseg.training.callbacks import Callbacks, Monitor, Row
-from medseg.training.distillation import find_teachers
+from medseg.training.distillation import find_teachers, warn_of_leak
 from medseg.training.learner import Learner, make_learner, make_network
 from medseg.training.memory import check_batch_size
 from medseg.training.parts import Parts, check, load_parts
@@ -56,6 +56,8 @@ def train(
     parts = load_parts(config, world=fabric.world_size, dataset=dataset)
     config = parts.config
     teachers = find_teachers(config, parts, fabric.device.type, stored)
+    if config.model.init and stored is None:
+        warn_of_leak("--init", config.model.init, parts.dataset)
     network = make_network(config, parts.coding.classes, resumed=stored is not None)
     if fabric.device.type == "cpu":
         check_batch_size(config, network, precision)
