@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
@@ -37,7 +38,7 @@ def decode_jpeg(name: str, data: bytes) -> np.ndarray:
     """
     try:
         mode = MODES[jpeg_frame(data)[2]]
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, struct.error):
         raise damaged(name, "its header") from None
     if simplejpeg is None:
         return _with_pillow(name, data)

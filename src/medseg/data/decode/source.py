@@ -15,7 +15,7 @@ from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
 # chunks of a PNG that hold pixels or what they mean; a wrong sum of another chunk does no harm
-_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"tRNS"})
+PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"tRNS"})
 START = 4096
 _max_pixels = MAX_PIXELS  # of an image; for the process, as a user's option is
 
@@ -106,7 +106,7 @@ def _check_png(source: Source) -> None:
     try:
         for kind, at, length in png_chunks(data):
             wanted = struct.unpack_from(">I", data, at + length)[0]
-            if kind in _PIXEL_CHUNKS and zlib.crc32(view[at - 4 : at + length]) != wanted:
+            if kind in PIXEL_CHUNKS and zlib.crc32(view[at - 4 : at + length]) != wanted:
                 raise damaged(source.name, f"wrong checksum of {kind.decode()}")
     except struct.error:
         raise cut_off(source.name) from None
