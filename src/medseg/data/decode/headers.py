@@ -118,6 +118,18 @@ def _jpeg_exif(data: bytes) -> bytes:
     return b""
 
 
+def jpeg_without_exif(data: bytes) -> bytes:
+    """A JPEG without the EXIF and XMP blocks before its scan, whose faults Pillow warns of."""
+    parts, start = [], 0
+    for marker, at in _jpeg_segments(data):
+        if marker == _START_OF_SCAN:
+            break
+        if marker == _APP1:
+            parts.append(data[start : at - 2])
+            start = at + struct.unpack_from(">H", data, at)[0]
+    return b"".join([*parts, data[start:]])
+
+
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and length of the content of each chunk up to the last, IEND.
 

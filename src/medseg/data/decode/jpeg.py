@@ -14,7 +14,7 @@ import struct
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from medseg.data.decode.headers import jpeg_frame
+from medseg.data.decode.headers import jpeg_frame, jpeg_without_exif
 from medseg.data.decode.source import cut_off, damaged
 
 try:
@@ -55,7 +55,7 @@ def decode_jpeg(name: str, data: bytes) -> np.ndarray:
 
 def _with_pillow(name: str, data: bytes) -> np.ndarray:
     try:
-        picture = JpegImageFile(io.BytesIO(data))
+        picture = JpegImageFile(io.BytesIO(jpeg_without_exif(data)))
         pixels = np.asarray(picture if picture.mode == "L" else picture.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
         if "truncated" in str(error):
