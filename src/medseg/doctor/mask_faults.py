@@ -75,7 +75,8 @@ def _wrong_values(inspection: Inspection, context: Context) -> str:
 def ringing(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
     """A 0/255 mask with the noise of a lossy codec."""
     stats = inspection.mask_stats
-    if not stats or stats.kind != "binary-255" or context.kind != "binary-255":
+    known = stats and context.coding
+    if not known or stats.kind != "binary-255" or context.kind != "binary-255":
         return
     between = stats.counts[1:255]
     if between.any() and fits_threshold(stats) and _is_lossy(inspection):

@@ -70,7 +70,8 @@ def _is_float(stored: StoredMask) -> bool:
     samples = stored.samples
     if samples.dtype.kind != "f" or samples.ndim != 2:
         return False
-    return bool(samples.max(initial=0) <= 1 or (samples != np.rint(samples)).any())
+    beyond = samples.max(initial=0) > 1 and samples.min(initial=0) >= 0
+    return not beyond or bool((samples != np.rint(samples)).any())
 
 
 def _look(path: Path) -> _Floats | FileFacts:

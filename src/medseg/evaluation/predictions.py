@@ -232,7 +232,7 @@ def _fitted(probability: np.ndarray, shape: tuple[int, int], file: Path) -> np.n
     height, width = probability.shape
     across = abs(width * shape[0] / height - shape[1])
     if across > 1 and abs(height * shape[1] / width - shape[0]) > 1:
-        turned = ", which is it transposed" if probability.shape == shape[::-1] else ""
+        turned = ": is it transposed" if probability.shape == shape[::-1] else ""
         raise UserError(
             f"{file}: is {width}x{height} pixels, its reference {shape[1]}x{shape[0]}{turned}; a"
             " prediction of another size must have the same aspect ratio"

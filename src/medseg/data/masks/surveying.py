@@ -122,7 +122,7 @@ def misread(plane: Plane, coding: MaskCoding, declared: Declared = AUTO) -> str:
             f"{held}: all are below the threshold {coding.threshold} and would count as background,"
             f" while the set is 0/255; convert the file, or say how it is coded by --mask-kind"
         )
-    by_choice = declared.kind != "auto" or declared.ignore
+    by_choice = declared.kind == "index" or declared.ignore
     if (classes[drawn] == IGNORED).all() and not by_choice:
         return (
             f"{held}: all but the background would be ignored; if that is right, say so by"
