@@ -15,6 +15,7 @@ from medseg.config import read_yaml
 from medseg.data.remembered import Found, Remembered, check_place, find_again, recall
 from medseg.data.sample import Dataset
 from medseg.data.sources.dataset import load_dataset
+from medseg.data.sources.rules import Rule
 from medseg.errors import UserError
 from medseg.files import read_csv, write_atomic
 from medseg.models import create_model
@@ -122,6 +123,11 @@ class Run:
         return network.to(device, memory_format=torch.channels_last)
 
     @property
+    def pairing_rule(self) -> Rule:
+        """How the masks of its data are named; runs of earlier versions do not say."""
+        return Rule(self.config.get("images"), self.config.get("masks"))
+
+    @property
     def place(self) -> tuple[str, Path]:
         """--data and --data-root of its latest start; best.pt can be of an earlier one."""
         file = self.folder / "config.yaml"
@@ -132,15 +138,28 @@ class Run:
         """The images that the run was trained, selected and tested with, as its folder says."""
         return recall(self.folder)
 
-    def find(self, data: str | None = None, data_root: Path | None = None) -> Found | None:
+    def find(
+        self,
+        data: str | None = None,
+        data_root: Path | None = None,
+        rule: Rule | None = None,
+    ) -> Found | None:
         """The run's images where they lie now; `data` is their new place.
 
-        None where the run keeps no lists. Raises `UserError` where there is no such data set.
+        They are paired by `rule`, else by the run's own or, if that fits nothing in a new place, as
+        the names show. None where the run keeps no lists. Raises `UserError` where there is no such
+        data set.
         """
         given, root = self.place
         if data is None:
             check_place(self.folder, given)
-        return find_again(self.folder, data or given, data_root or root, self.config["split"])
+        where = self.folder, data or given, data_root or root, self.config["split"]
+        try:
+            return find_again(*where, rule or self.pairing_rule)
+        except UserError:
+            if data is None or rule or not self.pairing_rule:
+                raise
+        return find_again(*where)
 
     def dataset(self, data: str | None = None, data_root: Path | None = None) -> Dataset:
         """The data set that the run was trained on, divided as it was.
@@ -159,6 +178,7 @@ class Run:
             split=config["split"],
             hold_out=config["hold_out"],
             pages=config.get("pages"),
+            rule=self.pairing_rule,
         )
 
     def history(self) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def test_a_second_look_at_the_same_files_reads_none_of_them(tmp_path, monkeypatc
 
 
 def test_the_real_sets(real):
-    from medseg.data.sources.pairing import pair
+    from medseg.data.sources.pairing import find_pairs
 
     for name, kind, noisy in (
         ("Kvasir-SEG", "binary-255", True),
@@ -126,7 +126,8 @@ def test_the_real_sets(real):
         ("CVC-ColonDB", "binary-255", False),
         ("ISBI2012-EM", "binary-255", False),
     ):
-        items, notes = pair(real / name)
+        pairing = find_pairs(real / name)
+        items, notes = pairing.items()[""], pairing.notes
         coding = survey(items[:: max(1, len(items) // 60)])
         assert (coding.kind, coding.classes) == (kind, 2)
         assert ("threshold" in coding.text) == noisy and not notes

@@ -105,7 +105,7 @@ def test_wrong_sources(tmp_path, small):
     with pytest.raises(UserError, match="medseg data synthesize"):
         prepare("synthetic", small, out=tmp_path / "o")
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match="found no folder with images"):
+    with pytest.raises(UserError, match="expected the folders images and masks"):
         prepare("kvasir-seg", tmp_path / "nothing", out=tmp_path / "o")
 
 

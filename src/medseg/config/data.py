@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.config.fields import Size, option, size
-from medseg.config.shared import Masks, Pages, Reading
+from medseg.config.shared import Masks, Pages, PairingRule, Reading
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data(Masks, Pages, Reading):
+class Data(PairingRule, Masks, Pages, Reading):
     """Which images, how they are divided and at which size the network sees them."""
 
     data: str = option(

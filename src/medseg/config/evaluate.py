@@ -12,6 +12,7 @@ from medseg.config.shared import (
     Masks,
     Overwrite,
     Pages,
+    PairingRule,
     Progress,
     Reading,
     Threads,
@@ -20,7 +21,9 @@ from medseg.config.shared import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Threshold, Compute, Threads, Masks, Pages, Reading, Overwrite, Json, Progress):
+class EvaluateConfig(
+    PairingRule, Threshold, Compute, Threads, Masks, Pages, Reading, Overwrite, Json, Progress
+):
     """Evaluate a run, or a folder of predictions, at the native resolution of each mask."""
 
     run: Path = option(

@@ -86,7 +86,24 @@ class Compute:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownData:
+class PairingRule:
+    """Which mask belongs to which image, where their names do not show it."""
+
+    images: str | None = option(
+        None,
+        "which files are images, relative to the data set: * for any text, {id} for a part of the"
+        " name that --masks repeats (default: found from the names)",
+        metavar="GLOB",
+    )
+    masks: str | None = option(
+        None,
+        "how the masks of an image are called, such as 'masks/{stem}_mask.png'; several are united",
+        metavar="PATTERN",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownData(PairingRule):
     """A data set to look at; it is only read."""
 
     data: str = option(

@@ -19,6 +19,7 @@ from medseg.data.sources.folder import open_whole, scheme_name
 from medseg.data.sources.groups import read_groups
 from medseg.data.sources.names import same_name, some
 from medseg.data.sources.pages import is_page
+from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS, read_written, write_split
 from medseg.errors import UserError
 from medseg.files import write_csv
@@ -108,7 +109,9 @@ class Changed:
         return " and ".join(facts)
 
 
-def find_again(run: Path, data: str, data_root: Path, split: str | None) -> Found | None:
+def find_again(
+    run: Path, data: str, data_root: Path, split: str | None, rule: Rule | None = None
+) -> Found | None:
     """The images of a run folder in the data set `data`; None where the run keeps no lists.
 
     `split` is the one that it was trained by, which only gives the division its name.
@@ -118,7 +121,7 @@ def find_again(run: Path, data: str, data_root: Path, split: str | None) -> Foun
         return None
     names = [name for part in remembered.parts.values() for name in part]
     pages = "all" if any(map(is_page, names)) else None
-    pool = open_whole(data, data_root=data_root, pages=pages)
+    pool = open_whole(data, data_root=data_root, pages=pages, rule=rule)
     scheme = scheme_name(split) if split or not pool.split else pool.split
     return remembered.find(replace(pool, split=scheme))
 

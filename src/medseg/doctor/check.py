@@ -14,6 +14,7 @@ from medseg.config import CheckConfig
 from medseg.console import progress
 from medseg.data.masks import declared_by
 from medseg.data.sources.description import read_description
+from medseg.data.sources.rules import Rule
 from medseg.doctor.collect import Pair, collect
 from medseg.doctor.context import find_coding, find_context
 from medseg.doctor.faults import FAULTS, Finding, find_faults
@@ -37,7 +38,13 @@ def check(config: CheckConfig) -> dict[str, Any]:
     ignore = [code.strip() for code in config.ignore.split(",") if code.strip()]
     for code in ignore:
         choose("code", code, FAULTS)
-    source = collect(config.data, data_root=config.data_root, split=config.split)
+    rule = Rule(config.images, config.masks)
+    source = collect(
+        config.data,
+        data_root=config.data_root,
+        split=config.split,
+        rule=rule,
+    )
     check_tables(source, config.split)
     if config.fix:
         create_folder(config.fix, source)

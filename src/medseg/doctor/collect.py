@@ -5,14 +5,17 @@ Nothing is refused here: a file that fits nowhere is reported as a problem of it
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loguru import logger
+
 from medseg.data.sources.catalog import Entry
-from medseg.data.sources.folder import lists_of, locate, part_folders
-from medseg.data.sources.listing import child, list_images
+from medseg.data.sources.folder import lists_of, locate, paired
 from medseg.data.sources.names import name_of
-from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS, match, mispaired
+from medseg.data.sources.pairing import Pairing
+from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
 
@@ -21,13 +24,22 @@ WHOLE = "all"  # the only part of a data set that is not divided
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask; if one of them is missing, `problem` says what is wrong."""
+    """An image and its mask; if one of them is missing, `problem` says what is wrong.
+
+    Where an image has several masks, which are united, `further` holds all but the first.
+    """
 
     part: str
     name: str
     image: Path | None
     mask: Path | None
     problem: str = ""
+    further: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All masks of the image."""
+        return (self.mask, *self.further) if self.mask else ()
 
 
 @dataclass(frozen=True)
@@ -50,72 +62,50 @@ class Source:
 
 
 def collect(
-    data: str | Path, *, data_root: Path = Path("data"), split: str | None = None
+    data: str | Path,
+    *,
+    data_root: Path = Path("data"),
+    split: str | None = None,
+    rule: Rule | None = None,
 ) -> Source:
     """Collect all images and masks of a data set, in the order of parts and names.
 
-    Without `split`, an undivided folder is one part, "all"; with it, only listed images count.
+    They are paired as for training. Without `split`, an undivided folder is one part, "all"; with
+    it, only listed images count.
     Raises `UserError` only if there is no such folder, nothing in it that looks like a data set,
     or no such split.
     """
     root, entry = locate(data, data_root)
     name = entry.folder if entry else root.resolve().name
-    parts = part_folders(root)
-    if parts:
-        if split:
-            raise UserError(
-                f"--split {split}: {root} is already divided ({', '.join(parts)}); omit --split"
-            )
-        pairs: list[Pair] = []
-        for part, folder in parts.items():
-            pairs += _pairs(folder, part)
-        source = Source(root, name, "as-is", tuple(pairs))
-    else:
-        _require_image_folder(root)
-        source = Source(root, name, "", tuple(_pairs(root, WHOLE)))
-        source = _divide(source, entry, split) if split else source
-    if not any(pair.image for pair in source.pairs):
+    pairing = paired(root, rule)
+    if pairing.parts and split and len(pairing.parts) > 1:
         raise UserError(
-            f"{root}: contains no images; expected JPEG, PNG, TIFF, BMP, WebP or GIF files"
+            f"--split {split}: {root} is already divided ({', '.join(pairing.parts)}); omit --split"
         )
-    return source
+    logger.info(pairing.rule)
+    for note in pairing.notes:
+        logger.info(note)
+    divided = bool(pairing.parts) and not split
+    pairs = tuple(_pairs(pairing, divided))
+    source = Source(root, name, "as-is" if divided else "", pairs)
+    return _divide(source, entry, split) if split else source
 
 
-def _require_image_folder(root: Path) -> None:
-    if child(root, IMAGE_FOLDERS) is None:
-        found = ", ".join(sorted(path.name for path in root.iterdir())[:6]) or "nothing"
-        raise UserError(
-            f"{root}: expected the folders images and masks, or train, validation and test;"
-            f" found {found}"
-        )
-
-
-def _pairs(folder: Path, part: str) -> list[Pair]:
-    """The pairs of one part, then its masks without an image."""
-    images, masks = child(folder, IMAGE_FOLDERS), child(folder, MASK_FOLDERS)
-    image_files = list_images(images) if images else []
-    mask_files = list_images(masks) if masks else []
-    same_name: dict[str, list[str]] = {}
-    for file in image_files:
-        same_name.setdefault(name_of(file), []).append(file.name)
-    pairs: list[Pair] = []
-    used: set[Path] = set()
-    for file, candidates in match(image_files, mask_files):
-        used.update(candidates)
-        others = ", ".join(name for name in same_name[name_of(file)] if name != file.name)
-        mask, problem = None, ""
-        if others:
-            problem = f"{others} has the same name; names without extension must differ"
-        elif len(candidates) == 1:
-            mask = candidates[0]
-        else:
-            problem = mispaired(file, candidates, masks or folder / "masks")
-        pairs.append(Pair(part, name_of(file), file, mask, problem))
-    for mask in mask_files:
-        if mask not in used:
-            problem = f"no image for this mask in {images}"
-            pairs.append(Pair(part, name_of(mask), None, mask, problem))
-    return pairs
+def _pairs(pairing: Pairing, divided: bool) -> Iterator[Pair]:
+    """The pairs part by part, in each first those with an image, then its masks without one."""
+    parts = {*pairing.parts, *(part for part, _ in pairing.bare)}
+    for part in [part for part in PARTS if part in parts] or [""]:
+        shown = part if divided else WHOLE
+        for each in pairing.pairs:
+            if each.part == part:
+                mask, *further = each.masks if not each.problem else (None,)
+                yield Pair(shown, each.name, each.image, mask, each.problem, tuple(further))
+        for where, image in pairing.bare:
+            if where == part:
+                yield Pair(shown, name_of(image), image, None, "no mask, and no folder of masks")
+        for where, mask in pairing.lone:
+            if where == part:
+                yield Pair(shown, name_of(mask), None, mask, "no image for this mask")
 
 
 def _divide(source: Source, entry: Entry | None, split: str) -> Source:

@@ -21,6 +21,7 @@ from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import with_groups_beside
 from medseg.data.sources.listing import list_images, list_maps
 from medseg.data.sources.names import name_of
+from medseg.data.sources.rules import Rule
 from medseg.errors import UserError
 from medseg.evaluation.maps import MapReading, read_probabilities, survey_maps
 from medseg.evaluation.measure import measure_image, measuring
@@ -107,7 +108,13 @@ def _target(config: EvaluateConfig) -> Target:
                 " with --references DIR or --data NAME|PATH"
             )
         root = config.data_root or Path("data")
-        dataset = open_dataset(config.data, data_root=root, split=config.split, pages=config.pages)
+        dataset = open_dataset(
+            config.data,
+            data_root=root,
+            split=config.split,
+            pages=config.pages,
+            rule=Rule(config.images, config.masks),
+        )
         items = tuple(items_of(dataset, config.split_part))
         return Target(dataset, config.split_part, items, _stamp(config.split_part, dataset))
     if config.data:

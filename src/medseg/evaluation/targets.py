@@ -14,6 +14,7 @@ from medseg.data.remembered import check_place
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import locate, open_dataset
 from medseg.data.sources.names import some
+from medseg.data.sources.rules import Rule
 from medseg.errors import UserError
 from medseg.evaluation.results import FILES
 from medseg.evaluation.stamp import (
@@ -68,8 +69,10 @@ def target_of(run: Run, config: EvaluateConfig) -> Target:
     root = config.data_root or root
     if config.data is None:
         check_place(run.folder, given)
+    rule = _rule(config)
+    rule = rule.over(run.pairing_rule) if config.data is None else rule
     dataset = open_dataset(
-        config.data or given, data_root=root, split=config.split, pages=config.pages
+        config.data or given, data_root=root, split=config.split, pages=config.pages, rule=rule
     )
     items = tuple(items_of(dataset, part))
     same = config.data is None or _same_set(config.data, given, root)
@@ -83,7 +86,7 @@ def own_target(run: Run, part: str, where: Place, workers: int = 4) -> Target:
     What has been added or has changed since is said, and noted. Raises `UserError` where one of the
     images is gone.
     """
-    found = run.find(where.data, where.data_root)
+    found = run.find(where.data, where.data_root, _rule(where))
     if found is None or (part != "all" and part not in found.dataset.parts):
         return _divided_anew(run, part, where)
     parts = found.missing if part == "all" else [part]
@@ -127,7 +130,7 @@ def is_own(run: Run, part: str, where: Place) -> bool:
     given, root = run.place
     if _same_set(where.data, given, where.data_root or root):
         return True
-    found = run.find(where.data, where.data_root)
+    found = run.find(where.data, where.data_root, _rule(where))
     if found is None:
         return False
     remembered, parts = run.remembered(), found.dataset.parts
@@ -138,6 +141,11 @@ def is_own(run: Run, part: str, where: Place) -> bool:
             if 2 * len(changed.images) < changed.compared:
                 return True
     return False
+
+
+def _rule(where: Place) -> Rule:
+    """The rule of a command that has --images and --masks."""
+    return Rule(getattr(where, "images", None), getattr(where, "masks", None))
 
 
 def _divided_anew(run: Run, part: str, where: Place) -> Target:

@@ -14,6 +14,7 @@ from medseg.console import print_table, progress, to_json
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import DEFAULT_SPLIT, open_dataset
 from medseg.data.sources.groups import choose_groups
+from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
 from medseg.files import results_folder, write_csv, write_text
@@ -32,7 +33,13 @@ def find_leaks(config: LeaksConfig) -> dict[str, Any]:
 
     `leaks` in it is whether any image has a partner of any kind in another part.
     """
-    dataset = open_dataset(config.data, data_root=config.data_root, split=config.split)
+    rule = Rule(config.images, config.masks)
+    dataset = open_dataset(
+        config.data,
+        data_root=config.data_root,
+        split=config.split,
+        rule=rule,
+    )
     dataset = choose_groups(undivided(dataset, config.split), config.groups)
     images = _images(dataset, config)
     folder = _out(config, dataset)

@@ -17,6 +17,7 @@ from medseg.data.masks import read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.groups import COLUMNS, choose_groups, leak_stamp
+from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import write_split
 from medseg.errors import UserError
 from medseg.files import new_folder, write_csv, write_text
@@ -173,11 +174,19 @@ def assign(units: Sequence[str], strata: np.ndarray, folds: int, seed: int) -> n
 
 def _items(config: SplitConfig) -> tuple[Dataset, list[Item]]:
     """All images of the data set, whatever parts it has, in the order of their names."""
-    dataset = open_dataset(config.data, data_root=config.data_root)
+    dataset = open_dataset(
+        config.data, data_root=config.data_root, rule=Rule(config.images, config.masks)
+    )
     dataset = choose_groups(dataset, "known" if config.groups == "auto" else config.groups)
     items = [item for part in dataset.parts.values() for item in part]
     items.sort(key=lambda item: item.name)
-    if any("/" in item.name for item in items):
+    twice = [
+        item
+        for part, of_part in dataset.parts.items()
+        for item in of_part
+        if item.name.startswith(f"{part}/")
+    ]
+    if twice:
         raise UserError(
             f"{dataset.name}: images of different parts have the same names; rename them first"
         )

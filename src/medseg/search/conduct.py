@@ -23,6 +23,7 @@ from medseg.data.cache import content
 from medseg.data.remembered import recall, remember
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import load_dataset
+from medseg.data.sources.rules import Rule
 from medseg.errors import UserError
 from medseg.files import folder_or_nothing
 from medseg.hardware import cores
@@ -65,6 +66,7 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Job:
         split=data.split,
         hold_out=data.hold_out,
         pages=data.pages,
+        rule=Rule(data.images, data.masks),
     )
     if config.data.folds:
         fold_datasets(dataset, config.data.folds)

@@ -14,6 +14,7 @@ from medseg.data.decode import small_range
 from medseg.data.masks import IGNORED, MaskCoding, declared_by, map_words, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import load_dataset
+from medseg.data.sources.rules import Rule
 from medseg.distill import check as check_distillation
 from medseg.errors import UserError
 from medseg.hardware import cores
@@ -166,6 +167,7 @@ def _find_dataset(config: TrainConfig, dataset: Dataset | None) -> Dataset:
         split=data.split,
         hold_out=data.hold_out,
         pages=data.pages,
+        rule=Rule(data.images, data.masks),
     )
 
 

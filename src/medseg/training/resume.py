@@ -14,6 +14,7 @@ from medseg.data.remembered import Found, check_place, find_again, recall
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG
 from medseg.data.sources.names import some
+from medseg.data.sources.rules import Rule
 from medseg.errors import UserError
 from medseg.hardware import cores
 from medseg.runs import Checkpoint
@@ -163,4 +164,4 @@ def _find(run: Path, data: Data, pool: Dataset | None) -> Found | None:
     kept = run / "config.yaml"
     if not kept.exists() or data.data == read_yaml(kept).get("data"):
         check_place(run, data.data)
-    return find_again(run, data.data, data.data_root, data.split)
+    return find_again(run, data.data, data.data_root, data.split, Rule(data.images, data.masks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -15,7 +16,10 @@ from medseg.data.sources.splits import shipped, shipped_folder
 class Entry:
     """A data set: `folder` as in the PolypDataset layout, `images` as published.
 
-    `sequences` holds the last frame of each video sequence.
+    `fewer` are the counts of common downloads that lack some. `sequences` holds the last frame of
+    each video sequence; `group` is a regular expression whose first part is the group in a name.
+    `pattern` says how its files pair where their names do not, and `naming` what an image is called
+    then, by {group} and {stem}.
     """
 
     folder: str
@@ -27,6 +31,10 @@ class Entry:
     split: str = ""  # the one that `prepare` takes by default
     notes: str = ""
     sequences: tuple[int, ...] = field(default=())
+    fewer: tuple[int, ...] = ()
+    group: str = ""
+    pattern: tuple[str, str] | None = None
+    naming: str = ""
 
 
 # fmt: off
@@ -133,6 +141,9 @@ def group_of(entry: Entry, name: str) -> str | None:
     The video sequence of a frame named by its number, or the group in the table that comes with
     the splits of the data set (splits/Kvasir-SEG/groups.csv).
     """
+    if entry.group:
+        match = re.match(entry.group, name)
+        return match[1] if match else None
     if not entry.sequences:
         return _shipped_groups(entry.folder).get(name)
     if not name.isdigit() or not 1 <= int(name) <= entry.sequences[-1]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medseg.data.sample import Dataset
 from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import hold_out as hold_out_of
 from medseg.errors import UserError
 
@@ -18,13 +19,14 @@ def load_dataset(
     split: str | None,
     hold_out: float = 0.1,
     pages: str | None = None,
+    rule: Rule | None = None,
 ) -> Dataset:
     """`open_dataset`, with validation images held out of train where the split has none.
 
     Which images are held out depends on their names alone. Raises `UserError` where there is
     nothing to train on.
     """
-    dataset = open_dataset(data, data_root=data_root, split=split, pages=pages)
+    dataset = open_dataset(data, data_root=data_root, split=split, pages=pages, rule=rule)
     if not dataset.parts.get("train"):
         raise UserError(
             f"{dataset.name} ({dataset.split}): has no train part, only {', '.join(dataset.parts)};"

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from loguru import logger
+
+from medseg.data.decode import IMAGE_SUFFIXES
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry, group_of
 from medseg.data.sources.description import read_description
@@ -15,7 +18,8 @@ from medseg.data.sources.groups import TABLE, find_groups, settle_groups, with_g
 from medseg.data.sources.listing import child
 from medseg.data.sources.names import some
 from medseg.data.sources.pages import with_pages
-from medseg.data.sources.pairing import IMAGE_FOLDERS, pair
+from medseg.data.sources.pairing import IMAGE_FOLDERS, Pairing, find_pairs
+from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import (
     PARTS,
     random_split,
@@ -24,9 +28,9 @@ from medseg.data.sources.splits import (
     shipped_folder,
     unknown_scheme,
 )
+from medseg.data.sources.words import part_of
 from medseg.errors import UserError, nearest
 
-PART_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 DEFAULT_SPLIT = "random-80-10-10"
 
 
@@ -36,29 +40,36 @@ def open_dataset(
     data_root: Path = Path("data"),
     split: str | None = None,
     pages: str | None = None,
+    rule: Rule | None = None,
 ) -> Dataset:
     """The data set that `data` stands for, divided by `split`.
 
-    `data` is a known name under `data_root`, or a folder; `pages` says whether the "first" picture
+    `data` is a known name under `data_root`, or a folder; `rule` says how its masks are named where
+    neither its dataset.yaml nor the names themselves do; `pages` says whether the "first" picture
     of a file is an image, or "all" are. Raises `UserError`, naming the file, for missing or empty
     folders, images with no mask or with two, and lists that do not fit the images.
     """
     root, entry = locate(data, data_root)
     description = read_description(root)
     name = description.name or (entry.folder if entry else root.resolve().name)
-    parts = part_folders(root)
-    if parts:
-        dataset = _divided(root, name, parts, split)
+    pairing = paired(root, rule)
+    logger.info(pairing.rule)
+    if pairing.parts and not (split and _can_be_divided(root, pairing, split)):
+        dataset = _divided(root, name, pairing, split)
     else:
-        items, notes = pair(root)
+        items = [item for part in pairing.items().values() for item in part]
         items, table = with_groups(items, root)
-        dataset = divide(root, name, entry, items, notes, split)
+        dataset = divide(root, name, entry, items, list(pairing.notes), split)
         dataset = settle_groups(dataset, root / TABLE if table else None)
     return with_pages(replace(dataset, description=description), pages)
 
 
 def open_whole(
-    data: str | Path, *, data_root: Path = Path("data"), pages: str | None = None
+    data: str | Path,
+    *,
+    data_root: Path = Path("data"),
+    pages: str | None = None,
+    rule: Rule | None = None,
 ) -> Dataset:
     """All images of the data set that `data` stands for: its parts on disk, or one part, "all".
 
@@ -67,23 +78,36 @@ def open_whole(
     root, entry = locate(data, data_root)
     description = read_description(root)
     name = description.name or (entry.folder if entry else root.resolve().name)
-    parts = part_folders(root)
-    if parts:
-        dataset = _divided(root, name, parts, None)
+    pairing = paired(root, rule)
+    if pairing.parts:
+        dataset = _divided(root, name, pairing, None)
     else:
-        items, notes = pair(root)
-        items, table = with_groups(items, root)
+        items, table = with_groups(pairing.items()[""], root)
         items = tuple(with_group(item, entry) for item in items)
-        dataset = Dataset(name, "", {"all": items}, tuple(notes))
+        dataset = Dataset(name, "", {"all": items}, pairing.notes)
         dataset = settle_groups(dataset, root / TABLE if table else None)
     return with_pages(replace(dataset, description=description), pages)
+
+
+def paired(root: Path, rule: Rule | None = None) -> Pairing:
+    """The pairs of a data set by `rule`, else as its dataset.yaml says, else as the names show."""
+    description = read_description(root)
+    written = Rule(description.images, description.masks)
+    return find_pairs(root, rule.over(written) if rule else written)
 
 
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of the parts of a data set divided on disk; none where it is not."""
     if child(root, IMAGE_FOLDERS):
         return {}
-    return {part: folder for part, names in PART_FOLDERS.items() if (folder := child(root, names))}
+    folders = [path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()]
+    found = {part_of(path.name): path for path in folders if not path.name.startswith(".")}
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def _can_be_divided(root: Path, pairing: Pairing, split: str) -> bool:
+    """Whether all images are of one part that nothing but its folder's name makes one."""
+    return len(pairing.parts) == 1 and split != _about(root).get("split")
 
 
 def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
@@ -117,33 +141,54 @@ def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
     return root, next((each for each in CATALOG.values() if each.folder.lower() == folder), None)
 
 
-def _divided(root: Path, name: str, parts: dict[str, Path], split: str | None) -> Dataset:
+def _divided(root: Path, name: str, pairing: Pairing, split: str | None) -> Dataset:
     """A folder that is divided already."""
     about = _about(root)
     if split is not None and split != about.get("split"):
-        there = about.get("split") or ", ".join(parts)
+        there = about.get("split") or ", ".join(pairing.parts)
         raise UserError(
             f"--split {split}: {root} is divided already ({there}); leave --split out, or give a"
             " folder with images and masks undivided"
         )
-    found: dict[str, list[Item]] = {}
-    notes: list[str] = []
-    for part, folder in parts.items():
-        if child(folder, IMAGE_FOLDERS) is None and not any(folder.iterdir()):
-            notes.append(f"{folder} is empty and left out")
-            continue
-        found[part], more = pair(folder)
-        notes += more
+    found = pairing.items()
+    notes = [*pairing.notes, *_empty_parts(root, pairing)]
     twice = _names_in_two_parts(found)
     if twice:
         notes.append(f"{len(twice)} names are in two parts: the same images would be a leak")
     named = {
-        part: [_with_part(item, part) if item.name in twice else item for item in items]
-        for part, items in found.items()
+        part: [_with_part(item, part) if item.name in twice else item for item in found[part]]
+        for part in pairing.parts
     }
-    named, table = _with_groups_of_parts(root, parts, named)
+    named, table = _with_groups_of_parts(root, part_folders(root), named)
     dataset = Dataset(about.get("name", name), about.get("split", "as-is"), named, tuple(notes))
     return settle_groups(dataset, table)
+
+
+def _empty_parts(root: Path, pairing: Pairing) -> list[str]:
+    """Notes on the folders of parts without files; `UserError` for one with other files only."""
+    notes = []
+    for part, folder in part_folders(root).items():
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        if part in pairing.parts or any(path.suffix.lower() in IMAGE_SUFFIXES for path in files):
+            continue
+        if files or any(folder.iterdir()):
+            raise UserError(
+                f"{folder}: no image in this folder; expected the folders images and masks, or"
+                " nothing"
+            )
+        notes.append(f"{folder} is empty and left out")
+    return notes
+
+
+def _names_in_two_parts(parts: dict[str, list[Item]]) -> set[str]:
+    counts: Counter[str] = Counter()
+    for items in parts.values():
+        counts.update(item.name for item in items)
+    return {name for name, count in counts.items() if count > 1}
+
+
+def _with_part(item: Item, part: str) -> Item:
+    return replace(item, name=f"{part}/{item.name}")
 
 
 def _with_groups_of_parts(
@@ -156,7 +201,7 @@ def _with_groups_of_parts(
     everything = [item for items in parts.values() for item in items]
     grouped, tables = {}, []
     for part, items in parts.items():
-        own, table = with_groups(items, folders[part], everything)
+        own, table = with_groups(items, folders.get(part, root), everything)
         grouped[part] = own
         tables.append(table)
     own = [item for items in grouped.values() for item in items]
@@ -165,17 +210,6 @@ def _with_groups_of_parts(
     named = {part: tuple(next(rest) for _ in items) for part, items in grouped.items()}
     covers = root / TABLE if table or all(tables) else None
     return named, covers if any((*tables, table)) else None
-
-
-def _names_in_two_parts(parts: dict[str, list[Item]]) -> set[str]:
-    counts: Counter[str] = Counter()
-    for items in parts.values():
-        counts.update(item.name for item in items)
-    return {name for name, count in counts.items() if count > 1}
-
-
-def _with_part(item: Item, part: str) -> Item:
-    return replace(item, name=f"{part}/{item.name}")
 
 
 def divide(

@@ -7,17 +7,20 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medseg import console
 from medseg.config import PrepareConfig
-from medseg.data.sample import Dataset
+from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry
-from medseg.data.sources.folder import divide
+from medseg.data.sources.folder import divide, with_group
 from medseg.data.sources.groups import COLUMNS, TABLE, with_groups
-from medseg.data.sources.listing import child, list_images
-from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS, pair
+from medseg.data.sources.names import name_of
+from medseg.data.sources.pairing import Pairing, find_pairs
+from medseg.data.sources.rules import Rule
+from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError, choose
 from medseg.files import folder_or_nothing, new_folder, write_csv
 from medseg.version import __version__
@@ -63,15 +66,17 @@ def _build(
 ) -> Path:
     """The data set in the layout, in a folder below `work`."""
     root = _unpacked(source, work / "source")
-    folder = _pair_folder(root)
-    items, notes = pair(folder)
-    items, _ = with_groups(items, folder)
-    if len(items) != entry.images:
+    rule = Rule(*entry.pattern) if entry.pattern else None
+    pairing = find_pairs(root, rule)
+    items = [_renamed(entry, item) for part in pairing.items().values() for item in part]
+    items, _ = with_groups(items, root)
+    if entry.images and len(items) not in (entry.images, *entry.fewer):
+        fewer = "".join(f" or {count}" for count in entry.fewer)
         raise UserError(
             f"{source}: has {len(items)} images with masks, {entry.folder} was published with"
-            f" {entry.images}; download it again and give it whole"
+            f" {entry.images}{fewer}; download it again and give it whole"
         )
-    dataset = divide(root, entry.folder, entry, items, notes, split or entry.split)
+    dataset = _divided(root, entry, pairing, items, split)
     built = work / "built"
     _copy(dataset, built, progress)
     about = {
@@ -85,27 +90,55 @@ def _build(
     return built
 
 
+def _renamed(entry: Entry, item: Item) -> Item:
+    """The item by the name that the catalog gives it, if any, and with its group."""
+    name = item.name
+    if entry.naming:
+        name = entry.naming.format(group=item.group, stem=name_of(item.image))
+        item = replace(item, group=None)
+    return with_group(replace(item, name=name), entry)
+
+
+def _divided(
+    root: Path, entry: Entry, pairing: Pairing, items: Sequence[Item], split: str | None
+) -> Dataset:
+    """The parts of a split, else those that the data set is published with, else all for training.
+
+    The latter are kept undivided.
+    """
+    scheme = split or entry.split
+    if scheme:
+        return divide(root, entry.folder, entry, items, [], scheme)
+    parts: dict[str, list[Item]] = {}
+    for pair, item in zip(pairing.pairs, items, strict=True):
+        parts.setdefault(pair.part, []).append(item)
+    if len(parts) < 2:  # nothing to divide by: images/ and masks/
+        parts = {"": list(items)}
+    kept = {part: tuple(parts[part]) for part in ("", *PARTS) if part in parts}
+    return Dataset(entry.folder, "published" if len(kept) > 1 else "", kept)
+
+
 def _copy(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
-    """Images, masks and groups.csv, byte for byte."""
-    total = sum(map(len, dataset.parts.values()))
-    groups: dict[str, str] = {}
+    """Images, masks and groups.csv, byte for byte; further masks of an image get a number."""
+    items = [item for part in dataset.parts.values() for item in part]
+    several = any(len(item.masks) > 1 for item in items)
     done = 0
-    for part, items in dataset.parts.items():
+    for part, of_part in dataset.parts.items():
         images, masks = folder / part / "images", folder / part / "masks"
         images.mkdir(parents=True)
         masks.mkdir()
-        for item in items:
-            shutil.copyfile(item.image, images / f"{item.name}{item.image.suffix}")
+        for item in of_part:
+            name = item.name.replace("/", "_")
+            shutil.copyfile(item.image, images / f"{name}{item.image.suffix}")
             for number, mask in enumerate(item.masks):
-                ending = f"_mask_{number}" if number else ""
-                shutil.copyfile(mask, masks / f"{item.name}{ending}{mask.suffix}")
-            if item.group:
-                groups[item.name] = item.group
+                ending = f"_mask_{number}" if number else "_mask" * several
+                shutil.copyfile(mask, masks / f"{name}{ending}{mask.suffix}")
             done += 1
             if progress:
-                progress(done, total)
-    if groups:
-        write_csv(folder / TABLE, [dict(zip(COLUMNS, row, strict=True)) for row in groups.items()])
+                progress(done, len(items))
+    rows = [(item.name.replace("/", "_"), item.group) for item in items if item.group]
+    if rows:
+        write_csv(folder / TABLE, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 def _unpacked(source: Path, folder: Path) -> Path:
@@ -128,18 +161,6 @@ def _unpacked(source: Path, folder: Path) -> Path:
             " folder"
         ) from None
     return folder
-
-
-def _pair_folder(root: Path) -> Path:
-    """The first folder, at any depth, that has an images and a masks folder with images in them."""
-    for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
-        images, masks = child(folder, IMAGE_FOLDERS), child(folder, MASK_FOLDERS)
-        if images and masks and list_images(images) and list_images(masks):
-            return folder
-    raise UserError(
-        "found no folder with images (or Original) and masks (or Ground Truth) side by side; give"
-        " the folder or archive as distributed"
-    )
 
 
 def run_prepare(config: PrepareConfig) -> Path:
