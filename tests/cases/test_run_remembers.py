@@ -365,3 +365,16 @@ def test_weights_of_the_same_split_are_no_leak(run, data, tmp_path):
     (Path(again["run"]) / "splits" / "ancestors.csv").write_text("source,part\na,train\n")
     with pytest.raises(UserError, match=r"ancestors\.csv: cannot be read"):
         evaluate(again["run"])
+
+
+def test_a_run_is_not_resumed_on_masks_that_are_read_in_another_way(tmp_path):
+    data = pairs(tmp_path / "set", 12)
+    for file in (data / "masks").iterdir():
+        mask = (cv2.imread(str(file), cv2.IMREAD_UNCHANGED) > 127).astype("uint8")
+        mask[:12, :24] = 2
+        write(file, mask)
+    run = medseg.train(**OPTIONS | {"data": str(data), "out": str(tmp_path / "run")})["run"]
+    medseg.train(resume=run, epochs=2)
+    (data / "dataset.yaml").write_text("ignore: [2]\n")
+    with pytest.raises(UserError, match="are read in another way than when it was started"):
+        medseg.train(resume=run, epochs=3)

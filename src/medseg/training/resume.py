@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from medseg.config import Data, TrainConfig, flatten, make, read_yaml
+from medseg.data.masks import MaskCoding
 from medseg.data.remembered import Found, check_place, find_again, recall
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG
@@ -116,6 +117,21 @@ def load_last(run: Path) -> Checkpoint:
     if stored.training is None:
         raise UserError(f"{run / 'last.pt'}: holds weights only; start a new run with --init {run}")
     return stored
+
+
+def check_coding(run: Path, stored: Checkpoint, coding: MaskCoding) -> None:
+    """`UserError` where a stored value of the masks is another class than it was for a run."""
+    if stored.coding is None:  # an older file
+        return
+    before, now = dict(map(tuple, stored.coding["table"])), dict(coding.table)
+    other = [value for value in sorted(before.keys() & now.keys()) if before[value] != now[value]]
+    if other or stored.coding["threshold"] != coding.threshold:
+        was = stored.coding["text"].removeprefix("masks: ")
+        raise UserError(
+            f"{run}: the masks are read in another way than when it was started:"
+            f" {coding.text.removeprefix('masks: ')}, then {was}; put the options and"
+            " dataset.yaml back as they were, or start anew with --init RUN"
+        )
 
 
 def same_data(run: Path, data: Data, pool: Dataset | None = None) -> Dataset | None:

@@ -26,7 +26,7 @@ from medseg.training.learner import Learner, make_learner, make_network
 from medseg.training.memory import check_batch_size
 from medseg.training.parts import Parts, check, load_parts
 from medseg.training.profile import Profile
-from medseg.training.resume import load_last
+from medseg.training.resume import check_coding, load_last
 from medseg.training.run_folder import in_use, open_run_folder
 from medseg.training.runtime import agree, explain, is_first_process, make_fabric
 from medseg.training.signals import stop_on_signals
@@ -54,6 +54,8 @@ def train(
     hybrid_loss(config.loss)  # refuses wrong options before the data is read
     fabric, precision = make_fabric(config.hardware)
     parts = load_parts(config, world=fabric.world_size, dataset=dataset)
+    if stored:
+        check_coding(config.output.resume, stored, parts.coding)
     config = parts.config
     teachers = find_teachers(config, parts, fabric.device.type, stored)
     if config.model.init and stored is None:
