@@ -378,3 +378,21 @@ def test_a_run_is_not_resumed_on_masks_that_are_read_in_another_way(tmp_path):
     (data / "dataset.yaml").write_text("ignore: [2]\n")
     with pytest.raises(UserError, match="are read in another way than when it was started"):
         medseg.train(resume=run, epochs=3)
+
+
+def test_a_class_that_only_test_has_does_not_lose_the_run(tmp_path):
+    """Case 11: evaluate can leave out what the run cannot know."""
+    data = pairs(tmp_path / "set", 12)
+    for file in (data / "masks").iterdir():
+        mask = (cv2.imread(str(file), cv2.IMREAD_UNCHANGED) > 127).astype("uint8")
+        mask[:12, :24] = 2
+        write(file, mask)
+    run = Path(medseg.train(**OPTIONS | {"data": str(data), "out": str(tmp_path / "run")})["run"])
+    file = data / "masks" / f"{names(run, 'test')[0]}.png"
+    mask = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    mask[-16:, -16:] = 3
+    write(file, mask)
+    with pytest.raises(UserError, match="holds the value 3, expected class indices below 3"):
+        evaluate(run)
+    summary = evaluate(run, ignore_index=[3])
+    assert summary["classes"] == 3 and "changed since" in summary["notes"][0]

@@ -149,7 +149,9 @@ def _by_values(target: Target, found: MaskCoding, trained: MaskCoding, workers: 
     """The coding of a set whose stored values are among the run's; else `UserError`."""
     table = trained.table or tuple((index, index) for index in range(trained.classes))
     known = dict(table)
-    strange = [value for value, _ in found.table or ((0, 0), (255, 1)) if value not in known]
+    new = [pair for pair in found.table or ((0, 0), (255, 1)) if pair[0] not in known]
+    ignored = tuple(pair for pair in new if pair[1] == IGNORED)  # what --ignore-index says
+    strange = len(new) > len(ignored)
     used = known if trained.classes > 2 and not strange else None
     if used is None or found.threshold is not None or found.layout.plane != trained.layout.plane:
         values = [value for value, index in found.table if index != IGNORED] or [0, 255]
@@ -160,6 +162,6 @@ def _by_values(target: Target, found: MaskCoding, trained: MaskCoding, workers: 
             f" ({trained.text.removeprefix('masks: ') or trained.kind}); say which value is which"
             f" class of the run, such as --class-map {example}"
         )
-    declared = Declared("index", trained.classes, table)
+    declared = Declared("index", trained.classes, (*table, *ignored))
     coding = survey(target.items, declared, workers=workers)
     return replace(coding, names=trained.names)
