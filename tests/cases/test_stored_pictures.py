@@ -145,6 +145,72 @@ def test_tiffs_of_pillow_are_read_as_by_pillow(mode, compression):
     assert stored.bits == {"1": 1, "I;16": 16, "F": 32}.get(mode, 8)
 
 
+@pytest.mark.parametrize("kind", ["noise", "picture", "flat"])
+def test_damage_in_an_lzw_tiff_is_an_error_where_libtiff_says_so(kind, capfd):
+    flat = np.full((90, 80, 3), 7, np.uint8)
+    pixels = {"noise": NOISE, "picture": PICTURE, "flat": flat}[kind]
+    data = encoded(pixels, "TIFF", compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(data).pixels, pixels)
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        at = int(rng.integers(8, len(data) - 250)) if len(data) > 400 else 9
+        wrong = data[:at] + rng.bytes(4) + data[at + 4 :]
+        try:
+            wanted = np.asarray(Image.open(io.BytesIO(wrong)))
+        except Exception:  # Pillow's decoders raise many kinds for damaged files
+            with pytest.raises(DecodeError):
+                read_image(wrong)
+            continue
+        np.testing.assert_array_equal(read_image(wrong).pixels, wanted)
+    capfd.readouterr()  # what libtiff says by Pillow
+
+
+def raw_tiff(rows: bytes, tags: dict[int, list[int]], order: str) -> bytes:
+    """A TIFF 11 wide and 13 high around a strip as it is to lie in the file."""
+    tags = {256: [11], 257: [13], 273: [8], 277: [1], 278: [13], 279: [len(rows)]} | tags
+    body = rows + bytes(len(rows) % 2)
+    entries, more = b"", b""
+    behind = 8 + len(body) + 2 + 12 * len(tags) + 4
+    for code, values in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) > 1:
+            packed, more = struct.pack(f"{order}I", behind + len(more)), more + packed
+        entries += struct.pack(f"{order}HHI", code, 4, len(values)) + packed
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(body))
+    return head + body + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + more
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 7, 10, 12, 14, 20, 31])
+def test_any_number_of_bits_of_a_tiff(bits, order, samples):
+    values = np.random.default_rng(bits).integers(0, 2**bits, (13, 11 * samples))
+    digits = (values[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(digits.reshape(13, -1).astype(np.uint8), axis=1).tobytes()
+    photometric = {262: [2 if samples == 3 else 1], 277: [samples]}
+    data = raw_tiff(rows, {258: [bits] * samples, 259: [1]} | photometric, order)
+    stored = read_stored_mask(data)
+    assert stored.bits == bits
+    np.testing.assert_array_equal(stored.samples.reshape(13, -1), values)
+    seen = read_image(data).pixels.reshape(13, 11, 3)[..., :samples].reshape(13, -1)
+    assert np.abs(seen - values * 255 / (2**bits - 1)).max() <= 0.51
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize(("dtype", "order"), [("f2", "<"), ("f4", "<"), ("f4", ">"), ("f8", ">")])
+def test_the_predictor_of_floats(dtype, order, samples):
+    values = np.random.default_rng(3).random((13, 11 * samples)).astype(dtype)
+    size = values.itemsize
+    by_byte = values.astype(f">{dtype}").view(np.uint8).reshape(13, -1, size)
+    rows = by_byte.swapaxes(1, 2).reshape(13, -1)
+    differences = rows.copy()
+    differences[:, samples:] -= rows[:, :-samples]
+    tags = {258: [8 * size] * samples, 259: [8], 262: [2 if samples == 3 else 1], 277: [samples]}
+    tags |= {317: [3], 339: [3] * samples}
+    data = raw_tiff(zlib.compress(differences.tobytes()), tags, order)
+    np.testing.assert_array_equal(read_stored_mask(data).samples.reshape(13, -1), values)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_few_bits_of_a_png_are_not_scaled(bits):
     values = (X % 2**bits).astype(np.uint8)

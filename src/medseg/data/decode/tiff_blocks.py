@@ -17,6 +17,7 @@ import numpy as np
 
 from medseg.data.decode.headers import header_size
 from medseg.data.decode.jpeg import decode_jpeg
+from medseg.data.decode.lzw import is_sound
 from medseg.data.decode.source import DecodeError, Source, cut_off, damaged
 
 NONE, LZW, JPEG, PACKBITS, LZMA = 1, 5, 7, 32773, 34925
@@ -180,6 +181,9 @@ def _with_libtiff(source: Source, layout: Layout, blocks: list[tuple[bytes, int]
     width, bits = (layout.row_values, 1) if fax else (layout.row_bytes, 8)
     if fax and layout.bits * layout.depth != 1:
         raise unsupported(source, f"fax compression of {layout.bits} bits")
+    asked = layout.compression == LZW and not layout.reversed_bits
+    if asked and not all(is_sound(raw, n * layout.row_bytes) for raw, n in blocks):
+        raise damaged(source.name, "its LZW codes")
     rows = sum(n for _, n in blocks)
     data = b"".join(raw for raw, _ in blocks)
     lengths = [len(raw) for raw, _ in blocks]
