@@ -76,7 +76,7 @@ def test_other_classes_are_refused_and_mapped(run, tmp_path, capsys):
 def test_calibrate_takes_the_same_options(run, capsys):
     assert main(["calibrate", str(run), "--mask-kind", "binary-255", *QUIET]) == 0
     assert main(["calibrate", str(run), "--mask-kind", "binary-01", *QUIET]) == 2
-    assert "would be ignored" in capsys.readouterr().err
+    assert "all would be background or ignored" in capsys.readouterr().err
 
 
 def predictions(folder, draw, suffix=".png", count=6):

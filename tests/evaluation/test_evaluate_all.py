@@ -170,10 +170,10 @@ def test_maps_of_floats_are_taken_as_they_are(form, dataset, tmp_path, capfd):
 
 
 def test_faint_maps_are_no_masks(dataset, tmp_path, capsys):
-    """16-bit values up to 200 of 65535, of a network sure of nothing, are small probabilities."""
+    """16-bit values up to 20,000 of 65,535, of a network sure of nothing, are probabilities."""
     for file in (dataset / "test" / "masks").iterdir():
         mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-        faint = cv2.GaussianBlur(mask, (0, 0), 3).astype(np.uint16) * 200 // 255
+        faint = cv2.GaussianBlur(mask, (0, 0), 3).astype(np.uint16) * 78
         write(tmp_path / "faint", file.name, faint + 100)
     words = ["evaluate", str(tmp_path / "faint"), "--data", str(dataset), "--no-progress"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 2

@@ -20,6 +20,7 @@ ROUNDING = 1e-4  # beyond 0 and 1, of float arithmetic
 SMALL = 63  # values up to here, without noise between them, are class indices and no map
 HALF = 128  # a map of 8 bits without any such value has no foreground
 PERCENT = 100
+DEEP, TWELVE_BITS = 65535, 4095
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ def survey_maps(files: Sequence[Path], *, workers: int = 4) -> MapReading:
 def read_probabilities(path: Path, reading: MapReading) -> np.ndarray:
     """float32 [H, W] from 0 to 1. Raises `UserError` naming the file."""
     stored = read_stored_mask(path)
-    is_float = _is_float(stored)
-    values = stored.samples if is_float else values_of(stored, reading.layout, str(path))
+    bare = _is_float(stored) or reading.scale == DEEP  # of 16 bits nothing is scaled before
+    values = stored.samples if bare else values_of(stored, reading.layout, str(path))
+    if values.ndim == 3:
+        values = values.max(axis=2)
     return np.clip(values.astype(np.float64) / reading.scale, 0, 1).astype(np.float32)
 
 
@@ -114,12 +117,18 @@ def _of_integers(files: Sequence[FileFacts]) -> MapReading:
     if classes and all(level <= SMALL or level == 255 for level in levels):
         row = int(census.area(low).argmax())
         raise _neither(planes[row].path, census.text(row))
-    if top == PERCENT and len(levels) > 10:
+    tops = [int(plane.histogram.levels[-1]) for plane in planes]
+    for plane, highest in zip(planes, tops, strict=True):
+        odd = len(plane.histogram.levels) == 2 and highest < top and not plane.histogram.levels[0]
+        if odd and plane.histogram.solid[-1] and not plane.lossy:
+            raise _neither(plane.path, listed(plane.histogram.levels))
+    if top == PERCENT and len(levels) > 10 and sum(each >= PERCENT - 1 for each in tops) > 1:
         return MapReading(layout, PERCENT, f"percent{note}")
-    if top <= 255 and not (bits == 16 and top < 255):
+    if top <= 255 and bits != 16:
         return MapReading(layout, 255, f"maps of 8 bits{note}")
-    if bits == 16 and 255 < top <= 65535:
-        return MapReading(layout, 65535, f"maps of 16 bits{note}")
+    deepest = max(facts.deepest for facts in files)
+    if {facts.bits for facts in files} == {16} and TWELVE_BITS < deepest <= DEEP:
+        return MapReading(layout, DEEP, f"maps of 16 bits{note}")
     worst = max(planes, key=lambda plane: int(plane.histogram.levels[-1]))
     raise _neither(worst.path, listed(worst.histogram.levels))
 

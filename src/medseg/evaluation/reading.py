@@ -145,6 +145,12 @@ def _by_names(found: MaskCoding, trained: MaskCoding, words: list[str]) -> MaskC
     )
 
 
+def _other_plane(found: MaskCoding, trained: MaskCoding) -> bool:
+    """Whether values of the two cannot be compared; indices of a palette are values."""
+    planes = {found.layout.plane, trained.layout.plane}
+    return len(planes) > 1 and planes != {"grey", "index"}
+
+
 def _by_values(target: Target, found: MaskCoding, trained: MaskCoding, workers: int) -> MaskCoding:
     """The coding of a set whose stored values are among the run's; else `UserError`."""
     table = trained.table or tuple((index, index) for index in range(trained.classes))
@@ -153,9 +159,11 @@ def _by_values(target: Target, found: MaskCoding, trained: MaskCoding, workers: 
     ignored = tuple(pair for pair in new if pair[1] == IGNORED)  # what --ignore-index says
     strange = len(new) > len(ignored)
     used = known if trained.classes > 2 and not strange else None
-    if used is None or found.threshold is not None or found.layout.plane != trained.layout.plane:
+    if used is None or found.threshold is not None or _other_plane(found, trained):
         values = [value for value, index in found.table if index != IGNORED] or [0, 255]
-        example = " ".join(f"{value}={min(i, 1)}" for i, value in enumerate(values[:4]))
+        example = " ".join(
+            f"{value}={min(i, trained.classes - 1)}" for i, value in enumerate(values[:4])
+        )
         raise UserError(
             f"{target.dataset.name}: its masks hold {found.classes} classes"
             f" ({found.text.removeprefix('masks: ')}), the run was trained on {trained.classes}"

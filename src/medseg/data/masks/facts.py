@@ -49,7 +49,7 @@ class FileFacts:
     `form` is "grey", "palette" or "colour". `used` is the colour of each palette index that occurs.
     `hues` are the colours drawn beside black. `channel` is the only one that is not 0 everywhere.
     `opaque` are the colours of pixels that are not transparent, where alpha varies. `edge` is the
-    share of the outermost pixels above half of the range.
+    share of the outermost pixels above half of the range, `deepest` the highest sample as stored.
     """
 
     path: Path
@@ -65,6 +65,7 @@ class FileFacts:
     channel: str = ""
     opaque: tuple[Colour, ...] = ()
     has_alpha: bool = False
+    deepest: int = 255
 
 
 def look_at(path: Path, page: int = 0) -> FileFacts:
@@ -107,6 +108,7 @@ def measure(stored: StoredMask, path: Path) -> FileFacts:
         channel,
         _opaque(pixels, stored.alpha),
         stored.alpha is not None,
+        int(stored.samples.max(initial=0)),
     )
 
 
@@ -137,8 +139,10 @@ def hue_of(colour: Colour) -> np.ndarray:
     return np.asarray(colour, float) / max(1, *colour)
 
 
-def same_hue(one: Colour, other: Colour) -> bool:
-    """Whether two colours are one colour at two brightnesses."""
+def same_hue(one: Colour, other: Colour, *, exact: bool = False) -> bool:
+    """Whether two colours are one colour at two brightnesses; equally bright ones if `exact`."""
+    if exact and max(one) == max(other):
+        return one == other
     return bool(np.abs(hue_of(one) - hue_of(other)).max() <= HUE)
 
 
@@ -217,9 +221,10 @@ def _hues(pixels: np.ndarray, coloured: bool, lossy: bool) -> tuple[Colour, ...]
     strays: list[tuple[Colour, int]] = []
     for at in np.argsort(-counts):
         colour, count = _unpack(levels[at]), int(counts[at])
-        if any(same_hue(colour, known) for known in hues):
+        inside = int(levels[at]) in solid
+        if any(same_hue(colour, known, exact=inside) for known in hues):
             continue
-        if int(levels[at]) in solid or not hues:
+        if inside or not hues:
             hues.append(colour)
         else:
             strays.append((colour, count))

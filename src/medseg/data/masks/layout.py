@@ -100,6 +100,11 @@ def _palette_plane(files: Sequence[FileFacts], palettes: Sequence[FileFacts]) ->
     colour_of: dict[int, Colour] = {}
     index_of: dict[Colour, int] = {}
     for facts in palettes:
+        if len(set(facts.used.values())) < len(facts.used):
+            raise UserError(
+                f"{facts.path}: two indices of its palette have one colour; save the indices"
+                " without a palette"
+            )
         for index, colour in facts.used.items():
             if colour_of.setdefault(index, colour) != colour:
                 return ""  # the tables differ: indices mean another thing in each file
@@ -138,7 +143,7 @@ def _require_one_hue(drawn: Sequence[FileFacts]) -> None:
     first: list[FileFacts] = []
     for facts in drawn:
         for colour in facts.hues:
-            if not any(same_hue(colour, known) for known in hues):
+            if not any(same_hue(colour, known, exact=not facts.lossy) for known in hues):
                 hues.append(colour)
                 first.append(facts)
     if len(hues) < 2:

@@ -66,12 +66,17 @@ def pixels_of(stored: StoredMask, name: str) -> np.ndarray:
     """Integers, grey [H, W] or colour [H, W, 3]: palettes looked up, 16-bit colour in 8 bits."""
     if stored.palette is not None:
         table = stored.palette
+        if stored.samples.max(initial=0) >= len(table):
+            raise MaskValueError(
+                f"{name}: holds the index {stored.samples.max()}, beyond its table of {len(table)}"
+                " colours"
+            )
         grey = (table == table[:, :1]).all()
         return (table[:, 0] if grey else table)[stored.samples]
     samples = _whole(stored.samples, name)
     if stored.bits == 1:
         return samples * np.uint8(255)  # black and white
-    if samples.max(initial=0) > 255 and not (samples % 257).any():
+    if samples.max(initial=0) == 65535 and not (samples % 257).any():
         return (samples // 257).astype(np.uint8)
     if samples.ndim == 3 and samples.max(initial=0) > 255:
         raise MaskValueError(f"{name}: a mask of 16-bit colours; save it with 8 bits per channel")

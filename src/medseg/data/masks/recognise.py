@@ -39,8 +39,11 @@ class Plane:
 class Census:
     """The values of all masks of a set: how many pixels, how many inside shapes, in which files."""
 
-    def __init__(self, planes: Sequence[Plane], ignored: Sequence[int] = ()) -> None:
+    def __init__(
+        self, planes: Sequence[Plane], ignored: Sequence[int] = (), *, indexed: bool = False
+    ) -> None:
         self.planes = planes
+        self.indexed = indexed  # the files themselves say that their values are indices
         self.ignored = list(ignored)
         found = [plane.histogram.levels for plane in planes]
         levels = np.unique(np.concatenate(found)) if found else np.array([], np.int64)
@@ -96,13 +99,29 @@ def recognise(census: Census) -> MaskCoding:
         )
     if 0 in census.ignored:
         return indices(census, void=255 in levels)
+    if any(plane.lossy for plane in census.planes):
+        return _lossy(census)
     if len(levels) == 2:
         return two_values(census)
-    if any(plane.lossy for plane in census.planes):
-        return noisy_binary(census)
     if census.levels[-1] < BRIGHT:
         return indices(census)
     return _beside_255(census)
+
+
+def _lossy(census: Census) -> MaskCoding:
+    """Masks some or all of which went through a lossy codec, which keeps 0 and 255 apart only."""
+    lossless = [plane for plane in census.planes if not plane.lossy]
+    lossy = next(plane for plane in census.planes if plane.lossy)
+    others = Census(lossless, census.ignored)
+    classes = census.levels[-1] < BRIGHT
+    if not classes and (others.levels > 0).any() and len(others.levels) > 1:
+        classes = recognise(others).kind != "binary-255"
+    if classes:
+        raise UserError(
+            f"{lossy.path}: holds the values {listed(lossy.histogram.levels)} in a lossy format,"
+            " which changes class indices and other small values; save the masks as PNG"
+        )
+    return noisy_binary(census)
 
 
 def two_values(census: Census) -> MaskCoding:
@@ -137,14 +156,28 @@ def noisy_binary(census: Census) -> MaskCoding:
     return MaskCoding("binary-255", 2, text, (), THRESHOLD)
 
 
-def indices(census: Census, classes: int = 0, *, void: bool = False) -> MaskCoding:
-    """Class indices: those that occur, or 0 to `classes` - 1. With `void`, 255 is ignored."""
+def indices(
+    census: Census, classes: int = 0, *, void: bool = False, told: bool = False
+) -> MaskCoding:
+    """Class indices: those that occur, or 0 to `classes` - 1. With `void`, 255 is ignored.
+
+    Where nobody has `told` that they are class indices, values that are hardly such are refused.
+    """
     keep = census.levels < 255 if void else np.ones(len(census.levels), bool)
     if classes:
         _refuse_beyond(census, keep, classes)
         values, slips = list(range(classes)), []
     else:
         values, slips = _classes_of(census, keep)
+        if not told:
+            _refuse_unlikely(census, values, keep)
+        elif values[:1] != [0]:
+            values = [0, *values]
+        if len(values) < 2:
+            raise UserError(
+                f"{census.planes[0].path}: holds the values {census.text(0)}: beside 0 only 255,"
+                " which class indices ignore; --mask-kind binary-255 takes it for foreground"
+            )
     table = [(value, index) for index, value in enumerate(values)]
     table += [(value, IGNORED) for value in slips]
     table += [(255, IGNORED)] if void else []
@@ -183,6 +216,7 @@ def _beside_255(census: Census) -> MaskCoding:
     """Values among which some are from 192 on: 0/255 with noise, or classes beside ignored 255."""
     low = census.within(1, BRIGHT)
     noise_levels = _noise_levels(census)
+    _refuse_thin_classes(census, low)
     if noise_levels >= NOISE_LEVELS:
         return noisy_binary(census)
     drawn = (census.area(census.levels > 0) > 0).sum()
@@ -213,10 +247,23 @@ def _beside_255(census: Census) -> MaskCoding:
     return indices(census, void=True)
 
 
+def _refuse_thin_classes(census: Census, low: np.ndarray) -> None:
+    """`UserError` for values 1, 2, ... without an inside beside 255: lines, or noise?"""
+    values = census.levels[low & ~_slips(census)].tolist()
+    bright = census.within(BRIGHT, 256)
+    between = census.levels[census.within(INDEX_RANGE + 1, 255)]
+    if not values or values != list(range(1, len(values) + 1)) or len(between):
+        return
+    area, solid = census.area(low), census.inside(low)
+    thin = (solid == 0) & (area > np.maximum(SLIP, NOISE_SHARE * census.area(bright)))
+    if thin.any():
+        raise _unclear(census, int(thin.argmax()))
+
+
 def _with_residue(census: Census, real: np.ndarray) -> MaskCoding:
     """0/255 masks, of which a few files hold areas of small values beside larger ones of 255."""
     small = census.inside(census.within(1, BRIGHT))
-    unlike = real & (small > census.inside(census.within(BRIGHT, 256)))
+    unlike = real & (small > NOISE_SHARE * census.inside(census.within(BRIGHT, 256)))
     if unlike.any():
         raise _unclear(census, int(unlike.argmax()))
     coding = noisy_binary(census)
@@ -249,11 +296,13 @@ def _classes_of(census: Census, keep: np.ndarray) -> tuple[list[int], list[int]]
         slips, values = np.zeros_like(slips), census.levels[keep].tolist()
     odd = []
     for value in census.levels[slips].tolist():
-        (values if value <= values[-1] + 1 else odd).append(value)
-        values.sort()
+        whole = sorted([*values, value])
+        if whole == list(range(len(whole))):
+            values = whole
+        else:
+            odd.append(value)
     if 0 in census.ignored:
         values.insert(0, 0)  # the background is a class, of which no pixel counts
-    _refuse_unlikely(census, values, keep)
     return values, odd
 
 
@@ -269,6 +318,10 @@ def _refuse_unlikely(census: Census, values: list[int], keep: np.ndarray) -> Non
             " them as class indices"
         )
     there = census.counts[:, keep & (census.levels > 0)] > 0
+    alone = (there.sum(1) <= 1).all()  # no file shows two classes
+    if alone and not census.indexed and values != list(range(len(values))):
+        kinds = [there[:, column] for column in range(there.shape[1])]
+        raise _mixed(census, kinds[0], kinds[-1])
     most = there.sum(1)
     numbered = (np.diff(there.astype(int), axis=1) <= 0).all() and there[most > 0, 0].all()
     if numbered and most.max() >= MANY and len(set(most[most > 0].tolist())) > 2:
@@ -304,11 +357,13 @@ def _no_foreground(census: Census) -> UserError:
 def _mixed(census: Census, one: np.ndarray, other: np.ndarray) -> UserError:
     """Two codings in one set."""
     first, second = int(one.argmax()), int(other.argmax())
+    values = census.levels.tolist()[:6]
+    example = " ".join(f"{value}={min(at, 1)}" for at, value in enumerate(values))
     return UserError(
         f"{census.planes[first].path} holds {census.text(first)}, {census.planes[second].path}"
-        f" holds {census.text(second)}: {one.sum()} masks without 255 and {other.sum()} with it"
-        " alone are two codings in one set; convert them to one (medseg data check --fix), or say"
-        " what each value is: --class-map 0=0 1=1 255=1"
+        f" holds {census.text(second)}: {one.sum()} masks like the first and {other.sum()} like"
+        " the second are two codings in one set; convert them to one (medseg data check --fix), or"
+        f" say what each value is: --class-map {example}"
     )
 
 

@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from medseg.data.masks.coding import IGNORED, THRESHOLD, MaskCoding, expected
 from medseg.data.masks.declared import Declared, with_names
-from medseg.data.masks.facts import FileFacts, look_at
+from medseg.data.masks.facts import INDEX_RANGE, FileFacts, look_at
 from medseg.data.masks.layout import about_layout, choose_layout, plane_of
 from medseg.data.masks.recognise import (
+    NOISE_LEVELS,
     SLIP,
     Census,
     Plane,
@@ -29,6 +32,7 @@ from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
 AUTO = Declared()
+FAINT = 15  # the highest value of noise in a mask without foreground
 FLAT = 4  # values of a mask without noise
 OVERRULE = "--mask-kind or --class-map overrules"
 _KNOWN: dict[str, MaskCoding] = {}  # by the key of `_files_key`
@@ -75,10 +79,12 @@ def coding_of(files: Sequence[FileFacts], declared: Declared = AUTO) -> MaskCodi
     if layout.plane == "colours":
         coding = _of_colours(len(files), declared)
     else:
-        coding = _of_values(planes, declared)
+        coding = _of_values(planes, declared, indexed=layout.plane == "index")
     coding = replace(coding, layout=layout)
     for value in declared.ignore:
         coding = _without(coding, value)
+    if layout.plane != "colours":
+        _require_foreground(planes, coding)
     coding = with_names(coding, declared.names)
     if layout.plane != "colours":
         check_planes(planes, coding, declared)
@@ -92,9 +98,10 @@ def check_planes(planes: Sequence[Plane], coding: MaskCoding, declared: Declared
     if declared.class_map:
         return  # every value was given its class by name
     everywhere = 0
+    vanish = declared.kind == "binary-255" and any(_shows(plane, coding) for plane in planes)
     for plane in planes:
         problem = misread(plane, coding, declared)
-        if problem:
+        if problem and not (vanish and not _shows(plane, coding)):  # a word of the user's counts
             raise UserError(f"{plane.path}: {problem}")
         everywhere += _is_full(plane, coding)
     if planes and everywhere == len(planes) and declared.kind == "auto":
@@ -117,7 +124,8 @@ def misread(plane: Plane, coding: MaskCoding, declared: Declared = AUTO) -> str:
     area, inside = histogram.counts[drawn], histogram.solid[drawn]
     if not drawn.any() or (area.sum() <= SLIP and not inside.any()):
         return ""
-    if (classes[drawn] == 0).all() and coding.threshold is not None:
+    noise = len(area) >= NOISE_LEVELS and int(histogram.levels[-1]) <= FAINT
+    if (classes[drawn] == 0).all() and coding.threshold is not None and not noise:
         return (
             f"{held}: all are below the threshold {coding.threshold} and would count as background,"
             f" while the set is 0/255; convert the file, or say how it is coded by --mask-kind"
@@ -138,13 +146,31 @@ def misread(plane: Plane, coding: MaskCoding, declared: Declared = AUTO) -> str:
     return ""
 
 
+def _shows(plane: Plane, coding: MaskCoding) -> bool:
+    """Whether a mask has foreground."""
+    classes = coding.class_of(plane.histogram.levels)
+    return bool(((classes > 0) & (classes != IGNORED)).any())
+
+
 def _is_full(plane: Plane, coding: MaskCoding) -> bool:
     return bool((coding.class_of(plane.histogram.levels) > 0).all()) and coding.classes == 2
 
 
-def _of_values(planes: Sequence[Plane], declared: Declared) -> MaskCoding:
+def _require_foreground(planes: Sequence[Plane], coding: MaskCoding) -> None:
+    """`UserError` where values above 0 occur and none of them is a class."""
+    levels = {int(level) for plane in planes for level in plane.histogram.levels if level > 0}
+    classes = {int(index) for index in coding.class_of(np.array(sorted(levels), np.int64))}
+    if levels and classes <= {0, IGNORED}:
+        raise UserError(
+            f"{planes[0].path}: of the values {listed(sorted(levels))} in {len(planes)} masks none"
+            " is a class: all would be background or ignored; correct --mask-kind, --class-map or"
+            " --ignore-index"
+        )
+
+
+def _of_values(planes: Sequence[Plane], declared: Declared, *, indexed: bool = False) -> MaskCoding:
     """The coding of one value per pixel, as declared or recognised."""
-    census = Census(planes, declared.ignore)
+    census = Census(planes, declared.ignore, indexed=indexed)
     if declared.class_map:
         return _of_map(census, declared)
     kind = declared.kind if declared.kind != "auto" else _kind_for(census, declared.classes)
@@ -157,14 +183,16 @@ def _of_values(planes: Sequence[Plane], declared: Declared) -> MaskCoding:
     elif kind == "binary":
         coding = _any_value(census)
     else:
-        coding = indices(census, declared.classes, void=255 in census.levels)
+        coding = indices(census, declared.classes, void=255 in census.levels, told=True)
     return _with_classes(coding, census, declared)
 
 
 def _kind_for(census: Census, classes: int) -> str:
     """Several classes are asked for, and the values are small: class indices."""
     small = census.levels[census.levels != 255]
-    if classes > 2 and len(small) and small[-1] < classes and small[-1] > 0:
+    drawn = census.inside(census.within(1, 255)).any()
+    bound = classes - 1 if 255 in census.levels else max(INDEX_RANGE, classes - 1)
+    if classes > 2 and len(small) and drawn and 0 < small[-1] <= bound:
         return "index"
     return "auto"
 
@@ -219,8 +247,20 @@ def _of_map(census: Census, declared: Declared) -> MaskCoding:
 
 def _of_colours(files: int, declared: Declared) -> MaskCoding:
     """The coding of masks with one colour for each class."""
-    classes = len(declared.colours)
-    table = tuple((index, index) for index in range(classes))
+    colours = len(declared.colours)
+    table = declared.class_map or tuple((index, index) for index in range(colours))
+    missing = set(range(colours)) - {value for value, _ in table}
+    if missing:
+        raise UserError(
+            f"--class-map: gives no class to colour {min(missing)} of --mask-colours (they count"
+            " from 0)"
+        )
+    classes = 1 + max([1, *(index for _, index in table if index != IGNORED)])
+    if declared.kind not in ("auto", "index") or declared.classes not in (0, classes):
+        raise UserError(
+            f"--mask-colours: {colours} colours are {classes} classes; leave --mask-kind and"
+            " --classes out, or merge colours by --class-map, such as 2=1"
+        )
     text = f"masks: class colours in {files} files, {classes} classes"
     return MaskCoding("index", classes, text, table)
 
