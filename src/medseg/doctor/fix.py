@@ -54,7 +54,7 @@ def write_copy(
     `out/split` holds its lists. Raises `UserError` if the copy cannot be written.
     """
     plans = plan_repairs(inspections, findings, context)
-    divided = bool(part_folders(source.root))
+    divided = source.split == "as-is"
     try:
         with tempfile.TemporaryDirectory(prefix=".repairing-", dir=out.parent) as work:
             copy = Path(work) / "copy"
@@ -81,10 +81,12 @@ def write_copy(
 def _write_pair(plan: Plan, context: Context, bit_depth: int, folder: Path) -> None:
     """Write the image and the mask of a pair, repaired where planned, else as they are."""
     inspection, codes = plan.inspection, plan.repairs
-    image, mask = inspection.pair.image, inspection.pair.mask
-    images, masks = folder / "images", folder / "masks"
+    pair = inspection.pair
+    image, mask = pair.image, pair.mask
+    above = Path(pair.name).parent  # of a patient's folder, where names of files alone are not one
+    images, masks = folder / "images" / above, folder / "masks" / above
     images.mkdir(parents=True, exist_ok=True)
-    masks.mkdir(exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
     rotates = "MS004" in codes
     if "MS016" in codes or (rotates and _is_rotated(inspection.image_header)):
         channels = 1 if context.channels == 1 else 3
@@ -96,7 +98,9 @@ def _write_pair(plan: Plan, context: Context, bit_depth: int, folder: Path) -> N
     if codes & MASK_REPAIRS or (rotates and mask_rotates):
         _write_png(masks / f"{mask.stem}.png", repair_mask(inspection, codes, context))
     else:
-        shutil.copyfile(mask, masks / _file_name(mask, inspection.mask_header, codes))
+        for each in pair.masks:
+            header = inspection.mask_header if each == mask else None
+            shutil.copyfile(each, masks / _file_name(each, header, codes if header else ()))
 
 
 def _is_rotated(header: FileHeader | None) -> bool:

@@ -114,11 +114,8 @@ def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
     """The folder that `data` stands for, and its entry in the catalog where it has one."""
     entry = CATALOG.get(str(data))
     if entry:
-        places = [
-            data_root / entry.folder,
-            data_root / "PolypDataset" / entry.folder,
-            data_root / str(data),
-        ]
+        names = (entry.folder, f"PolypDataset/{entry.folder}", *entry.also, str(data))
+        places = [data_root / name for name in names]
         root = next((place for place in places if place.is_dir()), None)
         if root is None:
             raise UserError(
@@ -138,7 +135,8 @@ def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
             f"--data {data}: is a file; expected a folder (medseg data prepare unpacks archives)"
         )
     folder = root.resolve().name.lower()
-    return root, next((each for each in CATALOG.values() if each.folder.lower() == folder), None)
+    named = {name.lower(): each for each in CATALOG.values() for name in (each.folder, *each.also)}
+    return root, named.get(folder)
 
 
 def _divided(root: Path, name: str, pairing: Pairing, split: str | None) -> Dataset:
