@@ -1,16 +1,19 @@
 """Folders as people have them: which image has which masks, and what is left out by name."""
 
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from cases.scenes import pairs
+from cases.scenes import pairs, scene, write
 from medseg.cli import main
+from medseg.config import CheckConfig, make
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.pairing import find_pairs
 from medseg.data.sources.rules import Rule
+from medseg.doctor.check import check as check_of
 from medseg.errors import UserError
 
 BLACK = {}
@@ -331,6 +334,30 @@ def test_the_flags_reach_training_and_the_check(tmp_path, capsys):
     assert main(["train", "--data", *data, *network, *run]) == 0
     assert "pairing: scans/* with masks drawn/{stem}" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path / "run")]) == 0
+
+
+def test_the_check_sees_all_masks_of_an_image_and_repairs_a_copy_of_them(tmp_path):
+    check = partial(medseg_check, tmp_path)
+    for i in range(6):
+        image, mask = scene(i)
+        mask[:4] = 0
+        corner = np.zeros_like(mask)
+        corner[:4, :5] = 255
+        folder = tmp_path / "set" / f"id{i}"
+        write(folder / "images" / f"id{i}.png", image)
+        write(folder / "masks" / f"a{i}x.png", mask * 255)
+        write(folder / "masks" / f"f{i}y.png", corner)
+    report = check("set", fix=tmp_path / "fixed")
+    share = report["classes"][1]["pixel_share"]
+    assert share == pytest.approx(check("fixed")["classes"][1]["pixel_share"])
+    one = [cv2.imread(str(f), 0) > 0 for f in (tmp_path / "set").glob("*/masks/*.png")]
+    assert share == pytest.approx(sum(map(np.sum, one)) / (6 * one[0].size))
+    write(tmp_path / "set" / "id0" / "masks" / "f0y.png", np.zeros((9, 9), np.uint8))
+    assert "f0y.png is 9x9 pixels" in check("set")["findings"][0]["text"]
+
+
+def medseg_check(root, name, **options):
+    return check_of(make(CheckConfig, {"data": str(root / name), "progress": False} | options))
 
 
 def test_real_sets_pair_as_before(real):

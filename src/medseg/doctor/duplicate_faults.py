@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medseg.data.masks import read_values
 from medseg.doctor.context import Context
-from medseg.doctor.inspection import Inspection, in_a_byte
+from medseg.doctor.inspection import Inspection, in_a_byte, united_values
 from medseg.doctor.mask_stats import foreground
 
 
@@ -60,7 +59,7 @@ def _mask_difference(one: Inspection, other: Inspection, context: Context) -> st
     if one.mask_stats.digest == other.mask_stats.digest:
         return ""
     first, second = (
-        foreground(in_a_byte(read_values(each.pair.mask, context.layout)), each.mask_stats.kind)
+        foreground(in_a_byte(united_values(each.pair, context.layout)), each.mask_stats.kind)
         for each in (one, other)
     )
     total = int(first.sum()) + int(second.sum())

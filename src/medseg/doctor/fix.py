@@ -55,13 +55,14 @@ def write_copy(
     """
     plans = plan_repairs(inspections, findings, context)
     divided = source.split == "as-is"
+    several = any(pair.further for pair in source.pairs)
     try:
         with tempfile.TemporaryDirectory(prefix=".repairing-", dir=out.parent) as work:
             copy = Path(work) / "copy"
             for done, plan in enumerate(plans, 1):
                 if plan.kept:
                     folder = copy / plan.inspection.pair.part if divided else copy
-                    _write_pair(plan, context, bit_depth, folder)
+                    _write_pair(plan, context, bit_depth, folder, several)
                 if progress:
                     progress(done, len(plans))
             copy.mkdir(exist_ok=True)
@@ -78,8 +79,11 @@ def write_copy(
     return _counts(out, plans)
 
 
-def _write_pair(plan: Plan, context: Context, bit_depth: int, folder: Path) -> None:
-    """Write the image and the mask of a pair, repaired where planned, else as they are."""
+def _write_pair(plan: Plan, context: Context, bit_depth: int, folder: Path, several: bool) -> None:
+    """Write the image and the mask of a pair, repaired where planned, else as they are.
+
+    In a set where images have `several` masks, these are called x_mask, x_mask_1, ... in the copy.
+    """
     inspection, codes = plan.inspection, plan.repairs
     pair = inspection.pair
     image, mask = pair.image, pair.mask
@@ -96,11 +100,15 @@ def _write_pair(plan: Plan, context: Context, bit_depth: int, folder: Path) -> N
         shutil.copyfile(image, images / _file_name(image, inspection.image_header, codes))
     mask_rotates = _is_rotated(inspection.mask_header) or mask_rotation(inspection) != UPRIGHT
     if codes & MASK_REPAIRS or (rotates and mask_rotates):
-        _write_png(masks / f"{mask.stem}.png", repair_mask(inspection, codes, context))
-    else:
-        for each in pair.masks:
-            header = inspection.mask_header if each == mask else None
-            shutil.copyfile(each, masks / _file_name(each, header, codes if header else ()))
+        name = f"{image.stem}_mask" if several else mask.stem
+        _write_png(masks / f"{name}.png", repair_mask(inspection, codes, context))
+        return
+    for number, each in enumerate(pair.masks):
+        first = each == mask
+        name = _file_name(each, inspection.mask_header if first else None, codes if first else ())
+        if several:
+            name = f"{image.stem}_mask{f'_{number}' if number else ''}{Path(name).suffix}"
+        shutil.copyfile(each, masks / name)
 
 
 def _is_rotated(header: FileHeader | None) -> bool:

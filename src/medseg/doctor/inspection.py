@@ -20,6 +20,7 @@ from medseg.data.decode import (
 )
 from medseg.data.masks import (
     FileFacts,
+    Layout,
     MaskCoding,
     Plane,
     choose_layout,
@@ -93,7 +94,27 @@ def inspect_pair(pair: Pair, *, bit_depth: int = 16) -> Inspection:
         inspection = _inspect_image(inspection, pair.image, bit_depth)
     if pair.mask:
         inspection = _inspect_mask(inspection, pair.mask)
+    for path in pair.further:
+        inspection = inspection if inspection.mask_error else _with_further(inspection, path)
     return inspection
+
+
+def _with_further(inspection: Inspection, path: Path) -> Inspection:
+    """Whether one more mask of the image can be united with the first; `remeasure` does it."""
+    try:
+        size = read_stored_mask(path).samples.shape[:2]
+    except DecodeError as error:
+        return replace(inspection, mask_error=f"{path.name}: {_without_path(error, path)}")
+    if inspection.mask_size in (None, size):
+        return inspection
+    text = f"{path.name} is {size[1]}x{size[0]} pixels; the masks of one image have one size"
+    return replace(inspection, mask_error=text)
+
+
+def united_values(pair: Pair, layout: Layout) -> np.ndarray:
+    """Integers [H, W]: the values of the masks of an image, the largest of each pixel."""
+    values = [read_values(path, layout) for path in pair.masks]
+    return np.maximum.reduce(values)
 
 
 def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspection:
@@ -146,10 +167,11 @@ def remeasure(inspection: Inspection, coding: MaskCoding | None) -> Inspection:
     if coding.layout.plane != "colours":
         plane = Plane(facts.path, plane_of(facts, coding.layout), facts.lossy)
         stats = inspection.mask_stats
-        if misread(plane, coding) or (stats and _alike(stats, coding, facts)):
+        alike = stats and _alike(stats, coding, facts) and not inspection.pair.further
+        if misread(plane, coding) or alike or inspection.mask_error:
             return inspection
     try:
-        values = read_values(inspection.pair.mask, coding.layout)
+        values = united_values(inspection.pair, coding.layout)
         classes = decode_mask(values, coding, name=str(inspection.pair.mask))
     except UserError as error:
         text = _without_path(error, inspection.pair.mask)

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 
 from medseg.data.decode import IMAGE_SUFFIXES, read_image, upright
-from medseg.data.masks import read_values
 from medseg.doctor.context import Context
 from medseg.doctor.faults import Finding
-from medseg.doctor.inspection import UPRIGHT, Inspection, in_a_byte, mask_rotation
+from medseg.doctor.inspection import UPRIGHT, Inspection, in_a_byte, mask_rotation, united_values
 from medseg.doctor.mask_stats import fits_threshold, foreground, small_components
 
 REPAIRED = {
@@ -138,7 +137,7 @@ def _is_grey(inspection: Inspection) -> bool:
 
 def repair_mask(inspection: Inspection, codes: Collection[str], context: Context) -> np.ndarray:
     """uint8 [H, W]: the mask with the faults in `codes` repaired, in the coding of the data set."""
-    values = in_a_byte(read_values(inspection.pair.mask, context.layout))
+    values = in_a_byte(united_values(inspection.pair, context.layout))
     if context.kind != "index":
         kind = inspection.mask_stats.kind
         coding = context.coding if kind == context.kind else kind

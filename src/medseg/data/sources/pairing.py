@@ -274,7 +274,7 @@ def _left_out(
             strange = [file for file in strange if file.suffix.lower() not in PAPERS]
         if strange:
             notes.append(
-                f"{len(strange)} files in {folder.path} are of a kind that is not read, and left"
+                f"{_count(strange, 'file')} in {folder.path} of a kind that is not read, and left"
                 f" out: {some(file.name for file in strange)}"
             )
     return notes
@@ -319,6 +319,10 @@ def _named(pairs: list[Pair]) -> list[Pair]:
             problem = f"{other} has the same name; names without extension must differ"
         named.append(replace(pair, name=name, problem=problem))
     return named
+
+
+def _count(files: Sequence[Path], what: str) -> str:
+    return f"{len(files)} {what} is" if len(files) == 1 else f"{len(files)} {what}s are"
 
 
 def _nothing(root: Path, folders: Sequence[Folder]) -> UserError:
