@@ -9,6 +9,7 @@ from pathlib import Path
 from medseg.data.sources.affixes import Match, Place, is_cut, match_names
 from medseg.data.sources.listing import natural
 from medseg.data.sources.names import name_of
+from medseg.data.sources.rules import ADVICE
 from medseg.data.sources.tree import Folder
 from medseg.data.sources.words import (
     MASK_WORDS,
@@ -21,6 +22,7 @@ from medseg.data.sources.words import (
     without_part,
     words_of,
 )
+from medseg.errors import UserError
 
 FIRST_KINDS = ("images", "image", "original")  # of several folders of images beside each other
 LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe")
@@ -77,8 +79,26 @@ def find_layout(folders: Sequence[Folder]) -> Layout | None:
         if best is None or layout.paired > best.paired:
             best = layout
         if layout.full or 2 * layout.paired > layout.images:
-            return layout
+            best = layout
+            break
+    if best:
+        _check_rivals(best, folders)
     return best
+
+
+def _check_rivals(layout: Layout, folders: Sequence[Folder]) -> None:
+    """`UserError` where another folder of masks is as good as the one taken: left and right."""
+    places = {(spot.part, spot.key): spot for spot in layout.spots if spot.masks and not spot.mixed}
+    for folder in filter(_holds_masks, folders):
+        spot = places.get((folder.part, folder.key))
+        if spot is None or folder is spot.masks:
+            continue
+        kind, taken = without_part(folder.kind), without_part(spot.masks.kind)
+        if kind != taken and mask_rank(kind) == mask_rank(taken):
+            raise UserError(
+                f"{spot.images.path}: both {spot.masks.path} and {folder.path} hold masks; say which"
+                f" are meant, or unite them by a pattern that fits both, such as {ADVICE}"
+            )
 
 
 def _arrangements(folders: Sequence[Folder]) -> Iterator[list[Spot]]:
