@@ -250,6 +250,7 @@ def test_folders_beside_the_parts_and_unread_files_are_named(tmp_path):
             r"_liver and .*_spleen both fit",
         ),
         (["images/a.png", "left_mask/a.png", "right_mask/a.png"], "both .*left_mask and .*right"),
+        (["a/x.png", "Manual Mask/left mask/x.png", "Manual Mask/right mask/x.png"], "both .*left"),
         (["images/a.jpg", "labels/a.txt"], "medseg data convert"),
         (["images/a.jpg", "images/b.jpg", "annotations.json"], "medseg data convert"),
         (["imagesTr/c_0000.png", "imagesTr/c_0001.png", "labelsTr/c.png"], "channel"),

@@ -88,7 +88,8 @@ def find_layout(folders: Sequence[Folder]) -> Layout | None:
 
 def _check_rivals(layout: Layout, folders: Sequence[Folder]) -> None:
     """`UserError` where another folder of masks is as good as the one taken: left and right."""
-    places = {(spot.part, spot.key): spot for spot in layout.spots if spot.masks and not spot.mixed}
+    apart = [spot for spot in layout.spots if spot.masks and not spot.mixed]
+    places = {(spot.part, spot.masks.key): spot for spot in apart}
     for folder in filter(_holds_masks, folders):
         spot = places.get((folder.part, folder.key))
         if spot is None or folder is spot.masks:
@@ -96,8 +97,8 @@ def _check_rivals(layout: Layout, folders: Sequence[Folder]) -> None:
         kind, taken = without_part(folder.kind), without_part(spot.masks.kind)
         if kind != taken and mask_rank(kind) == mask_rank(taken):
             raise UserError(
-                f"{spot.images.path}: both {spot.masks.path} and {folder.path} hold masks; say which"
-                f" are meant, or unite them by a pattern that fits both, such as {ADVICE}"
+                f"{spot.images.path}: both {spot.masks.path} and {folder.path} hold masks; say"
+                f" which are meant, or unite them by a pattern that fits both, such as {ADVICE}"
             )
 
 
