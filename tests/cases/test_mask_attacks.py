@@ -127,3 +127,15 @@ def test_a_palette_with_one_colour_twice_is_refused(tmp_path):
         items.append(Item(path.stem, path, (path,)))
     with pytest.raises(UserError, match="two indices of its palette have one colour"):
         survey(items)
+
+
+def test_a_pixel_of_two_classes_is_refused(tmp_path):
+    items = []
+    for index, mask in enumerate(SHAPES):
+        paths = tmp_path / f"m{index:02d}.png", tmp_path / f"m{index:02d}_mask_1.png"
+        cv2.imwrite(str(paths[0]), mask)
+        cv2.imwrite(str(paths[1]), np.roll(mask, 4 * (index == 3) + 40 * (index != 3), 1) * 2)
+        items.append(Item(f"m{index:02d}", paths[0], paths))
+    coding = survey(items)
+    with pytest.raises(UserError, match=r"m03_mask_1\.png: \d+ pixels are of class 2 here"):
+        read_classes(items[3], coding)

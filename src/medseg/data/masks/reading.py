@@ -22,7 +22,7 @@ def read_classes(item: Item, coding: MaskCoding) -> np.ndarray:
     """uint8 [H, W] class indices (255 ignored) of an item's masks, united where it has several.
 
     A class goes before ignored pixels, and these before the background. Raises `UserError` for
-    masks of different sizes, and for values that are none of the set's.
+    masks of different sizes, for a pixel of two classes, and for values that are none of the set's.
     """
     united: np.ndarray | None = None
     for path in item.masks:
@@ -33,10 +33,17 @@ def read_classes(item: Item, coding: MaskCoding) -> np.ndarray:
                 f"{path}: is {classes.shape[1]}x{classes.shape[0]} pixels, {item.mask.name}"
                 f" {united.shape[1]}x{united.shape[0]}; the masks of one image have one size"
             )
-        united = classes if united is None else _unite(united, classes)
+        united = classes if united is None else _unite(united, classes, path)
     return united
 
 
-def _unite(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _unite(one: np.ndarray, other: np.ndarray, path: Path) -> np.ndarray:
+    """Two masks of one image in one."""
+    both = (one != other) & (one > 0) & (other > 0) & (one != IGNORED) & (other != IGNORED)
+    if both.any():
+        raise UserError(
+            f"{path}: {both.sum()} pixels are of class {other[both][0]} here and of class"
+            f" {one[both][0]} in another mask of the same image; give each pixel one class"
+        )
     drawn = (one == 0) | ((one == IGNORED) & (other != 0))
     return np.where(drawn, other, one)
