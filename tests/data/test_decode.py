@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from medseg.data.decode import DecodeError, read_image, read_map, read_mask, set_max_pixels
+from medseg.data.decode import DecodeError, read_image, read_mask, read_stored_mask, set_max_pixels
 from medseg.data.decode.source import header_size
 
 
@@ -323,7 +323,7 @@ def test_sizes_that_are_no_numbers(tmp_path):
     head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000, 1000000), }".ljust(117)
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0\x76\0" + head + b"\n")
     with pytest.raises(DecodeError, match=r"a\.npy: cannot be read as an array"):
-        read_map(tmp_path / "a.npy")
+        read_stored_mask(tmp_path / "a.npy")
 
 
 def webp(width, height):

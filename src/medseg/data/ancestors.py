@@ -6,12 +6,10 @@ images that they were trained on or selected by, those of their own ancestors in
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from medseg.data.remembered import recall
-from medseg.errors import UserError
+from medseg.data.remembered import read_cells, recall
 from medseg.files import write_csv
 
 FILE = "ancestors.csv"
@@ -44,18 +42,4 @@ def seen_by_ancestors(run: Path, parts: tuple[str, ...] = SEEN) -> dict[str, str
 
 def _read(run: Path) -> list[dict[str, str]]:
     """The rows of a run's list; none where it keeps none."""
-    file = run / "splits" / FILE
-    if not file.exists():
-        return []
-    try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))  # all as text: a digest can look like a number
-    except (OSError, ValueError, csv.Error) as error:
-        raise _damaged(file, " ".join(str(error).split())) from None
-    if any(row.get(column) is None for row in rows for column in COLUMNS):
-        raise _damaged(file, f"expected the columns {', '.join(COLUMNS)} in each row")
-    return rows
-
-
-def _damaged(file: Path, reason: str) -> UserError:
-    return UserError(f"{file}: cannot be read ({reason}); restore it, or remove it")
+    return read_cells(run / "splits" / FILE, COLUMNS, "restore it, or remove it")

@@ -25,6 +25,7 @@ from medseg.errors import UserError
 from medseg.files import write_csv
 
 COLUMNS = ("part", "name", "image", "mask")
+REMEDY = "restore it, or remove it to go by names alone"
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def remember(run: Path, dataset: Dataset, read: Iterable[str], workers: int = 4)
 def remember_digests(run: Path, parts: dict[str, Sequence[Item]], workers: int = 4) -> None:
     """Add the digests of the items of these parts, in place of earlier ones of the parts."""
     file = run / "splits" / "digests.csv"
-    rows = [row for row in _read_digests(file) if row["part"] not in parts]
+    rows = [row for row in read_cells(file, COLUMNS, REMEDY) if row["part"] not in parts]
     for part, items in parts.items():
         rows += [
             {"part": part, "name": item.name, **digests._asdict()}
@@ -171,7 +172,7 @@ def recall(run: Path) -> Remembered:
     parts = {part: names for part in PARTS if (names := read_names(run, part)) is not None}
     digests = {
         row["name"]: Digests(row["image"], row["mask"])
-        for row in _read_digests(folder / "digests.csv")
+        for row in read_cells(folder / "digests.csv", COLUMNS, REMEDY)
     }
     groups = folder / "groups.csv"
     return Remembered(parts, digests, read_groups(groups) if groups.is_file() else {})
@@ -185,24 +186,24 @@ def read_names(run: Path, part: str) -> list[str] | None:
     return read_written(file)
 
 
-def _read_digests(file: Path) -> list[dict[str, str]]:
-    """The rows of a digests.csv, all cells as text; none where there is no file."""
+def read_cells(file: Path, columns: Sequence[str], remedy: str) -> list[dict[str, str]]:
+    """The rows of a table that medseg wrote; none where there is no file.
+
+    All cells are text: a digest can look like a number. Raises `UserError` with the `remedy` for a
+    file that is damaged.
+    """
     if not file.exists():
         return []
     try:
         with open(file, newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, ValueError, csv.Error) as error:
-        raise _damaged(file, " ".join(str(error).split())) from None
-    if any(row.get(column) is None for row in rows for column in COLUMNS):
-        raise _damaged(file, f"expected the columns {', '.join(COLUMNS)} in each row")
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: cannot be read ({reason}); {remedy}") from None
+    if any(row.get(column) is None for row in rows for column in columns):
+        reason = f"expected the columns {', '.join(columns)} in each row"
+        raise UserError(f"{file}: cannot be read ({reason}); {remedy}")
     return rows
-
-
-def _damaged(file: Path, reason: str) -> UserError:
-    return UserError(
-        f"{file}: cannot be read ({reason}); restore it, or remove it to go by names alone"
-    )
 
 
 def _by_name(pool: Dataset) -> dict[str, Item]:

@@ -22,8 +22,7 @@ from medseg.config.fields import specs
 from medseg.data.cache import content
 from medseg.data.remembered import recall, remember
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.dataset import load_dataset
-from medseg.data.sources.rules import Rule
+from medseg.data.sources.dataset import dataset_of
 from medseg.errors import UserError
 from medseg.files import folder_or_nothing
 from medseg.hardware import cores
@@ -60,14 +59,7 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Job:
     space = read_space(config.search.space, base)
     make_sampler(config.search.sampler, 0)
     data = base.data
-    dataset = same_data(_lists(config, folder), data) or load_dataset(
-        data.data,
-        data_root=data.data_root,
-        split=data.split,
-        hold_out=data.hold_out,
-        pages=data.pages,
-        rule=Rule(data.images, data.masks),
-    )
+    dataset = same_data(_lists(config, folder), data) or dataset_of(data)
     if config.data.folds:
         fold_datasets(dataset, config.data.folds)
     with folder_or_nothing(folder, "--out"):

@@ -13,8 +13,7 @@ from medseg.data.cache import Store, open_store
 from medseg.data.decode import small_range
 from medseg.data.masks import IGNORED, MaskCoding, declared_by, map_words, survey
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.dataset import load_dataset
-from medseg.data.sources.rules import Rule
+from medseg.data.sources.dataset import dataset_of
 from medseg.distill import check as check_distillation
 from medseg.errors import UserError
 from medseg.hardware import cores
@@ -161,14 +160,7 @@ def _find_dataset(config: TrainConfig, dataset: Dataset | None) -> Dataset:
         before = same_data(config.output.resume, data, dataset)
         if before is not None:
             return before
-    return dataset or load_dataset(
-        data.data,
-        data_root=data.data_root,
-        split=data.split,
-        hold_out=data.hold_out,
-        pages=data.pages,
-        rule=Rule(data.images, data.masks),
-    )
+    return dataset or dataset_of(data)
 
 
 def _check_class_weights(config: TrainConfig, classes: int) -> None:

@@ -13,7 +13,7 @@ from loguru import logger
 
 from medseg.config import TrainConfig, flatten, read_yaml
 from medseg.data.sample import Dataset
-from medseg.data.sources.dataset import load_dataset
+from medseg.data.sources.dataset import dataset_of
 from medseg.data.sources.listing import natural
 from medseg.errors import Interrupted, UserError
 from medseg.evaluation.intervals import headline
@@ -126,13 +126,7 @@ def _same_as_before(config: TrainConfig, run: Path, name: str) -> Dataset | None
     for folder in sorted(each.parent.parent for each in run.glob("*/splits/digests.csv")):
         if name.startswith("seed-"):
             return same_data(folder, data)
-        dataset = dataset or load_dataset(
-            data.data,
-            data_root=data.data_root,
-            split=data.split,
-            hold_out=data.hold_out,
-            pages=data.pages,
-        )
+        dataset = dataset or dataset_of(data)
         unchanged(folder, [*dataset.parts["train"], *dataset.parts["validation"]], data)
     return dataset
 

@@ -14,7 +14,7 @@ import numpy as np
 from medseg.data.decode import raster
 from medseg.data.decode.headers import UPRIGHT, file_format, may_hold_pages
 from medseg.data.decode.image import Image, Spacing, small_range
-from medseg.data.decode.mask_values import read_map_values, read_values
+from medseg.data.decode.mask_values import read_values
 from medseg.data.decode.source import (
     DecodeError,
     MaskValueError,
@@ -35,10 +35,8 @@ __all__ = [
     "Spacing",
     "StoredMask",
     "file_format",
-    "is_zero_one",
     "page_count",
     "read_image",
-    "read_map",
     "read_mask",
     "read_stored_mask",
     "set_max_pixels",
@@ -94,28 +92,3 @@ def read_mask(source: Path | str | bytes) -> np.ndarray:
     and for values above 255, else `DecodeError`.
     """
     return read_values(open_source(source))
-
-
-def read_map(source: Path | str | bytes, *, zero_one: bool = False) -> np.ndarray:
-    """float32 [H, W] in 0 to 1: a probability map or mask of any tool.
-
-    8 or 16 bits count over their full range, floats as they are; with `zero_one` integers are a
-    mask of 0 and 1. Of colours the first channel counts. Raises `DecodeError` naming the file.
-    """
-    opened = open_source(source)
-    values = read_map_values(opened)
-    if values.dtype.kind != "f":
-        return values.astype(np.float32) / (1 if zero_one else np.iinfo(values.dtype).max)
-    low, high = values.min(initial=0), values.max(initial=0)
-    if not (np.isfinite(values).all() and low >= 0 and high <= 1):
-        raise DecodeError(
-            f"{opened.name}: holds floats from {values.min():g} to {values.max():g}; expected"
-            " probabilities from 0 to 1"
-        )
-    return values.astype(np.float32)
-
-
-def is_zero_one(source: Path | str | bytes) -> bool:
-    """Whether a map or mask holds integers, and none above 1."""
-    values = read_map_values(open_source(source))
-    return values.dtype.kind != "f" and int(values.max(initial=0)) <= 1

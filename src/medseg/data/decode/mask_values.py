@@ -1,4 +1,4 @@
-"""The values that a mask file holds, and probability maps of any tool."""
+"""The values that a mask file holds by itself, without the others of its set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from medseg.data.decode.source import DecodeError, MaskValueError, Source
+from medseg.data.decode.source import MaskValueError, Source
 from medseg.data.decode.stored import StoredMask, read_stored
 
 SAME_GREY = 48  # differences of channels that JPEG makes in a grey mask
@@ -24,21 +24,6 @@ def read_values(source: Source) -> np.ndarray:
     values = _narrow(source, _grey(source, values) if values.ndim == 3 else values)
     shows = stored.white_is_zero and values.max(initial=0) > 127  # class indices are as stored
     return 255 - values if shows else values
-
-
-def read_map_values(source: Source) -> np.ndarray:
-    """uint8, uint16 or float [H, W], as the file of a map or mask holds them."""
-    stored = read_stored(source)
-    if stored.palette is not None:
-        values = _palette_values(stored)
-    else:
-        values = stored.samples if stored.samples.ndim == 2 else stored.samples[..., 0]
-    if values.dtype.kind != "f" and values.dtype not in (np.uint8, np.uint16):
-        raise DecodeError(
-            f"{source.name}: holds {values.dtype}; expected floats from 0 to 1, booleans, or 8 or"
-            " 16 bits"
-        )
-    return values
 
 
 def _palette_values(stored: StoredMask) -> np.ndarray:

@@ -119,13 +119,6 @@ def map_words(coding: MaskCoding) -> tuple[str, ...]:
     )
 
 
-def as_declared(coding: MaskCoding) -> Declared:
-    """The declaration under which another set is read by the very values of `coding`."""
-    if coding.kind == "index":
-        return Declared("index", coding.classes, coding.table, (), coding.layout.colours)
-    return Declared(coding.kind, coding.classes)
-
-
 def with_names(coding: MaskCoding, names: Sequence[str]) -> MaskCoding:
     """The coding with class names; `UserError` where their number is another."""
     if not names:

@@ -15,6 +15,7 @@ from medseg.data.masks.coding import IGNORED, THRESHOLD, MaskCoding, expected
 from medseg.data.masks.declared import Declared, with_names
 from medseg.data.masks.facts import INDEX_RANGE, FileFacts, look_at
 from medseg.data.masks.layout import about_layout, choose_layout, plane_of
+from medseg.data.masks.planes import Layout
 from medseg.data.masks.recognise import (
     NOISE_LEVELS,
     SLIP,
@@ -49,10 +50,7 @@ def survey(items: Sequence[Item], declared: Declared = AUTO, *, workers: int = 4
     key = _files_key(items, declared)
     coding = _KNOWN.get(key) if key else None
     if coding is None:
-        jobs = [(path, item.page) for item in items for path in item.masks]
-        with ThreadPoolExecutor(workers) as pool:
-            files = list(pool.map(lambda job: look_at(*job), jobs))
-        coding = coding_of(files, declared)
+        coding = coding_of(_look_at_all(items, workers), declared)
         if key:
             _KNOWN[key] = coding
     return coding
@@ -60,22 +58,29 @@ def survey(items: Sequence[Item], declared: Declared = AUTO, *, workers: int = 4
 
 def check_items(items: Sequence[Item], coding: MaskCoding, *, workers: int = 4) -> None:
     """`UserError` naming a file that a coding, found on other files, does not read rightly."""
-    jobs = [(path, item.page) for item in items for path in item.masks]
-    with ThreadPoolExecutor(workers) as pool:
-        files = list(pool.map(lambda job: look_at(*job), jobs))
     if coding.layout.plane == "colours":
         return  # each file is asked when it is read
-    planes = [Plane(facts.path, plane_of(facts, coding.layout), facts.lossy) for facts in files]
-    for plane in planes:
+    for plane in _planes_in(_look_at_all(items, workers), coding.layout):
         problem = misread(plane, coding, Declared(coding.kind))
         if problem:
             raise UserError(f"{plane.path}: {problem}")
 
 
+def _look_at_all(items: Sequence[Item], workers: int) -> list[FileFacts]:
+    """The facts of every mask file of the items."""
+    jobs = [(path, item.page) for item in items for path in item.masks]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda job: look_at(*job), jobs))
+
+
+def _planes_in(files: Sequence[FileFacts], layout: Layout) -> list[Plane]:
+    return [Plane(facts.path, plane_of(facts, layout), facts.lossy) for facts in files]
+
+
 def coding_of(files: Sequence[FileFacts], declared: Declared = AUTO) -> MaskCoding:
     """`survey`, of files that have been looked at."""
     layout = choose_layout(files, declared.colours)
-    planes = [Plane(facts.path, plane_of(facts, layout), facts.lossy) for facts in files]
+    planes = _planes_in(files, layout)
     if layout.plane == "colours":
         coding = _of_colours(len(files), declared)
     else:

@@ -5,11 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from medseg.config import Data
 from medseg.data.sample import Dataset
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import hold_out as hold_out_of
 from medseg.errors import UserError
+
+
+def dataset_of(data: Data) -> Dataset:
+    """`load_dataset` of the options of a training."""
+    return load_dataset(
+        data.data,
+        data_root=data.data_root,
+        split=data.split,
+        hold_out=data.hold_out,
+        pages=data.pages,
+        rule=Rule(data.images, data.masks),
+    )
 
 
 def load_dataset(
