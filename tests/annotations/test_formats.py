@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from medseg import cli
+from medseg.annotations.formats.maps import by_colour, by_value
 from medseg.data.sources.description import read_description
 from medseg.data.sources.folder import open_dataset
 from medseg.errors import UserError
@@ -468,14 +470,25 @@ def test_overwriting_never_removes_what_convert_did_not_write(tmp_path):
     assert (tmp_path / "out" / "masks" / "a.png").exists()
 
 
-def test_stored_pixels_are_turned_where_the_tool_did_not(tmp_path):
-    from PIL import Image
-
-    change(tmp_path / "source", images=lambda e: [e[0] | {"file_name": "a.jpg"}])
-    path = tmp_path / "source" / "images" / "a.jpg"
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])
+def test_stored_pixels_are_turned_where_the_tool_did_not(tmp_path, suffix):
+    change(tmp_path / "source", images=lambda e: [e[0] | {"file_name": f"a{suffix}"}])
+    path = tmp_path / "source" / "images" / f"a{suffix}"
     picture = Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     picture.getexif()[0x0112] = 6
     picture.save(path, exif=picture.getexif())
     path.with_name("a.png").unlink()
     convert(tmp_path / "source", tmp_path / "out")
     assert (mask_of(tmp_path / "out") == np.rot90(expected(), -1)).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".gif"])
+def test_maps_with_a_table_of_colours_and_of_one_bit(tmp_path, suffix):
+    index = expected().astype(np.uint8)
+    picture = Image.fromarray(index, "P")
+    picture.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+    picture.save(tmp_path / f"map{suffix}")
+    colours = {(0, 0, 0): 0, (200, 0, 0): 1, (0, 200, 0): 2}
+    assert (by_colour(tmp_path / f"map{suffix}", colours) == index).all()
+    Image.fromarray(index == 1).save(tmp_path / "bit.png")
+    assert (by_value(tmp_path / "bit.png", {0: 0, 1: 1}) == (index == 1)).all()

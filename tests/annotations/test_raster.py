@@ -6,9 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, ImageOps
 
-from medseg.annotations.images import turn
 from medseg.annotations.raster import cover, ellipse
 from medseg.annotations.rle import decode, from_text
 from medseg.errors import UserError
@@ -114,11 +112,3 @@ def test_text_that_is_no_run_lengths_is_refused(text):
 def test_runs_that_do_not_fill_the_picture_are_refused(counts):
     with pytest.raises(UserError, match="12"):
         decode(counts, 3, 4, "x", by_column=True)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_masks_turn_as_pillow_turns_images(orientation):
-    mask = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    picture = Image.fromarray(mask)
-    picture.getexif()[0x0112] = orientation
-    assert (turn(mask, orientation) == np.asarray(ImageOps.exif_transpose(picture))).all()

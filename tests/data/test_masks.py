@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
-from medseg.data.masks import Declared, decode_mask, survey
+from medseg.data.masks import Declared, decode_mask, read_classes, survey
 from medseg.data.sample import Item
 from medseg.data.sealed import sealed
 from medseg.errors import UserError
@@ -33,6 +35,46 @@ def blob(value, size=40):
 
 def values_of(coding, mask):
     return set(np.unique(decode_mask(np.asarray(mask, np.uint8), coding, name="x")).tolist())
+
+
+def read_alone(path):
+    """The classes of a mask file that is a set by itself."""
+    item = Item("a", path, (path,))
+    return read_classes(item, survey([item]))
+
+
+def test_a_shape_is_read_from_any_container(tmp_path):
+    mask = blob(255)
+    red = np.stack([mask // 255 * value for value in (200, 20, 10)], -1)
+    pictures = {
+        "grey.png": Image.fromarray(mask),
+        "rgb.png": Image.fromarray(np.dstack([mask] * 3)),
+        "rgba.png": Image.fromarray(np.dstack([mask] * 3 + [np.full_like(mask, 255)])),
+        "red.png": Image.fromarray(red),
+        "bit.png": Image.fromarray(mask > 0),
+        "m.gif": Image.fromarray(mask),
+        "sixteen.png": Image.fromarray(mask.astype(np.uint16) * 257),
+        "small.png": Image.fromarray((mask // 255 * 3).astype(np.uint16)),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+    tifffile.imwrite(tmp_path / "bool.tif", mask > 0, photometric="minisblack")
+    for path in tmp_path.iterdir():
+        classes = read_alone(path)
+        assert classes.dtype == np.uint8
+        np.testing.assert_array_equal(classes, mask > 0, err_msg=path.name)
+
+
+def test_several_colours_are_refused_and_a_coloured_palette_gives_its_indices(tmp_path):
+    index = blob(2)
+    index[:5] = 1
+    image = Image.fromarray(index, "P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [0] * 759)
+    image.save(tmp_path / "voc.png")
+    np.testing.assert_array_equal(read_alone(tmp_path / "voc.png"), index)
+    image.convert("RGB").save(tmp_path / "two.png")
+    with pytest.raises(UserError, match=r"two\.png.*colours.*--mask-colours"):
+        read_alone(tmp_path / "two.png")
 
 
 def test_binary_255(items):

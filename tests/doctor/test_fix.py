@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from plants import PLANTS, all_inverted, check_set, clean, image_of, mask_of, read
 
-from medseg.data.decode import read_image, read_mask
+from medseg.data.decode import read_image, read_stored_mask
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.splits import read_split
 from medseg.doctor.faults import FAULTS
@@ -66,7 +66,9 @@ def test_in_the_copy_nothing_is_found_but_what_the_user_must_decide(tmp_path, co
 def test_a_repaired_mask_is_what_it_was_before_the_fault(tmp_path, code, names, least):
     before, out, _ = planted(tmp_path, code)
     for name in names:
-        one, other = (read_mask(root / "masks" / f"{name}.png") for root in (before, out))
+        one, other = (
+            read_stored_mask(root / "masks" / f"{name}.png").samples for root in (before, out)
+        )
         assert set(np.unique(other)) <= {0, 255} and one.shape == other.shape
         dice = 2 * ((one > 0) & (other > 0)).sum() / ((one > 0).sum() + (other > 0).sum())
         assert dice >= least
@@ -134,7 +136,8 @@ def test_a_mask_with_a_tag_of_its_own_is_rotated_by_it_once(
         ("MS004", "frame001")
     ]
     np.testing.assert_array_equal(
-        read_mask(mask_of(tmp_path / "out", 1)), read_mask(mask_of(before, 1))
+        read_stored_mask(mask_of(tmp_path / "out", 1)).samples,
+        read_stored_mask(mask_of(before, 1)).samples,
     )
     assert check_set(tmp_path / "out")["findings"] == []
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from plants import check_set, clean, empty, image_of, mask_of
 
-from medseg.data.decode import read_image, read_mask
+from medseg.data.decode import read_image, read_stored_mask
 from medseg.doctor.collect import Pair
 from medseg.doctor.inspection import inspect_pair
 from medseg.doctor.mask_stats import SPECK_PIXELS, count_specks, isolated_pixels, small_components
@@ -84,7 +84,7 @@ def test_summary_numbers_are_those_of_all_pixels_at_once(tmp_path):
     root = clean(tmp_path / "set")
     empty(root)
     images = [read_image(image_of(root, index)).pixels for index in range(10)]
-    masks = [read_mask(mask_of(root, index)) for index in range(10)]
+    masks = [read_stored_mask(mask_of(root, index)).samples for index in range(10)]
     report = check_set(root)
     pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
     np.testing.assert_allclose(report["mean"], pixels.mean(0), rtol=1e-9)

@@ -22,11 +22,12 @@ from medseg.annotations.classes import choose_classes, renamed
 from medseg.annotations.drawing import IGNORED, Drawn, Policy, draw
 from medseg.annotations.formats import READERS
 from medseg.annotations.formats.options import Reading
-from medseg.annotations.images import Seen, drawn_on_stored, look, turn
+from medseg.annotations.images import Seen, drawn_on_stored, look
 from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import Tree, open_tree, some
 from medseg.config import ConvertConfig
 from medseg.console import progress
+from medseg.data.decode import upright
 from medseg.errors import UserError, choose
 from medseg.files import folder_or_nothing, new_folder, write_csv, write_text
 from medseg.hardware import cores
@@ -197,7 +198,7 @@ def _write(
             on_stored = picture.image in stored
             drawn = draw(picture, annotations, policy, found.stored if on_stored else found.upright)
             if on_stored:
-                drawn.mask = turn(drawn.mask, found.orientation)
+                drawn.mask = upright(drawn.mask, found.orientation)
             place = folder / picture.part if divided else folder
             _save(place, name, picture.image, drawn.mask)
             return _row(name, picture, drawn, classes, divided)

@@ -1,28 +1,23 @@
-"""The size of an image as it is seen, and how a mask drawn on its stored pixels is turned."""
+"""The size of an image as stored and as it is seen, and which of them annotations are drawn on."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-
 from medseg.annotations.shapes import Picture
-from medseg.data.decode.source import header_size, open_source
+from medseg.data.decode.source import open_source
+from medseg.data.decode.stored import size_and_orientation
 from medseg.errors import UserError
 
-ORIENTATION = 0x0112  # the EXIF tag
 TURNED = 5  # from this orientation on, height and width change places
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """(width, height) of an image as stored, and its EXIF orientation, 1 (upright) to 8."""
+    """(width, height) of an image as stored, and its orientation, 1 (upright) to 8."""
 
     stored: Size
     orientation: int
@@ -35,23 +30,8 @@ class Seen:
 
 def look(path: Path) -> Seen:
     """What the header says; `UserError` for what is no image, or too large."""
-    data = open_source(path).data
-    width, height = header_size(data)
-    if not width or not height:
-        raise UserError(f"{path}: holds no image that can be read")
-    return Seen((width, height), _orientation(data))
-
-
-def _orientation(data: bytes) -> int:
-    kinds = {b"\xff\xd8": JpegImageFile, b"\x89P": PngImageFile}
-    opener = kinds.get(data[:2])
-    if opener is None or (opener is PngImageFile and b"eXIf" not in data):
-        return 1
-    try:
-        found = opener(io.BytesIO(data)).getexif().get(ORIENTATION, 1)
-    except Exception:  # Pillow raises many kinds for damaged blocks; the image itself may be fine
-        return 1
-    return found if found in range(1, 9) else 1
+    width, height, orientation = size_and_orientation(open_source(path))
+    return Seen((width, height), orientation)
 
 
 def drawn_on_stored(pictures: Sequence[Picture], seen: dict[Path, Seen]) -> set[Path]:
@@ -85,15 +65,3 @@ def drawn_on_stored(pictures: Sequence[Picture], seen: dict[Path, Seen]) -> set[
             if seen[picture.image].orientation > 1 and picture.size == seen[picture.image].stored
         }
     return stored
-
-
-def turn(mask: np.ndarray, orientation: int) -> np.ndarray:
-    """A mask of stored pixels as the image is shown."""
-    if orientation >= TURNED:
-        mask = mask.T
-    # after the exchange of rows and columns, what remains is a flip of one side or of both
-    if orientation in (2, 3, 6, 7):
-        mask = mask[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        mask = mask[::-1]
-    return np.ascontiguousarray(mask)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from medseg.data.decode.source import open_source
+from medseg.data.decode import read_stored_mask
+from medseg.data.masks.planes import pixels_of
 from medseg.errors import UserError
 
 
@@ -17,12 +17,8 @@ def png_mask(data: bytes, where: str) -> np.ndarray:
     if not data.startswith(b"\x89PNG"):
         raise UserError(f"{where}: its bitmap is no PNG; export it again")
     try:
-        open_source(data)  # too many pixels, or cut off
+        stored = read_stored_mask(data)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise UserError(f"{where}: its bitmap is a damaged PNG; export it again")
-    if pixels.ndim == 3:
-        pixels = pixels[..., 3] if pixels.shape[2] == 4 else pixels.max(2)
-    return pixels > 0
+    pixels = pixels_of(stored, where) if stored.alpha is None else stored.alpha
+    return (pixels if pixels.ndim == 2 else pixels.max(2)) > 0

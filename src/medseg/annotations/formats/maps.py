@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL.PngImagePlugin import PngImageFile
 
 from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import Tree, read_text
 from medseg.annotations.values import shown
-from medseg.data.decode.source import open_source
+from medseg.data.decode import read_stored_mask
+from medseg.data.masks.planes import pack, pixels_of
 from medseg.errors import UserError
 
 IGNORED = 255
@@ -24,25 +22,9 @@ Colour = tuple[int, int, int]
 ENDINGS = ("", "_mask", "_segmentation", "_label", "_labels", "_L", "_gt")
 
 
-def stored(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a map stores: [H, W], or RGB [H, W, 3]; and the table [N, 3] that it indexes, if any."""
-    source = open_source(path)
-    if source.data.startswith(b"\x89PNG") and source.data[25] == 3:
-        try:
-            picture = PngImageFile(io.BytesIO(source.data))
-            picture.load()
-        except Exception:  # Pillow's decoder raises many kinds for damaged files
-            raise UserError(f"{path}: is a damaged PNG; copy the file again") from None
-        return np.asarray(picture), np.asarray(picture.getpalette(), np.uint8).reshape(-1, 3)
-    pixels = cv2.imdecode(np.frombuffer(source.data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise UserError(f"{path}: cannot be decoded; expected a PNG, TIFF or BMP of classes")
-    return (pixels if pixels.ndim == 2 else pixels[..., 2::-1]), None
-
-
 def by_value(path: Path, values: dict[int, int]) -> np.ndarray:
     """uint8 [H, W] positions of classes by stored value; `UserError` for another value."""
-    samples, _ = stored(path)
+    samples = read_stored_mask(path).samples
     if samples.ndim == 3:
         if (samples != samples[..., :1]).any():
             raise UserError(f"{path}: holds colours, expected values; give --colours")
@@ -59,13 +41,12 @@ def by_value(path: Path, values: dict[int, int]) -> np.ndarray:
 
 def by_colour(path: Path, colours: dict[Colour, int]) -> np.ndarray:
     """uint8 [H, W] positions of classes by colour; `UserError` for a colour of no class."""
-    samples, palette = stored(path)
-    rgb = palette[samples] if palette is not None else samples
+    rgb = pixels_of(read_stored_mask(path), str(path))
     if rgb.ndim == 2:
         rgb = np.repeat(rgb[..., None], 3, 2)
     if rgb.dtype != np.uint8:
-        raise UserError(f"{path}: holds {rgb.dtype}, expected colours of 8 bits a channel")
-    codes = rgb.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+        raise UserError(f"{path}: holds {rgb.dtype}, expected colours of 8 bits per channel")
+    codes = pack(rgb)
     result = np.zeros(codes.shape, np.uint8)
     for code in np.unique(codes).tolist():
         colour = (code >> 16, code >> 8 & 255, code & 255)

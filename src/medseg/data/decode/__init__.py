@@ -1,4 +1,4 @@
-"""Files to arrays: images as uint8 RGB or grey, masks as the raw values they hold.
+"""Files to arrays: images as uint8 RGB or grey, masks as the samples they store.
 
 A reader is a module with SUFFIXES (each with the format it promises), `recognises` and
 `read_image`, and a line in `READERS`.
@@ -9,12 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
-
 from medseg.data.decode import raster
 from medseg.data.decode.headers import UPRIGHT, file_format, may_hold_pages
 from medseg.data.decode.image import Image, Spacing, small_range
-from medseg.data.decode.mask_values import read_values
 from medseg.data.decode.source import (
     DecodeError,
     MaskValueError,
@@ -37,7 +34,6 @@ __all__ = [
     "file_format",
     "page_count",
     "read_image",
-    "read_mask",
     "read_stored_mask",
     "set_max_pixels",
     "small_range",
@@ -82,13 +78,3 @@ def read_stored_mask(source: Path | str | bytes, *, page: int = 0) -> StoredMask
     Raises `DecodeError` naming the file.
     """
     return read_stored(open_source(source), page)
-
-
-def read_mask(source: Path | str | bytes) -> np.ndarray:
-    """uint8 [H, W]: the values a mask file holds, with nothing thresholded.
-
-    Colour with equal channels counts as grey; one colour beside black becomes 0 and 255; a grey
-    palette gives its greys, a coloured one its indices. Raises `MaskValueError` for several colours
-    and for values above 255, else `DecodeError`.
-    """
-    return read_values(open_source(source))

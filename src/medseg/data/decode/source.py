@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.config.shared import MAX_PIXELS
-from medseg.data.decode import headers
-from medseg.data.decode.headers import file_format, png_chunks
+from medseg.data.decode.headers import file_format, header_size, png_chunks
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
 
@@ -57,7 +55,7 @@ def open_source(source: Path | str | bytes) -> Source:
         raise DecodeError(f"{name}: has no content (0 bytes); restore the file or remove it")
     opened = Source(name, data, file_format(data))
     _check_complete(opened)
-    check_size(name, *headers.header_size(data))
+    check_size(name, *header_size(data))
     return opened
 
 
@@ -110,19 +108,6 @@ def _check_png(source: Source) -> None:
                 raise damaged(source.name, f"wrong checksum of {kind.decode()}")
     except struct.error:
         raise cut_off(source.name) from None
-
-
-def header_size(data: bytes) -> tuple[int, int]:
-    """Width and height of the picture, of a TIFF's first page; (0, 0) for what is none."""
-    if file_format(data) != "TIFF":
-        return headers.header_size(data)
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            return int(file.pages[0].imagewidth), int(file.pages[0].imagelength)
-    except Exception:  # tifffile raises many kinds for damaged files
-        return 0, 0
 
 
 def cut_off(name: str) -> DecodeError:

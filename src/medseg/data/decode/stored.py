@@ -19,6 +19,7 @@ from medseg.data.decode import tiff
 from medseg.data.decode.headers import (
     UPRIGHT,
     exif_orientation,
+    header_size,
     may_hold_pages,
     png_chunks,
     webp_chunks,
@@ -105,6 +106,19 @@ def count_pages(source: Source) -> int:
         raise not_an_image(source) from None
     except Exception as error:  # Pillow's decoders raise many kinds for damaged files
         raise damaged(source.name, error) from None
+
+
+def size_and_orientation(source: Source) -> tuple[int, int, int]:
+    """Width and height as stored, and the orientation, as the header of the first page says.
+
+    Raises `DecodeError` for what is no picture.
+    """
+    if source.format == "TIFF":
+        return tiff.size_and_orientation(source)
+    width, height = header_size(source.data)
+    if not width or not height:
+        raise not_an_image(source)
+    return width, height, exif_orientation(source.data)
 
 
 def _webp_kinds(source: Source) -> set[bytes]:

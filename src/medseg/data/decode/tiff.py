@@ -83,6 +83,14 @@ def count_pages(source: Source) -> int:
         return len(pages)
 
 
+def size_and_orientation(source: Source) -> tuple[int, int, int]:
+    """Width and height of the first page as stored, and its orientation, 1 (upright) to 8."""
+    with _opened(source) as pages:
+        width, height = pages[0].imagewidth, pages[0].imagelength
+        check_size(source.name, width, height)
+        return width, height, _orientation(pages[0])
+
+
 @contextmanager
 def _opened(source: Source) -> Iterator[list[tifffile.TiffPage]]:
     """The pages of a file; whatever goes wrong in the block becomes a `DecodeError`."""
