@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medseg.augment.batch import LUMA
+from medseg.data.masks import IGNORED, MaskCoding
 from medseg.distill.features import at_size
 from medseg.errors import UserError
 from medseg.hardware import autocast, pick_precision
@@ -96,10 +97,11 @@ def renormalisation(
     return weight.float().to(device), bias.float().to(device)
 
 
-def load_teachers(paths: Sequence[Path], *, classes: int, accelerator: str) -> list[Teacher]:
+def load_teachers(paths: Sequence[Path], *, coding: MaskCoding, accelerator: str) -> list[Teacher]:
     """The teachers of runs or checkpoints, on the CPU.
 
-    Raises `UserError` for one that is missing or damaged, and for one of another number of classes.
+    Raises `UserError` for one that is missing or damaged, and for one of other classes than those
+    of the masks, or of the same in another order.
     """
     teachers = []
     for path in paths:
@@ -108,11 +110,7 @@ def load_teachers(paths: Sequence[Path], *, classes: int, accelerator: str) -> l
         except UserError as error:
             raise UserError(f"--teacher {error}") from None
         checkpoint = run.checkpoint
-        if checkpoint.classes != classes:
-            raise UserError(
-                f"--teacher {path}: knows {checkpoint.classes} classes, the data set has {classes};"
-                f" give a teacher of {classes} classes"
-            )
+        _check_classes(path, checkpoint, coding)
         teachers.append(
             Teacher(
                 path,
@@ -123,6 +121,36 @@ def load_teachers(paths: Sequence[Path], *, classes: int, accelerator: str) -> l
             )
         )
     return teachers
+
+
+def _check_classes(path: Path, teacher: Checkpoint, coding: MaskCoding) -> None:
+    """`UserError` where an output of the teacher stands for another class than the student's.
+
+    Names decide where both have some. Else a stored value that both sets of masks hold has to be
+    one class; what is ignored in one of them says nothing of the other.
+    """
+    if teacher.classes != coding.classes:
+        raise UserError(
+            f"--teacher {path}: knows {teacher.classes} classes, the data set has"
+            f" {coding.classes}; give a teacher of {coding.classes} classes"
+        )
+    plain = MaskCoding(teacher.mask_kind, teacher.classes, "", names=teacher.class_names)
+    kept = MaskCoding.from_dict(teacher.coding) if teacher.coding else plain
+    if kept.names and coding.names:
+        if kept.names != coding.names:
+            raise UserError(
+                f"--teacher {path}: knows the classes {', '.join(kept.names)}, the data set has"
+                f" {', '.join(coding.names)}; give a teacher of the same classes in the same order"
+            )
+        return
+    before, now = dict(kept.table), dict(coding.table)
+    for value in kept.contradicted(coding):
+        if IGNORED not in (before[value], now[value]):
+            raise UserError(
+                f"--teacher {path}: was trained with masks in which {value} is class"
+                f" {before[value]}, here it is class {now[value]}; give a teacher of the same"
+                " classes in the same order, or name the classes of both in dataset.yaml"
+            )
 
 
 def digest(checkpoint: Checkpoint) -> str:

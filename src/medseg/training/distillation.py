@@ -74,7 +74,7 @@ def find_teachers(
     (`stored` is its last.pt) was started with others.
     """
     paths = config.distill.teacher or ()
-    teachers = load_teachers(paths, classes=parts.coding.classes, accelerator=accelerator)
+    teachers = load_teachers(paths, coding=parts.coding, accelerator=accelerator)
     if stored and digests(teachers) != stored.training.get("distill", {}).get("teachers", []):
         raise UserError(
             f"--teacher {' '.join(map(str, paths))}: a resumed run keeps the teachers it was"

@@ -120,17 +120,24 @@ def load_last(run: Path) -> Checkpoint:
 
 
 def check_coding(run: Path, stored: Checkpoint, coding: MaskCoding) -> None:
-    """`UserError` where a stored value of the masks is another class than it was for a run."""
+    """`UserError` where a stored value of the masks, or a class, is another than for a run.
+
+    Names for the classes of a run that knew none are taken.
+    """
     if stored.coding is None:  # an older file
         return
-    before, now = dict(map(tuple, stored.coding["table"])), dict(coding.table)
-    other = [value for value in sorted(before.keys() & now.keys()) if before[value] != now[value]]
-    if other or stored.coding["threshold"] != coding.threshold:
-        was = stored.coding["text"].removeprefix("masks: ")
+    before = MaskCoding.from_dict(stored.coding)
+    if before.names and before.names != coding.names:
+        raise UserError(
+            f"{run}: was started with the classes {', '.join(before.names)}, dataset.yaml now says"
+            f" {', '.join(coding.names) or 'no names'}; put it back as it was, or start anew with"
+            " --init RUN"
+        )
+    if before.contradicted(coding) or before.threshold != coding.threshold:
         raise UserError(
             f"{run}: the masks are read in another way than when it was started:"
-            f" {coding.text.removeprefix('masks: ')}, then {was}; put the options and"
-            " dataset.yaml back as they were, or start anew with --init RUN"
+            f" {coding.text.removeprefix('masks: ')}, then {before.text.removeprefix('masks: ')};"
+            " put the options and dataset.yaml back as they were, or start anew with --init RUN"
         )
 
 

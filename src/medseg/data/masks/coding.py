@@ -67,6 +67,13 @@ class MaskCoding:
             classes[levels == value] = index
         return classes
 
+    def contradicted(self, other: MaskCoding) -> list[int]:
+        """The stored values that both tables hold and give different classes."""
+        ours, theirs = dict(self.table), dict(other.table)
+        return [
+            value for value in sorted(ours.keys() & theirs.keys()) if ours[value] != theirs[value]
+        ]
+
 
 def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndarray:
     """uint8 [H, W] class indices (255 ignored) of the values of a mask file, in one plane.
