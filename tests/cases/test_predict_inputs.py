@@ -68,6 +68,8 @@ def test_predicting_into_a_folder_below_the_images_twice(tmp_path, capsys):
             ["t/Original/a.png"],
             "Ground Truth (masks)",
         ),
+        (["images/a.png", "1st_manual/a.png"], ["images/a.png"], "in/1st_manual (masks)"),
+        (["imagestr/a.png", "labelstr/a.png"], ["imagestr/a.png"], "in/labelstr (masks)"),
         (["a.png", "old/overlays/a.png"], ["a.png"], "old/overlays (results of a prediction)"),
         (["a.png", "masks/a.png", "overlays/a.png"], ["a.png"], "masks (results of a prediction)"),
         (["a.png", "a_mask.png", "b.png"], ["a.png", "b.png"], "1 files such as"),

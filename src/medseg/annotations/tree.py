@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,21 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from medseg.data.decode import IMAGE_SUFFIXES
+from medseg.data.sources import tables
 from medseg.data.sources.listing import natural
-from medseg.data.sources.pairing import MASK_FOLDERS
+from medseg.data.sources.names import same_name
+from medseg.data.sources.words import part_of, role_of
 from medseg.errors import UserError
 
-MAX_BYTES = 1 << 31  # of one annotation file; COCO 2017 has 450 MB
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-_PART = re.compile(rf"(?<![a-z])({'|'.join(PARTS)})(?![a-z])")
+LARGEST = 2048  # MiB of one annotation file; COCO 2017 has 450
 
 
 @dataclass(frozen=True)
@@ -53,20 +44,10 @@ class Tree:
         return [path for path in self.images if path.parent == folder]
 
     def part_of(self, path: Path, *, in_name: bool = False) -> str:
-        """The part that a folder above a file is named for, or "".
-
-        With `in_name`, a word of any folder or of the file's own name does as well.
-        """
-        if not path.is_relative_to(self.root):
-            return ""
-        for word in reversed([each.lower() for each in path.relative_to(self.root).parts]):
-            plain = word.rstrip("0123456789_-")  # COCO's train2017
-            if plain in PARTS:
-                return PARTS[plain]
-            found = _PART.search(word) if in_name else None
-            if found:
-                return PARTS[found[1]]
-        return ""
+        """The part that a folder above a file names or, with `in_name`, its own name; else ""."""
+        names = path.relative_to(self.root).parts if path.is_relative_to(self.root) else ()
+        found = map(part_of, reversed(names if in_name else names[:-1]))
+        return next(filter(None, found), "")
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
@@ -98,8 +79,7 @@ class Tree:
         wanted = self.part_of(source, in_name=True)
 
         def fit(path: Path) -> tuple[int, bool, bool, int]:
-            folder = path.parent.name.lower()
-            is_mask = folder in MASK_FOLDERS or folder.startswith("segmentation")
+            is_mask = role_of(path.parent.name) == "mask"
             same = _common(map(_normal, reversed(path.parts)), reversed(words))
             near = _common(path.parent.parts, source.parent.parts)
             return same, not is_mask, bool(wanted) and self.part_of(path) == wanted, near
@@ -114,8 +94,8 @@ def _common(some: Iterable[str], others: Iterable[str]) -> int:
 
 
 def _normal(name: str) -> str:
-    """Names that look alike are alike: one Unicode form, in small letters."""
-    return unicodedata.normalize("NFC", name).casefold()
+    """Names that look alike are alike: in one spelling, and in small letters."""
+    return same_name(name).casefold()
 
 
 def open_tree(source: Path, images: Path | None, out: Path) -> Tree:
@@ -151,15 +131,8 @@ def _walk(root: Path, out: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """The text of an annotation file in UTF-8; `UserError` for another encoding or a huge file."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: has more than {MAX_BYTES >> 30} GB; divide it")
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no text in UTF-8; save it in UTF-8") from None
+    """The text of an annotation file: `tables.read_text`, for larger ones."""
+    return tables.read_text(path, LARGEST)
 
 
 def read_json(path: Path) -> Any:

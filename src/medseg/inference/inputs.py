@@ -11,25 +11,10 @@ from loguru import logger
 
 from medseg.data.sources.listing import list_images
 from medseg.data.sources.names import name_of
+from medseg.data.sources.words import role_of
 from medseg.errors import UserError
 
 OUTPUTS = {"mask": "masks", "overlay": "overlays", "probability": "probabilities"}
-MASK_FOLDERS = frozenset(
-    [
-        "masks",
-        "mask",
-        "labels",
-        "label",
-        "annotations",
-        "annotation",
-        "groundtruth",
-        "gt",
-        "segmentationclass",
-        "segmentationobject",
-        "labelstr",
-        "labelsts",
-    ]
-)
 MARKS_OF_RESULTS = ("last.pt", "best.pt", "summary.json")  # a run, an evaluation
 
 
@@ -117,7 +102,7 @@ def _reason(folder: Path, out: Path | None) -> str:
     ours = folder.name in OUTPUTS.values() and len(siblings & set(OUTPUTS.values())) > 1
     if ours or name in (OUTPUTS["overlay"], OUTPUTS["probability"]):
         return "results of a prediction"
-    return "masks" if name.replace("_", "").replace(" ", "") in MASK_FOLDERS else ""
+    return "masks" if role_of(folder.name) == "mask" else ""
 
 
 def _masks_among(images: Sequence[Path]) -> list[Path]:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from medseg.annotations.formats import maps
+from pathlib import Path
+
+from medseg.annotations.formats import maps, voc
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.shapes import Annotations
 from medseg.annotations.tree import Tree
-from medseg.data.sources.pairing import IMAGE_FOLDERS, MASK_FOLDERS
+from medseg.data.sources.words import role_of
 from medseg.errors import UserError
 
 ABOUT = "masks in colours"
 
 
 def recognises(tree: Tree) -> bool:
-    """Whether there are folders of images and of masks, and a legend beside them."""
-    folders = {path.parent.name.lower() for path in tree.images}
-    return bool(folders & {*MASK_FOLDERS}) and maps.legend_file(tree) is not None
+    """Whether there is a folder of masks, not in VOC's layout, and a legend beside it."""
+    labelled = bool(_of_role("mask", tree)) and maps.legend_file(tree) is not None
+    return labelled and not voc.recognises(tree)
+
+
+def _of_role(role: str, tree: Tree) -> list[Path]:
+    """The images in folders whose name says that they hold images, or masks."""
+    return [path for path in tree.images if role_of(path.parent.name) == role]
 
 
 def read(tree: Tree, reading: Reading) -> Annotations:
@@ -24,9 +31,9 @@ def read(tree: Tree, reading: Reading) -> Annotations:
     if not reading.colours and file is None:
         raise UserError(f'{tree.given}: give the colours, as --colours "255,0,0=polyp" or a file')
     legend = maps.legend_of(reading.colours or str(file))
-    labels = [path for path in tree.images if path.parent.name.lower() in MASK_FOLDERS]
-    named = [path for path in tree.images if path.parent.name.lower() in IMAGE_FOLDERS]
-    images = named or [path for path in tree.images if path not in set(labels)]
+    labels = _of_role("mask", tree)
+    unmasked = [path for path in tree.images if path not in set(labels)]
+    images = _of_role("image", tree) or unmasked
     pairs = [
         pair
         for part in {tree.part_of(path) for path in images}

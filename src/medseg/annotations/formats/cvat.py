@@ -19,6 +19,7 @@ from medseg.annotations.rle import decode
 from medseg.annotations.shapes import Annotations, Bitmap, Part, Picture, Shape
 from medseg.annotations.tree import Tree, read_text
 from medseg.annotations.values import flat_points, number, size, text, whole
+from medseg.data.sources.words import part_of
 from medseg.errors import UserError
 
 ABOUT = "CVAT for images XML"
@@ -62,7 +63,7 @@ def read(tree: Tree, reading: Reading) -> Annotations:
             if image is None:
                 missing.append(name)
                 continue
-            part = tree.part_of(Path(tree.root, entry.get("subset") or ""))
+            part = part_of(entry.get("subset") or "")
             pictures.append(_picture(entry, path, name, image, part or tree.part_of(image)))
     order = dict.fromkeys(name.strip() for name in names if name.strip())
     return Annotations(tuple(pictures), tuple(order), tuple(missing))

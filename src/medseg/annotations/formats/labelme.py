@@ -18,7 +18,7 @@ from medseg.annotations.formats.bitmaps import png_mask
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.raster import ellipse, rectangle
 from medseg.annotations.shapes import Annotations, Bitmap, Picture, Shape
-from medseg.annotations.tree import Tree, peek_json, read_json
+from medseg.annotations.tree import Tree, peek_json, read_json, read_text
 from medseg.annotations.values import listing, mapping, points, size, text
 from medseg.errors import UserError
 
@@ -58,7 +58,7 @@ def _order(tree: Tree) -> tuple[str, ...]:
     files = tree.named("labels.txt")
     if len(files) != 1:
         return ()
-    lines = files[0].read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = read_text(files[0]).splitlines()
     return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 

@@ -15,10 +15,10 @@ from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry, group_of
 from medseg.data.sources.description import read_description
 from medseg.data.sources.groups import TABLE, find_groups, settle_groups, with_groups
-from medseg.data.sources.listing import child
+from medseg.data.sources.layouts import FIRST_KINDS
 from medseg.data.sources.names import some
 from medseg.data.sources.pages import with_pages
-from medseg.data.sources.pairing import IMAGE_FOLDERS, Pairing, find_pairs
+from medseg.data.sources.pairing import Pairing, find_pairs
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import (
     PARTS,
@@ -98,9 +98,9 @@ def paired(root: Path, rule: Rule | None = None) -> Pairing:
 
 def part_folders(root: Path) -> dict[str, Path]:
     """The folders of the parts of a data set divided on disk; none where it is not."""
-    if child(root, IMAGE_FOLDERS):
-        return {}
     folders = [path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()]
+    if any(path.name.lower() in FIRST_KINDS for path in folders):
+        return {}
     found = {part_of(path.name): path for path in folders if not path.name.startswith(".")}
     return {part: found[part] for part in PARTS if part in found}
 

@@ -36,11 +36,3 @@ def natural(name: str) -> list[tuple[int, int | str]]:
     """A sort key that puts 2 before 10."""
     parts = filter(None, re.split(r"(\d+)", name))
     return [(0, int(part)) if part.isdigit() else (1, part.lower()) for part in parts]
-
-
-def child(root: Path, names: Iterable[str]) -> Path | None:
-    """The folder below `root` with one of the names, in any case."""
-    if not root.is_dir():
-        return None
-    below = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
-    return next((below[name] for name in names if name in below), None)

@@ -15,19 +15,9 @@ from medseg.data.sources.names import name_of, some
 from medseg.data.sources.rules import ADVICE, Rule, Ruled, apply_rule
 from medseg.data.sources.splits import PARTS
 from medseg.data.sources.tree import Folder, folders_of
-from medseg.data.sources.words import part_of
+from medseg.data.sources.words import part_of, role_of
 from medseg.errors import UserError
 
-IMAGE_FOLDERS = ("images", "image", "original")
-MASK_FOLDERS = (
-    "masks",
-    "mask",
-    "labels",
-    "annotations",
-    "ground truth",
-    "ground_truth",
-    "groundtruth",
-)
 DRAWN = (".txt", ".json", ".xml", ".geojson")  # polygons instead of masks
 PAPERS = (".csv", ".txt", ".md", ".json", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".py", ".zip")
 CONVERT = "polygons are drawn as masks by 'medseg data convert'"
@@ -331,7 +321,7 @@ def _nothing(root: Path, folders: Sequence[Folder]) -> UserError:
     drawn = _drawn(folders)
     more = f"; {drawn.relative_to(root)} may hold outlines: {CONVERT}" if drawn else ""
     for folder in sorted(path for path in root.rglob("*") if path.is_dir()):
-        if folder.name.lower() in IMAGE_FOLDERS and not any(each.images for each in folders):
+        if role_of(folder.name) == "image" and not any(each.images for each in folders):
             return UserError(
                 f"{folder}: no image in this folder; expected JPEG, PNG, TIFF, BMP, WebP or GIF"
                 f" files{more}"

@@ -23,14 +23,15 @@ MARKS = {
 LARGEST = 64  # MiB; a table of names is far smaller
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, largest: int = LARGEST) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with their mark; lines end with "\\n".
 
-    Raises `UserError` for a file that cannot be read, and for other bytes, naming the line.
+    Raises `UserError` for a file that cannot be read or has more than `largest` MiB, and for other
+    bytes, naming the line.
     """
     try:
-        if path.stat().st_size > LARGEST * 2**20:
-            raise UserError(f"{path}: is larger than {LARGEST} MiB; expected a list or a table")
+        if path.stat().st_size > largest * 2**20:
+            raise UserError(f"{path}: is larger than {largest} MiB; divide it, or give another")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(

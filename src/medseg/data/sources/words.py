@@ -17,13 +17,14 @@ def _list(text: str) -> list[str]:
 
 IMAGE_WORDS = _set(
     "image images img imgs original originals input inputs photo photos picture pictures frame"
-    " frames rgb raw"
+    " frames rgb raw jpegimages"
 )
 # the earlier of two folders beside each other is taken
 MASK_WORDS = _list(
     "masks mask labels label annotations annotation ground groundtruth groundtruths truth truths"
     " gt gts segmentation segmentations seg segs anno annos annot annots ann anns lesion lesions"
-    " target targets trimap trimaps matte mattes"
+    " target targets trimap trimaps matte mattes segmentationclass segmentationobject labelstr"
+    " labelsts"
 )
 OBSERVER_WORDS = _set("manual ho observer obs annotator expert rater reader grader doctor")
 # made from images or masks, or of another meaning: never a mask by itself
