@@ -40,16 +40,19 @@ class Checkpoint:
     metric: str  # of `score`
     config: dict[str, Any]  # flat, as in config.yaml
     medseg: str = __version__
-    class_names: tuple[str, ...] = ()  # background first; empty where nobody wrote them down
     temperature: float = 1.0  # what logits are divided by; other than 1 after `medseg calibrate`
     coding: dict[str, Any] | None = None  # `MaskCoding.to_dict` of its data; None in older files
     training: dict[str, Any] | None = None  # only in last.pt
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, background first; empty where nobody wrote them down."""
+        names = tuple((self.coding or {}).get("names", ()))
+        return names if len(names) == self.classes else ()
+
     def save(self, path: Path) -> None:
         """Write the file; when the disk is full the earlier one survives: `UserError`."""
-        memory = (
-            io.BytesIO()
-        )  # torch's writer hides the operating system's error; a buffer does not
+        memory = io.BytesIO()  # torch's writer hides the system's error; a buffer does not
         torch.save(self._to_dict(), memory)
         write_atomic(path, lambda file: file.write(memory.getbuffer()))
 
@@ -74,7 +77,6 @@ class Checkpoint:
             )
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in stored.items() if key in known}
-        values["class_names"] = tuple(values.get("class_names", ()))
         return cls(preprocessing=Preprocessing.from_dict(stored["input"]), **values)
 
     def build(self) -> nn.Module:
@@ -84,13 +86,11 @@ class Checkpoint:
         return model.eval()
 
     def _to_dict(self) -> dict[str, Any]:
-        """The stored form, without `temperature`, `class_names`, `training` that say nothing."""
+        """The stored form, without a `temperature` or `training` that says nothing."""
         stored = {field.name: getattr(self, field.name) for field in fields(self)}
         stored["input"] = stored.pop("preprocessing").to_dict()
         if self.temperature == 1.0:
             del stored["temperature"]
-        if not self.class_names:
-            del stored["class_names"]
         if self.training is None:
             del stored["training"]
         return {"format": FORMAT, **stored}

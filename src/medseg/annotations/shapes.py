@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,3 +77,16 @@ class Annotations:
     missing: tuple[str, ...] = ()
     centres: bool = False
     notes: tuple[str, ...] = ()
+
+
+def shapes_of(
+    entries: Iterable[Any], where: str, read: Callable[[Any, str], Shape | str]
+) -> tuple[tuple[Shape, ...], Counter[str]]:
+    """The shapes that `read` makes of the objects of a list, and its counts of those without area.
+
+    Of these it gives the kind instead of a shape. It is also told where an object stands, for
+    messages: `where` and its place in the list.
+    """
+    found = [read(entry, f"{where} {at}") for at, entry in enumerate(entries)]
+    shapes = tuple(each for each in found if isinstance(each, Shape))
+    return shapes, Counter(each for each in found if isinstance(each, str))

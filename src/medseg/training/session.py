@@ -183,17 +183,16 @@ class Session:
             replace(checkpoint, training=kept).save(self.run / "last.pt")
 
     def _checkpoint(self, state: State) -> Checkpoint:
-        classes, names = self.parts.coding.classes, self.parts.coding.names
+        coding = self.parts.coding
         return Checkpoint(
-            network=network_arguments(self.config, classes),
+            network=network_arguments(self.config, coding.classes),
             weights=self.learner.evaluated.state_dict(),
             preprocessing=self.parts.preprocessing,
-            classes=classes,
-            mask_kind=self.parts.coding.kind,
-            coding=self.parts.coding.to_dict(),
+            classes=coding.classes,
+            mask_kind=coding.kind,
+            coding=coding.to_dict(),
             epoch=state.epoch,
             score=state.best,
             metric=self.config.training.metric,
             config=flatten(self.config),
-            class_names=names if len(names) == classes else (),
         )

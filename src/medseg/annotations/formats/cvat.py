@@ -6,7 +6,6 @@ docs.cvat.ai/docs/dataset_management/formats/format-cvat.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +15,7 @@ import numpy as np
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.raster import ellipse, rectangle, turned
 from medseg.annotations.rle import decode
-from medseg.annotations.shapes import Annotations, Bitmap, Part, Picture, Shape
+from medseg.annotations.shapes import Annotations, Bitmap, Part, Picture, Shape, shapes_of
 from medseg.annotations.tree import Tree, read_text
 from medseg.annotations.values import flat_points, number, size, text, whole
 from medseg.data.sources.words import part_of
@@ -82,24 +81,21 @@ def _parse(path: Path) -> ET.Element:
 
 def _picture(entry: ET.Element, path: Path, name: str, image: Path, part: str) -> Picture:
     declared = size(entry.get("width"), entry.get("height"), f"{path}: {name}")
-    shapes: list[Shape] = []
-    left_out: Counter[str] = Counter()
-    for at, element in enumerate(entry):
-        if element.tag in WITHOUT_AREA:
-            left_out[element.tag] += 1
-            continue
-        where = f"{path}: {name}: {element.tag} {at}"
-        reader = KINDS.get(element.tag)
-        if reader is None:
-            raise UserError(f"{where}: unknown shape; expected one of {', '.join(KINDS)}")
-        label = text(element.get("label"), f"{where}: label")
-        order = number(element.get("z_order") or 0, f"{where}: z_order")
-        if element.tag == "mask":
-            bitmap = _mask(element, where, declared)
-            shapes.append(Shape(label, where, bitmap=bitmap, order=order))
-        else:
-            shapes.append(Shape(label, where, (reader(element, where),), order=order))
-    return Picture(image, path, tuple(shapes), declared, part, left_out=left_out)
+    shapes, left_out = shapes_of(entry, f"{path}: {name}: shape", partial(_shape, declared))
+    return Picture(image, path, shapes, declared, part, left_out=left_out)
+
+
+def _shape(declared: tuple[int, int] | None, element: ET.Element, where: str) -> Shape | str:
+    kind = element.tag
+    if kind in WITHOUT_AREA:
+        return kind
+    if kind not in KINDS:
+        raise UserError(f"{where}: unknown shape {kind!r}; expected one of {', '.join(KINDS)}")
+    label = text(element.get("label"), f"{where}: label")
+    order = number(element.get("z_order") or 0, f"{where}: z_order")
+    if kind == "mask":
+        return Shape(label, where, bitmap=_mask(element, where, declared), order=order)
+    return Shape(label, where, (KINDS[kind](element, where),), order=order)
 
 
 def _numbers(element: ET.Element, where: str, *names: str) -> list[float]:

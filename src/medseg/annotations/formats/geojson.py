@@ -5,12 +5,11 @@ RFC 7946; rings after the first are holes.
 
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from medseg.annotations.formats.options import NO_LABEL, Reading
-from medseg.annotations.shapes import Annotations, Part, Picture, Shape
+from medseg.annotations.shapes import Annotations, Part, Picture, Shape, shapes_of
 from medseg.annotations.tree import Tree, peek_json, read_json
 from medseg.annotations.values import listing, mapping, points, text
 from medseg.errors import UserError
@@ -56,25 +55,20 @@ def read(tree: Tree, reading: Reading) -> Annotations:
         if image is None:
             missing.append(f"{path.stem} of {path.name}")
             continue
-        pictures.append(_picture(features, path, image, tree.part_of(image), reading))
+        shapes, left_out = shapes_of(features, f"{path}: feature", partial(_shape, reading))
+        part = tree.part_of(image)
+        pictures.append(Picture(image, path, shapes, None, part, left_out=left_out))
     return Annotations(tuple(pictures), (), tuple(missing))
 
 
-def _picture(features: list[Any], path: Path, image: Path, part: str, reading: Reading) -> Picture:
-    shapes: list[Shape] = []
-    left_out: Counter[str] = Counter()
-    for at, feature in enumerate(features):
-        where = f"{path}: feature {at}"
-        feature = mapping(feature, where)
-        geometry = mapping(feature.get("geometry"), f"{where}: geometry")
-        kind = str(geometry.get("type"))
-        if kind in WITHOUT_AREA:
-            left_out[kind] += 1
-            continue
-        properties = mapping(feature.get("properties") or {}, f"{where}: properties")
-        label = _label(properties, reading, where)
-        shapes.append(Shape(label, where, _parts(geometry, kind, where)))
-    return Picture(image, path, tuple(shapes), None, part, left_out=left_out)
+def _shape(reading: Reading, feature: Any, where: str) -> Shape | str:
+    geometry = mapping(mapping(feature, where).get("geometry"), f"{where}: geometry")
+    kind = str(geometry.get("type"))
+    if kind in WITHOUT_AREA:
+        return kind
+    properties = mapping(feature.get("properties") or {}, f"{where}: properties")
+    label = _label(properties, reading, where)
+    return Shape(label, where, _parts(geometry, kind, where))
 
 
 def _label(properties: dict[str, Any], reading: Reading, where: str) -> str:

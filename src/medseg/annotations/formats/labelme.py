@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from medseg.annotations.formats.bitmaps import png_mask
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.raster import ellipse, rectangle
-from medseg.annotations.shapes import Annotations, Bitmap, Picture, Shape
+from medseg.annotations.shapes import Annotations, Bitmap, Picture, Shape, shapes_of
 from medseg.annotations.tree import Tree, peek_json, read_json, read_text
 from medseg.annotations.values import listing, mapping, points, size, text
 from medseg.errors import UserError
@@ -63,21 +62,16 @@ def _order(tree: Tree) -> tuple[str, ...]:
 
 
 def _picture(document: dict[str, Any], path: Path, image: Path, part: str) -> Picture:
-    shapes: list[Shape] = []
-    left_out: Counter[str] = Counter()
-    for at, entry in enumerate(listing(document["shapes"], f"{path}: shapes")):
-        where = f"{path}: shape {at}"
-        entry = mapping(entry, where)
-        kind = str(entry.get("shape_type") or "")
-        if kind in WITHOUT_AREA:
-            left_out[kind] += 1
-        else:
-            shapes.append(_shape(entry, kind, where))
+    entries = listing(document["shapes"], f"{path}: shapes")
+    shapes, left_out = shapes_of(entries, f"{path}: shape", _shape)
     declared = size(document.get("imageWidth"), document.get("imageHeight"), str(path))
-    return Picture(image, path, tuple(shapes), declared, part, left_out=left_out)
+    return Picture(image, path, shapes, declared, part, left_out=left_out)
 
 
-def _shape(entry: dict[str, Any], kind: str, where: str) -> Shape:
+def _shape(entry: Any, where: str) -> Shape | str:
+    kind = str(mapping(entry, where).get("shape_type") or "")
+    if kind in WITHOUT_AREA:
+        return kind
     label = text(entry.get("label"), f"{where}: label")
     corners = points(entry.get("points"), f"{where}: points")
     if kind in POLYGONS:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from medseg.annotations.formats.bitmaps import png_mask
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.raster import rectangle
-from medseg.annotations.shapes import Annotations, Bitmap, Part, Picture, Shape
+from medseg.annotations.shapes import Annotations, Bitmap, Part, Picture, Shape, shapes_of
 from medseg.annotations.tree import Tree, peek_json, read_json
 from medseg.annotations.values import listing, mapping, points, size, text, whole
 from medseg.errors import UserError
@@ -66,20 +65,15 @@ def _image(tree: Tree, path: Path) -> Path | None:
 def _picture(document: dict[str, Any], path: Path, image: Path, part: str) -> Picture:
     extent = mapping(document["size"], f"{path}: size")
     declared = size(extent.get("width"), extent.get("height"), str(path))
-    shapes: list[Shape] = []
-    left_out: Counter[str] = Counter()
-    for at, entry in enumerate(listing(document["objects"], f"{path}: objects")):
-        where = f"{path}: object {at}"
-        entry = mapping(entry, where)
-        kind = str(entry.get("geometryType") or "polygon")
-        if kind in WITHOUT_AREA:
-            left_out[kind] += 1
-        else:
-            shapes.append(_shape(entry, kind, where))
-    return Picture(image, path, tuple(shapes), declared, part, left_out=left_out)
+    entries = listing(document["objects"], f"{path}: objects")
+    shapes, left_out = shapes_of(entries, f"{path}: object", _shape)
+    return Picture(image, path, shapes, declared, part, left_out=left_out)
 
 
-def _shape(entry: dict[str, Any], kind: str, where: str) -> Shape:
+def _shape(entry: Any, where: str) -> Shape | str:
+    kind = str(mapping(entry, where).get("geometryType") or "polygon")
+    if kind in WITHOUT_AREA:
+        return kind
     label = text(entry.get("classTitle"), f"{where}: classTitle")
     if kind == "bitmap":
         bitmap = mapping(entry.get("bitmap"), f"{where}: bitmap")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medseg.annotations.formats.options import NO_LABEL, Reading, attribute_of_classes
 from medseg.annotations.raster import ellipse, rectangle
-from medseg.annotations.shapes import Annotations, Part, Picture, Shape
+from medseg.annotations.shapes import Annotations, Part, Picture, Shape, shapes_of
 from medseg.annotations.tree import Tree, peek_json, read_json, read_text
 from medseg.annotations.values import mapping, number, shown, text, two_lists
 from medseg.errors import UserError
@@ -74,7 +74,9 @@ def read(tree: Tree, reading: Reading) -> Annotations:
             missing.append(name)
             continue
         part = tree.part_of(path) or tree.part_of(image)
-        pictures.append(_picture(regions, path, image, part, attribute))
+        where = f"{path}: {image.name}: region"
+        shapes, left_out = shapes_of(regions, where, partial(_shape, attribute))
+        pictures.append(Picture(image, path, shapes, None, part, left_out=left_out))
     return Annotations(tuple(pictures), (), tuple(missing))
 
 
@@ -118,18 +120,12 @@ def _cell(value: str | None, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: got {shown(value)}, expected JSON as VIA writes it") from None
 
 
-def _picture(regions: list[Region], path: Path, image: Path, part: str, attribute: str) -> Picture:
-    shapes: list[Shape] = []
-    left_out: Counter[str] = Counter()
-    for at, region in enumerate(regions):
-        where = f"{path}: {image.name}: region {at}"
-        kind = str(region["shape_attributes"].get("name"))
-        if kind in WITHOUT_AREA:
-            left_out[kind] += 1
-            continue
-        label = _label(region["region_attributes"].get(attribute), where)
-        shapes.append(Shape(label, where, (_part(region["shape_attributes"], kind, where),)))
-    return Picture(image, path, tuple(shapes), None, part, left_out=left_out)
+def _shape(attribute: str, region: Region, where: str) -> Shape | str:
+    kind = str(region["shape_attributes"].get("name"))
+    if kind in WITHOUT_AREA:
+        return kind
+    label = _label(region["region_attributes"].get(attribute), where)
+    return Shape(label, where, (_part(region["shape_attributes"], kind, where),))
 
 
 def _label(value: Any, where: str) -> str:
