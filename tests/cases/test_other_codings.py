@@ -73,6 +73,43 @@ def test_other_classes_are_refused_and_mapped(run, tmp_path, capsys):
     assert "has no class polip" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def named_run(tmp_path_factory):
+    """A run of three named classes, and its folder."""
+    root = tmp_path_factory.mktemp("three")
+    pairs(root / "I3", 12, lambda mask, index: mask * np.uint8(index % 2 + 1))
+    (root / "I3" / "dataset.yaml").write_text("classes: [rest, polyp, tool]\n")
+    words = ["--data", str(root / "I3"), "--out", str(root / "run"), "--no-tensorboard", *QUIET]
+    assert main(["train", *TINY, *words]) == 0
+    return root / "run"
+
+
+def test_fewer_classes_than_the_run_knows_are_asked_about(named_run, tmp_path, capsys):
+    data = pairs(tmp_path / "B01", 8, lambda mask, index: mask, start=500)
+    assert evaluate(named_run, data, tmp_path / "a")[0] == 2
+    said = capsys.readouterr().err
+    assert "hold 2 classes" in said and "--class-map 0=0 1=1, or --classes 3" in said
+    assert evaluate(named_run, data, tmp_path / "b", "--classes", "2")[0] == 2
+    assert "--classes 2: the run knows 3 classes" in capsys.readouterr().err
+    _, mapped = evaluate(named_run, data, tmp_path / "c", "--class-map", "0=0", "1=1")
+    code, told = evaluate(named_run, data, tmp_path / "d", "--classes", "3")
+    assert code == 0 and told["protocols"] == mapped["protocols"]
+    (data / "dataset.yaml").write_text("classes: [rest, tool]\n")
+    assert evaluate(named_run, data, tmp_path / "e")[0] == 0
+    assert "by name: rest is class 0, tool is class 2" in capsys.readouterr().err
+    (data / "dataset.yaml").write_text("classes: [rest, lesion]\n")
+    assert evaluate(named_run, data, tmp_path / "f")[0] == 2
+    assert "--class-map lesion=CLASS" in capsys.readouterr().err
+
+
+def test_a_value_beyond_the_classes_is_refused_with_a_flag(named_run, tmp_path, capsys):
+    data = pairs(tmp_path / "I4", 8, lambda m, i: m * np.uint8(i % 3 + 1), start=500)
+    assert evaluate(named_run, data, tmp_path / "a", "--classes", "3")[0] == 2
+    assert "--ignore-index 3" in capsys.readouterr().err
+    assert evaluate(named_run, data, tmp_path / "b")[0] == 2
+    assert "--class-map 0=0 1=1 2=2 3=2" in capsys.readouterr().err
+
+
 def test_calibrate_takes_the_same_options(run, capsys):
     assert main(["calibrate", str(run), "--mask-kind", "binary-255", *QUIET]) == 0
     assert main(["calibrate", str(run), "--mask-kind", "binary-01", *QUIET]) == 2
@@ -119,6 +156,10 @@ RIGHT = {
     "percent": (lambda m, i: m * np.float32(60.5) + 20.25, ".npy"),
     "16 bits": (lambda m, i: m * np.uint16(40000) + np.uint16(99 + i), ".png"),
     "8 bits": (lambda m, i: m * np.uint8(140) + np.uint8(40 + i), ".png"),
+    "percent, one of 0 and 100": (
+        lambda m, i: m * np.float32(100 if i == 2 else 60.5) + np.float32(0 if i == 2 else 20.25),
+        ".npy",
+    ),
     "rounding": (lambda m, i: m * np.float32(1.0000001), ".npy"),
     "below": (lambda m, i: m * np.float32(1) - np.float32(5e-5), ".npy"),
 }
@@ -139,7 +180,17 @@ def one_void(mask, index):
     return out
 
 
+def in_two_colours(mask, index):
+    return mask[..., None] * np.array([255 * (index % 2), 255 * (1 - index % 2), 0], np.uint8)
+
+
 WRONG = {
+    "two colours": (in_two_colours, ".png", "or draw the class that is evaluated, and no other"),
+    "percent and 0/1": (
+        lambda m, i: m * np.float32(1 if i == 2 else 60.5),
+        ".npy",
+        "holds 0 and 1 only, other predictions percent",
+    ),
     "kinds": (lambda m, i: m * np.uint8(i % 2 + 1), ".png", "neither a mask of two values"),
     "void": (one_void, ".png", "neither a mask of two values"),
     "black": (lambda m, i: m * 0, ".png", "no pixel of any of 6 predictions"),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.decode import StoredMask, read_stored_mask
+from medseg.data.decode import read_stored_mask
+from medseg.data.masks.census import NOISE_LEVELS, Census, Plane, listed
 from medseg.data.masks.facts import FileFacts, measure
 from medseg.data.masks.layout import about_layout, choose_layout, plane_of
 from medseg.data.masks.planes import Layout, values_of
-from medseg.data.masks.recognise import NOISE_LEVELS, Census, Plane, listed
 from medseg.errors import UserError
 
 ROUNDING = 1e-4  # beyond 0 and 1, of float arithmetic
@@ -21,15 +21,20 @@ SMALL = 63  # values up to here, without noise between them, are class indices a
 HALF = 128  # a map of 8 bits without any such value has no foreground
 PERCENT = 100
 DEEP, TWELVE_BITS = 65535, 4095
+ONE_COLOUR = "draw the class that is evaluated, and no other, in white or one colour on black"
 
 
 @dataclass(frozen=True)
 class MapReading:
-    """How the files of a folder become probabilities: plane `layout`, divided by `scale`."""
+    """How the files of a folder become probabilities: plane `layout`, divided by `scale`.
+
+    `floats` are taken as they are.
+    """
 
     layout: Layout
     scale: float
     text: str
+    floats: bool = False
 
 
 def survey_maps(files: Sequence[Path], *, workers: int = 4) -> MapReading:
@@ -41,18 +46,20 @@ def survey_maps(files: Sequence[Path], *, workers: int = 4) -> MapReading:
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(_look, files))
     floats = [each for each in found if isinstance(each, _Floats)]
-    if floats and len(floats) < len(found):
+    if all(each.facts for each in floats):  # whole numbers in a type for others
+        return _of_integers([each.facts if isinstance(each, _Floats) else each for each in found])
+    if len(floats) < len(found):
         other = next(each for each in found if isinstance(each, FileFacts))
         raise UserError(
             f"{floats[0].path} holds floats, {other.path} whole numbers; save all predictions alike"
         )
-    return _of_floats(floats) if floats else _of_integers(found)
+    return _of_floats(floats)
 
 
 def read_probabilities(path: Path, reading: MapReading) -> np.ndarray:
     """float32 [H, W] from 0 to 1. Raises `UserError` naming the file."""
     stored = read_stored_mask(path)
-    bare = _is_float(stored) or reading.scale == DEEP  # of 16 bits nothing is scaled before
+    bare = reading.floats or reading.scale == DEEP  # of 16 bits nothing is scaled before
     values = stored.samples if bare else values_of(stored, reading.layout, str(path))
     if values.ndim == 3:
         values = values.max(axis=2)
@@ -61,27 +68,24 @@ def read_probabilities(path: Path, reading: MapReading) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Floats:
-    """The range of a file of floats."""
+    """The range of a file of floats; `facts` where all are whole and some above 1."""
 
     path: Path
     low: float
     high: float
-
-
-def _is_float(stored: StoredMask) -> bool:
-    """Whether the file holds a map of floats; whole ones above 1 are integers."""
-    samples = stored.samples
-    if samples.dtype.kind != "f" or samples.ndim != 2:
-        return False
-    beyond = samples.max(initial=0) > 1 and samples.min(initial=0) >= 0
-    return not beyond or bool((samples != np.rint(samples)).any())
+    is_mask: bool  # 0 and 1, nothing between
+    facts: FileFacts | None = None
 
 
 def _look(path: Path) -> _Floats | FileFacts:
     stored = read_stored_mask(path)
-    if not _is_float(stored):
+    samples = stored.samples
+    if samples.dtype.kind != "f" or samples.ndim != 2:
         return measure(stored, path)
-    return _Floats(path, float(stored.samples.min()), float(stored.samples.max()))
+    low, high = float(samples.min(initial=0)), float(samples.max(initial=0))
+    whole = low >= 0 and not (samples != np.rint(samples)).any()
+    facts = measure(stored, path) if whole and high > 1 else None
+    return _Floats(path, low, high, whole and high == 1, facts)
 
 
 def _of_floats(files: Sequence[_Floats]) -> MapReading:
@@ -94,12 +98,17 @@ def _of_floats(files: Sequence[_Floats]) -> MapReading:
                 f"{each.path}: holds floats from {each.low:.7g} to {each.high:.7g}; expected"
                 " probabilities from 0 to 1 (apply the sigmoid or softmax first)"
             )
+        if percent and each.is_mask:
+            raise UserError(
+                f"{each.path}: holds 0 and 1 only, other predictions percent up to {top:g}; save"
+                " all predictions alike"
+            )
     text = "percent" if percent else "probabilities"
-    return MapReading(Layout(), scale, f"{text} as floats")
+    return MapReading(Layout(), scale, f"{text} as floats", floats=True)
 
 
 def _of_integers(files: Sequence[FileFacts]) -> MapReading:
-    layout = choose_layout(files)
+    layout = choose_layout(files, advice=ONE_COLOUR)
     planes = [Plane(facts.path, plane_of(facts, layout), facts.lossy) for facts in files]
     census = Census(planes)
     levels = census.levels.tolist()

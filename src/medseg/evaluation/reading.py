@@ -40,7 +40,7 @@ def own_coding(run: Run, target: Target, config: Config) -> MaskCoding:
     Raises `UserError` naming a file that does not fit it.
     """
     if _is_told(config):
-        return other_coding(run, target, config)
+        return other_coding(run, target, config, own=True)
     return kept_coding(run, target.items, config.workers or cores())
 
 
@@ -67,27 +67,36 @@ def coding_for(run: Run, target: Target, config: EvaluateConfig) -> MaskCoding:
     return other_coding(run, target, config)
 
 
-def other_coding(run: Run, target: Target, config: Config) -> MaskCoding:
+def other_coding(run: Run, target: Target, config: Config, *, own: bool = False) -> MaskCoding:
     """The coding of another data set, its classes mapped to the run's.
 
-    Raises `UserError` where they differ and nobody said how.
+    Where the data are the run's `own`, not every class must show. Raises `UserError` where the
+    classes differ and nobody said how.
     """
     checkpoint, workers = run.checkpoint, config.workers or cores()
     description, classes = target.dataset.description, checkpoint.classes
     trained = trained_coding(run) or MaskCoding(checkpoint.mask_kind, classes, "")
     by_value = [word for word in config.class_map if word.partition("=")[0].strip().isdigit()]
     by_name = [word for word in config.class_map if word not in by_value]
+    if config.classes not in (0, classes):
+        raise UserError(
+            f"--classes {config.classes}: the run knows {classes} classes (0 to {classes - 1});"
+            " --class-map VALUE=CLASS ... says which value is which class of the run"
+        )
     if by_value:
         told = replace(config, class_map=tuple(by_value))
         declared = declared_by(told, Description(classes=trained.names), classes)
         return _within(survey(target.items, declared, workers=workers), classes)
+    if config.classes and not by_name:
+        declared = declared_by(config, replace(description, classes=trained.names))
+        return survey(target.items, declared, workers=workers)
     plain = replace(config, class_map=(), classes=0)
     found = survey(target.items, declared_by(plain, description), workers=workers)
-    if by_name or (found.names and trained.names and found.classes > 2):
+    if by_name or (found.names and trained.names):
         return _by_names(found, trained, by_name)
     if found.classes == classes == 2:
         return found
-    return _by_values(target, found, trained, workers)
+    return _by_values(target, found, trained, workers, own=own)
 
 
 def _is_told(config: Config) -> bool:
@@ -151,24 +160,30 @@ def _other_plane(found: MaskCoding, trained: MaskCoding) -> bool:
     return len(planes) > 1 and planes != {"grey", "index"}
 
 
-def _by_values(target: Target, found: MaskCoding, trained: MaskCoding, workers: int) -> MaskCoding:
+def _by_values(
+    target: Target, found: MaskCoding, trained: MaskCoding, workers: int, *, own: bool
+) -> MaskCoding:
     """The coding of a set whose stored values are among the run's; else `UserError`."""
     table = trained.table or tuple((index, index) for index in range(trained.classes))
     known = dict(table)
     new = [pair for pair in found.table or ((0, 0), (255, 1)) if pair[0] not in known]
     ignored = tuple(pair for pair in new if pair[1] == IGNORED)  # what --ignore-index says
     strange = len(new) > len(ignored)
-    used = known if trained.classes > 2 and not strange else None
-    if used is None or found.threshold is not None or _other_plane(found, trained):
+    alike = trained.classes > 2 and not strange and not _other_plane(found, trained)
+    alike &= found.threshold is None
+    if not alike or not (own or found.classes == trained.classes):
         values = [value for value, index in found.table if index != IGNORED] or [0, 255]
         example = " ".join(
             f"{value}={min(i, trained.classes - 1)}" for i, value in enumerate(values[:4])
+        )
+        as_they_are = (
+            f", or --classes {trained.classes} if they are the run's indices" if alike else ""
         )
         raise UserError(
             f"{target.dataset.name}: its masks hold {found.classes} classes"
             f" ({found.text.removeprefix('masks: ')}), the run was trained on {trained.classes}"
             f" ({trained.text.removeprefix('masks: ') or trained.kind}); say which value is which"
-            f" class of the run, such as --class-map {example}"
+            f" class of the run, such as --class-map {example}{as_they_are}"
         )
     declared = Declared("index", trained.classes, (*table, *ignored))
     coding = survey(target.items, declared, workers=workers)

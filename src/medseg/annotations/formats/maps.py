@@ -14,7 +14,8 @@ from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import Tree, read_text
 from medseg.annotations.values import shown
 from medseg.data.decode import read_stored_mask
-from medseg.data.masks.planes import pack, pixels_of
+from medseg.data.masks.colours import pack
+from medseg.data.masks.planes import pixels_of
 from medseg.errors import UserError
 
 IGNORED = 255

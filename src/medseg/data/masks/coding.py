@@ -93,8 +93,9 @@ def decode_mask(values: np.ndarray, coding: MaskCoding, *, name: str) -> np.ndar
         decoded = classes.astype(np.uint8)[back]
         strange = (classes < 0)[back]
     if strange is not None and strange.any():
+        value = int(values[strange][0])
         raise UserError(
-            f"{name}: holds the value {int(values[strange][0])}, expected {expected(coding)}"
+            f"{name}: holds the value {value}, expected {expected(coding)}{say_what(value)}"
         )
     return decoded
 
@@ -105,6 +106,11 @@ def expected(coding: MaskCoding) -> str:
     if coding.kind == "index" and values == list(range(coding.classes)):
         return f"class indices below {coding.classes}{_or_ignored(coding)}"
     return f"{', '.join(map(str, values[:12]))}{_or_ignored(coding)}"
+
+
+def say_what(value: int) -> str:
+    """How the user says what a value stands for that is none of the set's."""
+    return f"; --class-map VALUE=CLASS ... says what each value is, {value}=ignore among them"
 
 
 def _or_ignored(coding: MaskCoding) -> str:

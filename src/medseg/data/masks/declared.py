@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from medseg.config.shared import Masks
 from medseg.data.masks.coding import IGNORED, MaskCoding
-from medseg.data.masks.planes import Colour
+from medseg.data.masks.colours import Colour
 from medseg.data.sources.description import Description
 from medseg.errors import UserError, nearest
 

@@ -7,21 +7,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.data.masks.facts import FileFacts, Histogram, same_hue
-from medseg.data.masks.planes import Colour, Layout
+from medseg.data.masks.colours import Colour, rgb_text, same_hue, same_tint
+from medseg.data.masks.facts import FileFacts
+from medseg.data.masks.histogram import Histogram
+from medseg.data.masks.planes import Layout
 from medseg.errors import UserError
 
 SOFT = 0.2  # levels less solid than this are the soft edges of a shape
 BRIGHT = 0.75  # of the range: below, values are class indices
+LIGHTER = 16  # by how much the lighter of two colours is
+SAY_COLOURS = (
+    "say which colour is which class, the background first: --mask-colours {} (or colours in"
+    " dataset.yaml)"
+)
 CLEAR_EDGE = (0.35, 0.65)  # between these, the edge of an image does not tell what is background
 
 
-def choose_layout(files: Sequence[FileFacts], colours: tuple[Colour, ...] = ()) -> Layout:
+def choose_layout(
+    files: Sequence[FileFacts], colours: tuple[Colour, ...] = (), advice: str = SAY_COLOURS
+) -> Layout:
     """How all masks of a set are read. `colours` are those of the classes, where the user says.
 
-    Raises `UserError` that names a file of each kind where the masks are not alike.
+    Raises `UserError` that names a file of each kind where the masks are not alike. `advice` is
+    what to do about several colours, with {} for an example of three.
     """
     if colours:
+        _refuse_veiled(files)
         return Layout("colours", composite=True, colours=colours)
     if any(facts.opaque for facts in files):
         layout = _with_alpha(files)
@@ -29,7 +40,7 @@ def choose_layout(files: Sequence[FileFacts], colours: tuple[Colour, ...] = ()) 
             return layout
     else:
         layout = Layout()
-    layout = replace(layout, plane=_plane(files))
+    layout = replace(layout, plane=_plane(files, advice))
     return replace(layout, shown=_white_is_zero(files, layout))
 
 
@@ -42,8 +53,7 @@ def plane_of(facts: FileFacts, layout: Layout) -> Histogram:
         plane = {"grey": "composite", "peak": "composite peak"}.get(plane, plane)
     found = facts.planes.get(plane) or facts.planes.get("composite") or facts.planes["grey"]
     if layout.shown and facts.white_is_zero:
-        turned = facts.top - found.levels[::-1]
-        return Histogram(turned, found.counts[::-1], found.solid[::-1])
+        return found.turned(facts.top)
     return found
 
 
@@ -66,36 +76,58 @@ def _with_alpha(files: Sequence[FileFacts]) -> Layout:
     """The alpha channel where only it has a shape, else the colours on black."""
     opaque = {colour for facts in files for colour in facts.opaque}
     if len(opaque) > 1:
+        _refuse_veiled(files)
         return Layout(composite=True)
-    bare = next((facts for facts in files if not facts.has_alpha and facts.hues), None)
+    there = [facts for facts in files if facts.opaque]
+    bare = next((facts for facts in files if not facts.has_alpha and facts.is_drawn), None)
     if bare:
-        other = next(facts for facts in files if facts.opaque)
         raise UserError(
-            f"{other.path}: holds its shape in the alpha channel, {bare.path} has no alpha; code"
+            f"{there[0].path}: holds its shape in the alpha channel, {bare.path} has no alpha; code"
             " all masks alike"
+        )
+    if float(np.mean([facts.alpha_edge for facts in there])) > CLEAR_EDGE[0]:
+        raise UserError(
+            f"{there[0].path}: is opaque along the image's edge and of one colour, so that its"
+            f" shape may be the transparent part, as in {len(there)} such masks; save them without"
+            " alpha, the background black"
         )
     return Layout("alpha")
 
 
-def _plane(files: Sequence[FileFacts]) -> str:
+def _refuse_veiled(files: Sequence[FileFacts]) -> None:
+    """`UserError` for areas that are nearly transparent: drawn, or not?"""
+    for facts in files:
+        alpha = facts.planes.get("alpha")
+        if alpha is None:
+            continue
+        half = int(alpha.levels[-1]) // 2
+        veiled = alpha.levels[(alpha.solid > 0) & (alpha.levels > 0) & (alpha.levels <= half)]
+        if len(veiled):
+            raise UserError(
+                f"{facts.path}: holds areas of alpha {veiled[0]}, neither transparent nor opaque;"
+                " save the masks without alpha, the background black"
+            )
+
+
+def _plane(files: Sequence[FileFacts], advice: str) -> str:
     """The plane of a set whose shape is not in alpha."""
     palettes = [facts for facts in files if facts.form == "palette"]
     if palettes:
-        plane = _palette_plane(files, palettes)
+        plane = _palette_plane(files, palettes, advice)
         if plane:
             return plane
     coloured = [facts for facts in files if "peak" in facts.planes]
     if not coloured:
         return "grey"
-    drawn = [facts for facts in files if facts.hues]
+    drawn = [facts for facts in files if facts.is_drawn]
     channels = {facts.channel for facts in drawn}
     if len(channels) == 1 and "" not in channels:
         return channels.pop()
-    _require_one_hue(drawn)
+    _require_one_hue(drawn, advice)
     return "peak"
 
 
-def _palette_plane(files: Sequence[FileFacts], palettes: Sequence[FileFacts]) -> str:
+def _palette_plane(files: Sequence[FileFacts], palettes: Sequence[FileFacts], advice: str) -> str:
     """ "index" or "grey" for a set with palettes; "" where only their colours tell."""
     colour_of: dict[int, Colour] = {}
     index_of: dict[Colour, int] = {}
@@ -110,14 +142,50 @@ def _palette_plane(files: Sequence[FileFacts], palettes: Sequence[FileFacts]) ->
                 return ""  # the tables differ: indices mean another thing in each file
             if index_of.setdefault(colour, index) != index:
                 return ""
+    if len(index_of) == 2:
+        _require_order(palettes, colour_of, advice)
     if all(len(set(colour)) == 1 for colour in index_of):
         return "grey" if _is_grey_scale(colour_of, palettes) else "index"
     black = index_of.get((0, 0, 0))
     if black is not None and (black != 0 or len(index_of) == 2):
         return ""
-    if len(index_of) == 2 and any(facts.form != "palette" and facts.hues for facts in files):
+    if len(index_of) == 2 and any(facts.form != "palette" and facts.is_drawn for facts in files):
         return ""
     return "index"
+
+
+def _require_order(
+    palettes: Sequence[FileFacts], colour_of: dict[int, Colour], advice: str
+) -> None:
+    """`UserError` for two colours, where it is not clear which of them is the background.
+
+    Black is, or the darker of two greys, if it has the lower index or lies along the edge of the
+    images. Of two other colours the darker one is only where both are so.
+    """
+    (low, first), (high, second) = sorted(colour_of.items())
+    at, dark, light = low, first, second
+    if _lightness(first) > _lightness(second):
+        at, dark, light = high, second, first
+    edge = float(np.mean([facts.index_edge.get(at, 0.0) for facts in palettes]))
+    outside, before = edge > CLEAR_EDGE[1], dark == first
+    grey = len(set(dark)) == len(set(light)) == 1
+    if max(dark) == 0 or grey:
+        clear = before or outside
+    else:
+        clear = before and outside and _lightness(dark) + LIGHTER < _lightness(light)
+    if clear:
+        return
+    where = next((facts.path for facts in palettes if len(facts.used) == 2), palettes[0].path)
+    example = " ".join("{},{},{}".format(*colour) for colour in (dark, light))
+    raise UserError(
+        f"{where}: two colours, {rgb_text(first)} with index {low} and {rgb_text(second)} with"
+        f" {high}; which is the background is not clear; {advice.format(example)}"
+    )
+
+
+def _lightness(colour: Colour) -> float:
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _is_grey_scale(colour_of: dict[int, Colour], palettes: Sequence[FileFacts]) -> bool:
@@ -137,7 +205,7 @@ def _is_grey_scale(colour_of: dict[int, Colour], palettes: Sequence[FileFacts]) 
     return solid[between].sum() < SOFT * counts[between].sum()
 
 
-def _require_one_hue(drawn: Sequence[FileFacts]) -> None:
+def _require_one_hue(drawn: Sequence[FileFacts], advice: str) -> None:
     """`UserError` that lists the colours of a set where there are several."""
     hues: list[Colour] = []
     first: list[FileFacts] = []
@@ -146,18 +214,22 @@ def _require_one_hue(drawn: Sequence[FileFacts]) -> None:
             if not any(same_hue(colour, known, exact=not facts.lossy) for known in hues):
                 hues.append(colour)
                 first.append(facts)
+    for facts in drawn:
+        for colour in facts.faint:
+            if not any(same_tint(colour, known) for known in hues):
+                hues.append(colour)
+                first.append(facts)
     if len(hues) < 2:
         return
-    shown = ", ".join(f"({r}, {g}, {b})" for r, g, b in hues[:6])
+    listed = ", ".join(map(rgb_text, hues[:6]))
     more = ", ..." if len(hues) > 6 else ""
-    example = " ".join(f"{r},{g},{b}" for r, g, b in [(0, 0, 0), *hues[:3]])
+    example = " ".join("{},{},{}".format(*colour) for colour in [(0, 0, 0), *hues[:3]])
     where = str(first[0].path)
     if first[1] is not first[0]:
         where += f" and {first[1].path}"
     raise UserError(
-        f"{where}: masks in several colours, {shown}{more}; expected one colour on black, or say"
-        f" which colour is which class, the background first: --mask-colours {example}"
-        " (or colours in dataset.yaml)"
+        f"{where}: masks in several colours, {listed}{more}; expected one colour on black; or"
+        f" {advice.format(example)}"
     )
 
 

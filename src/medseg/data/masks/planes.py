@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medseg.data.decode import MaskValueError, StoredMask
+from medseg.data.masks.colours import Colour, positions
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
-NEAR_COLOUR = 48  # how far a lossy codec moves a colour, in its worst channel
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def values_of(stored: StoredMask, layout: Layout, name: str) -> np.ndarray:
     if layout.shown and stored.white_is_zero:
         pixels = highest_of(stored) - pixels
     if layout.plane == "colours":
-        return _positions(pixels, layout.colours, name, lossy=stored.lossy)
+        return positions(pixels, layout.colours, name, lossy=stored.lossy)
     if pixels.ndim == 2:
         return pixels
     if layout.plane == "peak":
@@ -117,32 +116,3 @@ def _whole(samples: np.ndarray, name: str) -> np.ndarray:
 
 def _half(alpha: np.ndarray) -> int:
     return int(alpha.max(initial=0)) // 2
-
-
-def _positions(
-    pixels: np.ndarray, colours: tuple[Colour, ...], name: str, *, lossy: bool
-) -> np.ndarray:
-    """uint8 [H, W]: the position of each pixel's colour in the list.
-
-    Exact, but in a lossy file the nearest. Raises `MaskValueError` for a colour not in the list.
-    """
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    known = np.asarray(colours, np.int32)
-    packed, back = np.unique(pack(pixels), return_inverse=True)
-    found = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.int32)
-    distance = np.abs(found[:, None] - known[None]).max(axis=2)
-    nearest = distance.argmin(axis=1)
-    wrong = distance[np.arange(len(found)), nearest] > (NEAR_COLOUR if lossy else 0)
-    if wrong.any():
-        colour = ", ".join(map(str, found[int(wrong.argmax())]))
-        raise MaskValueError(
-            f"{name}: holds the colour {colour}, which is none of those given by --mask-colours"
-        )
-    return nearest.astype(np.uint8)[back].reshape(pixels.shape[:2])
-
-
-def pack(pixels: np.ndarray) -> np.ndarray:
-    """int32 [H, W]: one number for each colour of uint8 [H, W, 3]."""
-    wide = pixels.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]

@@ -11,23 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.data.masks.coding import IGNORED, THRESHOLD, MaskCoding, expected
+from medseg.data.masks.census import NOISE_LEVELS, SLIP, Census, Plane, listed
+from medseg.data.masks.coding import IGNORED, THRESHOLD, MaskCoding, expected, say_what
+from medseg.data.masks.colours import INDEX_RANGE
 from medseg.data.masks.declared import Declared, with_names
-from medseg.data.masks.facts import INDEX_RANGE, FileFacts, look_at
+from medseg.data.masks.facts import FileFacts, look_at
 from medseg.data.masks.layout import about_layout, choose_layout, plane_of
 from medseg.data.masks.planes import Layout
-from medseg.data.masks.recognise import (
-    NOISE_LEVELS,
-    SLIP,
-    Census,
-    Plane,
-    indices,
-    listed,
-    noisy_binary,
-    recognise,
-    two_values,
-    zero_one,
-)
+from medseg.data.masks.recognise import indices, noisy_binary, recognise, two_values, zero_one
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
@@ -124,7 +115,7 @@ def misread(plane: Plane, coding: MaskCoding, declared: Declared = AUTO) -> str:
     held = f"holds the values {listed(histogram.levels)}"
     if (classes < 0).any():
         value = int(histogram.levels[classes < 0][0])
-        return f"holds the value {value}, expected {expected(coding)}"
+        return f"holds the value {value}, expected {expected(coding)}{say_what(value)}"
     drawn = histogram.levels > 0
     area, inside = histogram.counts[drawn], histogram.solid[drawn]
     if not drawn.any() or (area.sum() <= SLIP and not inside.any()):
@@ -158,7 +149,7 @@ def _shows(plane: Plane, coding: MaskCoding) -> bool:
 
 
 def _is_full(plane: Plane, coding: MaskCoding) -> bool:
-    return bool((coding.class_of(plane.histogram.levels) > 0).all()) and coding.classes == 2
+    return bool((coding.class_of(plane.histogram.levels) == 1).all()) and coding.classes == 2
 
 
 def _require_foreground(planes: Sequence[Plane], coding: MaskCoding) -> None:
@@ -233,7 +224,8 @@ def _any_value(census: Census) -> MaskCoding:
 def _of_map(census: Census, declared: Declared) -> MaskCoding:
     """The coding that the user spelled out; `UserError` for a value without a class."""
     known = dict(declared.class_map)
-    missing = [level for level in census.levels.tolist() if level not in known]
+    said = {*known, *declared.ignore}
+    missing = [level for level in census.levels.tolist() if level not in said]
     if missing:
         rows = census.counts[:, census.levels == missing[0]].ravel() > 0
         raise UserError(
