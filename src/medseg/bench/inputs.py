@@ -27,11 +27,7 @@ def scenes(folder: Path, *, count: int) -> None:
 
 def scene_items(folder: Path) -> list[Item]:
     """The images and masks that `scenes` made, of all parts."""
-    dataset = open_dataset(folder / "scenes", data_root=folder)
-    items: list[Item] = []
-    for part in dataset.parts.values():
-        items += part
-    return items
+    return list(open_dataset(folder / "scenes", data_root=folder).items)
 
 
 def scene_batches(config: TrainConfig, folder: Path, device: torch.device) -> TrainBatches:

@@ -16,7 +16,7 @@ from medseg.data.digests import Digests, digests_of
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG
 from medseg.data.sources.folder import open_whole, scheme_name
-from medseg.data.sources.groups import read_groups
+from medseg.data.sources.groups import TABLE, read_groups
 from medseg.data.sources.names import same_name, some
 from medseg.data.sources.pages import is_page
 from medseg.data.sources.rules import Rule
@@ -61,10 +61,8 @@ class Remembered:
                 used.add(item.name)
                 found.append(replace(item, name=name, group=self.groups.get(name, item.group)))
             parts[part] = tuple(found)
-        every = (item.name for items in pool.parts.values() for item in items)
-        return Found(
-            replace(pool, parts=parts), missing, [name for name in every if name not in used]
-        )
+        added = [item.name for item in pool.items if item.name not in used]
+        return Found(replace(pool, parts=parts), missing, added)
 
     def changed(self, items: Sequence[Item], workers: int = 4) -> Changed:
         """Which of these items have other bytes than they had; those without digests do not count.
@@ -120,8 +118,7 @@ def find_again(
     remembered = recall(run)
     if not remembered.parts:
         return None
-    names = [name for part in remembered.parts.values() for name in part]
-    pages = "all" if any(map(is_page, names)) else None
+    pages = "all" if any(map(is_page, remembered.names(*PARTS))) else None
     pool = open_whole(data, data_root=data_root, pages=pages, rule=rule)
     scheme = scheme_name(split) if split or not pool.split else pool.split
     return remembered.find(replace(pool, split=scheme))
@@ -141,13 +138,11 @@ def check_place(run: Path, data: str) -> None:
 def remember(run: Path, dataset: Dataset, read: Iterable[str], workers: int = 4) -> None:
     """Write the lists of a data set into a run folder, with the digests of the parts `read`."""
     folder = run / "splits"
-    write_split(
-        folder, {part: [item.name for item in items] for part, items in dataset.parts.items()}
-    )
-    every = [item for items in dataset.parts.values() for item in items]
-    if any(item.group for item in every):
-        rows = [{"name": item.name, "group": item.group} for item in every if item.group]
-        write_csv(folder / "groups.csv", rows)
+    names = {part: [item.name for item in items] for part, items in dataset.parts.items()}
+    write_split(folder, names)
+    rows = [{"name": item.name, "group": item.group} for item in dataset.items if item.group]
+    if rows:
+        write_csv(folder / TABLE, rows)
     remember_digests(run, {part: dataset.parts[part] for part in read}, workers)
 
 
@@ -174,7 +169,7 @@ def recall(run: Path) -> Remembered:
         row["name"]: Digests(row["image"], row["mask"])
         for row in read_cells(folder / "digests.csv", COLUMNS, REMEDY)
     }
-    groups = folder / "groups.csv"
+    groups = folder / TABLE
     return Remembered(parts, digests, read_groups(groups) if groups.is_file() else {})
 
 
@@ -212,8 +207,7 @@ def _by_name(pool: Dataset) -> dict[str, Item]:
     for part, items in pool.parts.items():
         for item in items:
             there[same_name(f"{part}/{item.name.removeprefix(f'{part}/')}")] = item
-    every = (item for items in pool.parts.values() for item in items)
-    return there | {same_name(item.name): item for item in every}
+    return there | {same_name(item.name): item for item in pool.items}
 
 
 def _count(names: Sequence[str]) -> str:

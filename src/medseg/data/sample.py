@@ -48,6 +48,11 @@ class Dataset:
     description: Description = field(default_factory=Description)
 
     @property
+    def items(self) -> tuple[Item, ...]:
+        """The images of all parts, part by part."""
+        return tuple(item for items in self.parts.values() for item in items)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, background first; empty where nobody wrote them down."""
         return self.description.classes

@@ -57,7 +57,8 @@ def measure_mask(
     Else by what the mask alone looks like: in a `lossy` one, small values are noise.
     """
     counts = np.bincount(values.ravel(), minlength=256)
-    kind = coding.kind if coding else ("binary-255" if lossy else _looks_like(counts > 0))
+    by_itself = "binary-255" if lossy else _looks_like(counts > 0)
+    kind = coding.kind if coding else by_itself
     binary = foreground(values, coding or kind)
     border = np.concatenate([binary[0], binary[-1], binary[:, 0], binary[:, -1]])
     changes_down = np.count_nonzero(binary[1:] != binary[:-1])

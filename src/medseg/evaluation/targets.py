@@ -162,7 +162,7 @@ def _divided_anew(run: Run, part: str, where: Place) -> Target:
 def items_of(dataset: Dataset, part: str) -> list[Item]:
     """The images of a part, or of all; `UserError` where it has none."""
     if part == "all":
-        return [item for items in dataset.parts.values() for item in items]
+        return list(dataset.items)
     items = dataset.parts.get(part, ())
     if not items:
         there = ", ".join(f"{name} ({len(each)})" for name, each in dataset.parts.items())

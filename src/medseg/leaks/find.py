@@ -84,11 +84,10 @@ def undivided(dataset: Dataset, split: str | None) -> Dataset:
     """The data set as one part, "all", where no split was asked for and none is on disk."""
     if split is not None or not dataset.split.startswith(DEFAULT_SPLIT):
         return dataset
-    items = tuple(item for part in dataset.parts.values() for item in part)
     return replace(
         dataset,
         split="undivided",
-        parts={"all": items},
+        parts={"all": dataset.items},
         notes=tuple(note for note in dataset.notes if not note.startswith("no --split given")),
     )
 
@@ -108,9 +107,7 @@ def _images(dataset: Dataset, config: LeaksConfig) -> Images:
             )
         # groups of two data sets are different ones, whatever they are called
         more = [
-            replace(item, group=item.group and f"{other.name}/{item.group}")
-            for part in other.parts.values()
-            for item in part
+            replace(item, group=item.group and f"{other.name}/{item.group}") for item in other.items
         ]
         items += more
         parts += [other.name] * len(more)

@@ -178,8 +178,7 @@ def _items(config: SplitConfig) -> tuple[Dataset, list[Item]]:
         config.data, data_root=config.data_root, rule=Rule(config.images, config.masks)
     )
     dataset = choose_groups(dataset, "known" if config.groups == "auto" else config.groups)
-    items = [item for part in dataset.parts.values() for item in part]
-    items.sort(key=lambda item: item.name)
+    items = sorted(dataset.items, key=lambda item: item.name)
     twice = [
         item
         for part, of_part in dataset.parts.items()

@@ -108,7 +108,7 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     logger.info(f"{dataset.name} ({dataset.split}): {counts}")
     train, validation = list(dataset.parts["train"]), list(dataset.parts["validation"])
     coding = survey(
-        [item for items in dataset.parts.values() for item in items],
+        dataset.items,
         declared_by(config.data, dataset.description),
         workers=config.data.workers or cores(),
     )

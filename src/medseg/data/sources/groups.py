@@ -110,9 +110,7 @@ def settle_groups(dataset: Dataset, table: Path | str | None) -> Dataset:
     """
     spelled: dict[str, str] = {}
     others: dict[str, str] = {}
-    items = sorted(
-        (item for part in dataset.parts.values() for item in part), key=lambda item: item.name
-    )
+    items = sorted(dataset.items, key=lambda item: item.name)
     for group in (item.group for item in items if item.group):
         if spelled.setdefault(_key(group), group) != group:
             others[group] = spelled[_key(group)]
@@ -149,8 +147,8 @@ def choose_groups(dataset: Dataset, groups: str) -> Dataset:
             f"--groups {groups}: no such file; expected a CSV with the columns name and group,"
             " FILE:COLUMN for another column than group, known, or none"
         )
-    items = [item for part in dataset.parts.values() for item in part]
-    return settle_groups(regroup(dataset, find_groups(file, items, column=column)), file)
+    found = find_groups(file, dataset.items, column=column)
+    return settle_groups(regroup(dataset, found), file)
 
 
 def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
@@ -178,7 +176,7 @@ def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
 
 def groups_of(dataset: Dataset) -> dict[str, str | None]:
     """The group of each image by name, from groups.csv or the catalog; None where not known."""
-    return {item.name: item.group for items in dataset.parts.values() for item in items}
+    return {item.name: item.group for item in dataset.items}
 
 
 def _rows(file: Path, column: str, known: Names | None) -> list[tuple[str, str]]:

@@ -19,16 +19,12 @@ def with_pages(dataset: Dataset, pages: str | None) -> Dataset:
     for "all" where the masks of an image have another number of pages.
     """
     pages = pages or dataset.description.pages
-    counts = {
-        item.image: count
-        for items in dataset.parts.values()
-        for item in items
-        if (count := max(map(_count, item.files))) > 1
-    }
+    counts = {item.image: max(map(_count, item.files)) for item in dataset.items}
+    total = len(counts)
+    counts = {image: count for image, count in counts.items() if count > 1}
     if not counts:
         return dataset
     if pages != "all":
-        total = len({item.image for items in dataset.parts.values() for item in items})
         note = f"{_said(counts, total)}; --pages all reads each"
         return replace(dataset, notes=(*dataset.notes, note))
     parts = {

@@ -120,7 +120,7 @@ def _divided(
 
 def _copy(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
     """Images, masks and groups.csv, byte for byte; further masks of an image get a number."""
-    items = [item for part in dataset.parts.values() for item in part]
+    items = dataset.items
     several = any(len(item.masks) > 1 for item in items)
     done = 0
     for part, of_part in dataset.parts.items():
