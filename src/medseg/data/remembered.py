@@ -16,7 +16,7 @@ from medseg.data.digests import Digests, digests_of
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG
 from medseg.data.sources.folder import open_whole, scheme_name
-from medseg.data.sources.groups import TABLE, read_groups
+from medseg.data.sources.groups import TABLE, read_groups, write_groups
 from medseg.data.sources.names import same_name, some
 from medseg.data.sources.pages import is_page
 from medseg.data.sources.rules import Rule
@@ -140,9 +140,7 @@ def remember(run: Path, dataset: Dataset, read: Iterable[str], workers: int = 4)
     folder = run / "splits"
     names = {part: [item.name for item in items] for part, items in dataset.parts.items()}
     write_split(folder, names)
-    rows = [{"name": item.name, "group": item.group} for item in dataset.items if item.group]
-    if rows:
-        write_csv(folder / TABLE, rows)
+    write_groups(folder / TABLE, ((item.name, item.group) for item in dataset.items))
     remember_digests(run, {part: dataset.parts[part] for part in read}, workers)
 
 

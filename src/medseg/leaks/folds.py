@@ -16,11 +16,11 @@ from medseg.console import print_table, progress, to_json
 from medseg.data.masks import read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
-from medseg.data.sources.groups import COLUMNS, choose_groups, leak_stamp
+from medseg.data.sources.groups import TABLE, choose_groups, leak_stamp, write_groups
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import write_split
 from medseg.errors import UserError
-from medseg.files import new_folder, write_csv, write_text
+from medseg.files import new_folder, write_text
 from medseg.hardware import cores
 from medseg.leaks.fingerprints import fingerprints
 from medseg.leaks.matching import clusters, exact_pairs, near_pairs
@@ -96,9 +96,7 @@ def _write_fold(folder: Path, parts: dict[str, list[Item]], items: Sequence[Item
     """The lists of a fold, and the groups of all images beside them where any are known."""
     names = {part: [item.name for item in part_items] for part, part_items in parts.items()}
     write_split(folder, names)
-    known = [(item.name, item.group) for item in items if item.group]
-    if known:
-        write_csv(folder / "groups.csv", [dict(zip(COLUMNS, row, strict=True)) for row in known])
+    write_groups(folder / TABLE, ((item.name, item.group) for item in items))
 
 
 def _notes(config: SplitConfig, items: Sequence[Item], stamps: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +60,13 @@ def find_groups(
             f" {some(item.name for item in items)}; correct these lines or remove them"
         )
     return found
+
+
+def write_groups(file: Path, rows: Iterable[tuple[str, str | None]]) -> None:
+    """Write name and group of those that have one; no file where none has."""
+    known = [dict(zip(COLUMNS, row, strict=True)) for row in rows if row[1]]
+    if known:
+        write_csv(file, known)
 
 
 def copy_groups(file: Path, to: Path, names: Sequence[str]) -> None:

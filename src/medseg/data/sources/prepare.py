@@ -16,13 +16,13 @@ from medseg.config import PrepareConfig
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry
 from medseg.data.sources.folder import divide, with_group
-from medseg.data.sources.groups import COLUMNS, TABLE, with_groups
+from medseg.data.sources.groups import TABLE, with_groups, write_groups
 from medseg.data.sources.names import name_of
 from medseg.data.sources.pairing import Pairing, find_pairs
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError, choose
-from medseg.files import folder_or_nothing, new_folder, write_csv
+from medseg.files import folder_or_nothing, new_folder
 from medseg.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -136,9 +136,7 @@ def _copy(dataset: Dataset, folder: Path, progress: Progress | None) -> None:
             done += 1
             if progress:
                 progress(done, len(items))
-    rows = [(item.name.replace("/", "_"), item.group) for item in items if item.group]
-    if rows:
-        write_csv(folder / TABLE, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
+    write_groups(folder / TABLE, ((item.name.replace("/", "_"), item.group) for item in items))
 
 
 def _unpacked(source: Path, folder: Path) -> Path:

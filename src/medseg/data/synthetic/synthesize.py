@@ -17,9 +17,10 @@ import numpy as np
 
 from medseg import console
 from medseg.config import SynthesizeConfig
+from medseg.data.sources.groups import TABLE, write_groups
 from medseg.data.synthetic.scenes import scene
 from medseg.errors import UserError
-from medseg.files import new_folder, write_csv, write_text
+from medseg.files import new_folder, write_text
 
 __all__ = ["FRAMES", "VERSION", "scene", "synthesize"]
 
@@ -66,7 +67,7 @@ def synthesize(
             if progress:
                 progress(done, images)
     rows = list(chain.from_iterable(job.result() for job in running))
-    write_csv(out / "groups.csv", [{"name": row["name"], "group": row["group"]} for row in rows])
+    write_groups(out / TABLE, ((row["name"], row["group"]) for row in rows))
     shares = [row["share"] for row in rows]
     facts = {
         "name": "synthetic",
