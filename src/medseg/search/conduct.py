@@ -34,7 +34,7 @@ from medseg.search.space import Space, plain, read_space
 from medseg.search.study import counted, make_pruner, make_sampler, open_storage, open_study
 from medseg.search.table import last_line, live_table
 from medseg.search.worker import work
-from medseg.training.parts import check
+from medseg.training.parts import check, survey_of
 from medseg.training.resume import same_data, with_absolute_paths
 
 
@@ -60,6 +60,9 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Job:
     make_sampler(config.search.sampler, 0)
     data = base.data
     dataset = same_data(_lists(config, folder), data) or dataset_of(data)
+    # trials see no test part, and the retraining does: both have the classes of all masks
+    dataset = replace(dataset, coding=survey_of(dataset, data))
+    logger.info(dataset.coding.text)
     if config.data.folds:
         fold_datasets(dataset, config.data.folds)
     with folder_or_nothing(folder, "--out"):
@@ -82,6 +85,7 @@ def _open(
     for part in ("train", "validation"):
         about[f"{part} images"] = _fingerprint(dataset.parts[part])
         about[f"{part} files"] = _fingerprint_of_files(dataset.parts[part])
+    about["reading of mask files"] = dataset.coding.text
     steps = folds or base.training.epochs
     pruner = make_pruner(search.pruner, steps=steps, startup=search.startup)
     return open_study(search.study, open_storage(url, search.grace), about=about, pruner=pruner)

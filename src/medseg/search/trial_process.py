@@ -15,6 +15,7 @@ from loguru import logger
 from medseg.config import TrainConfig, flatten, make
 from medseg.console import log_to_stderr
 from medseg.data.decode import set_max_pixels
+from medseg.data.masks import MaskCoding
 from medseg.data.sample import Dataset, Item
 from medseg.errors import Interrupted, Pruned, UserError
 from medseg.files import write_text
@@ -46,7 +47,12 @@ def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[
         "folds": folds,
         "answer": str(answer),
         "study": study,
-        "dataset": {"name": dataset.name, "split": dataset.split, "parts": items},
+        "dataset": {
+            "name": dataset.name,
+            "split": dataset.split,
+            "parts": items,
+            "coding": dataset.coding and dataset.coding.to_dict(),
+        },
     }
     answer.unlink(missing_ok=True)
     # a file: too long for the environment, and the storage's URL may hold a password
@@ -85,6 +91,7 @@ def main() -> int:
     request = json.loads(Path(os.environ[ENVIRONMENT]).read_text())
     config, about = make(TrainConfig, request["config"]), request["dataset"]
     parts = {part: tuple(map(_item, items)) for part, items in about["parts"].items()}
+    coding = about["coding"] and MaskCoding.from_dict(about["coding"])
     set_max_pixels(config.data.max_pixels)
     check(config)
     first = is_first_process()
@@ -93,7 +100,7 @@ def main() -> int:
     try:
         value = objective(
             config,
-            Dataset(about["name"], about["split"], parts),
+            Dataset(about["name"], about["split"], parts, coding=coding),
             request["folds"],
             _reporter(**request["study"]) if first else None,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
-from medseg.config import Model, TrainConfig
+from medseg.config import Data, Model, TrainConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store
 from medseg.data.decode import small_range
@@ -107,11 +107,7 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())
     logger.info(f"{dataset.name} ({dataset.split}): {counts}")
     train, validation = list(dataset.parts["train"]), list(dataset.parts["validation"])
-    coding = survey(
-        dataset.items,
-        declared_by(config.data, dataset.description),
-        workers=config.data.workers or cores(),
-    )
+    coding = dataset.coding or survey_of(dataset, config.data)
     logger.info(coding.text)
     _check_class_weights(config, coding.classes)
     preprocessing = make_preprocessing(config)
@@ -129,6 +125,15 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
         logger.warning(f"the training images use {narrow}")
     config = _able_to_select(config, stores[1])
     return Parts(config, dataset, coding, preprocessing, *stores, _window(config))
+
+
+def survey_of(dataset: Dataset, data: Data) -> MaskCoding:
+    """How the masks of a data set are coded, from those of all its parts together."""
+    return survey(
+        dataset.items,
+        declared_by(data, dataset.description),
+        workers=data.workers or cores(),
+    )
 
 
 def _able_to_select(config: TrainConfig, validation: Store) -> TrainConfig:
