@@ -13,6 +13,7 @@ from medseg.cli import main
 from medseg.config import SearchConfig, TrainConfig, make
 from medseg.config.shared import MAX_PIXELS, Reading
 from medseg.data.decode import read_image, set_max_pixels
+from medseg.data.masks import MaskCoding
 from medseg.errors import UserError
 from medseg.search import trial_process
 
@@ -68,6 +69,7 @@ def test_each_process_of_a_trial_refuses_large_images(dataset, tmp_path, monkeyp
     request = {
         "config": {"data": str(dataset), "max_pixels": 10},
         "dataset": {"name": "set", "split": "parts", "parts": {}},
+        "coding": MaskCoding("binary-255", 2, "").to_dict(),
         "folds": 0,
         "study": {},
         "answer": str(tmp_path / "answer.json"),

@@ -382,7 +382,7 @@ def test_a_failed_trial_is_counted_and_a_stopped_one_is_not(dataset, tmp_path, m
     job = job_of(dataset, tmp_path)
     happens = iter([UserError("loss became nan"), Interrupted("run"), Pruned(), 0.5, 0.25])
 
-    def objective(config, dataset, folds, report):
+    def objective(config, dataset, folds, report, coding):
         outcome = next(happens)
         if isinstance(outcome, Exception):
             raise outcome

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.data.sources.names import some
 from medseg.errors import UserError, choose
 from medseg.evaluation.rows import TEXT, read_rows
 
@@ -54,9 +55,9 @@ def read_results(runs: Sequence[Path], part: str) -> list[Results]:
 def check_alike(results: Sequence[Results], metric: str) -> list[str]:
     """Refuse what cannot be compared, by `UserError`; return notes on what a reader should know.
 
-    Refused: other images, other reference masks (another resolution or other ignored pixels shows
-    there too), another number of classes, another rule for empty masks, other groups, for distances
-    another spacing or tolerance, and a metric that a run lacks.
+    Refused: other images by name, other reference masks (another resolution or other ignored pixels
+    shows there too), another number of classes, another rule for empty masks, other groups, for
+    distances another spacing or tolerance, and a metric that a run lacks.
     """
     first = results[0]
     columns = [key for key in next(iter(first.rows.values())) if key not in (*TEXT, *PIXELS)]
@@ -116,6 +117,7 @@ def _rules(run: Results) -> dict[str, Any]:
 
 def _same_masks(first: Results, other: Results) -> None:
     """`UserError` where an image has another group or another mask in the two."""
+    _same_mask_pixels(first, other)
     for name, row in first.rows.items():
         twin = other.rows[name]
         group = row.get("group")
@@ -137,6 +139,48 @@ def _same_masks(first: Results, other: Results) -> None:
                 )
 
 
+def _same_mask_pixels(first: Results, other: Results) -> None:
+    """`UserError` naming images whose masks are others, where both know their pixels."""
+    names = _differing(first, other, "mask_digest")
+    if names:
+        raise UserError(
+            f"{first.name} and {other.name} were evaluated against different masks of the same"
+            f" names: {some(names)} ({len(names)} in all); evaluate both on the same data with"
+            " medseg evaluate --data"
+        )
+
+
+def _differing(first: Results, other: Results, column: str) -> list[str]:
+    """The images for which both have a digest in the column, and not the same."""
+    pairs = {
+        name: (row.get(column), other.rows[name].get(column)) for name, row in first.rows.items()
+    }
+    return [name for name, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs]
+
+
+def _other_files(results: Sequence[Results]) -> list[str]:
+    """A note where images of one name are other files for two runs, or where nobody knows."""
+    first, *others = results
+    notes = []
+    for other in others:
+        names = _differing(first, other, "image_digest")
+        if names:
+            notes.append(
+                f"{first.name} and {other.name}: {len(names)} images of the same names are other"
+                f" files ({some(names)}); unless they were only stored anew, the runs saw different"
+                " images"
+            )
+    unknown = [
+        run.name for run in results if not all(row.get("mask_digest") for row in run.rows.values())
+    ]
+    if unknown:
+        notes.append(
+            f"{', '.join(unknown)}: evaluated by an earlier medseg, so that only names and numbers"
+            " of pixels say that images and masks are the same"
+        )
+    return notes
+
+
 def _notes(results: Sequence[Results]) -> list[str]:
     """What a reader of the comparison should know."""
     reasons = {
@@ -146,7 +190,7 @@ def _notes(results: Sequence[Results]) -> list[str]:
         ),
         "threshold": "a threshold chosen on these images would be an unfair gain",
     }
-    notes = []
+    notes = _other_files(results)
     for key, why in reasons.items():
         values = {run.name: run.summary.get(key) for run in results}
         if len({str(value) for value in values.values()}) > 1:

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from medseg.data.sample import Item
 from medseg.data.sealed import check_open
 from medseg.errors import UserError
@@ -29,6 +31,13 @@ def digests_of(items: Sequence[Item], workers: int = 4) -> list[Digests]:
     """
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(_digests, items))
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """A hash of the size and the pixels of an image or mask, whatever its file format."""
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def _digests(item: Item) -> Digests:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medseg.data.sources.description import Description
-
-if TYPE_CHECKING:  # which reads items
-    from medseg.data.masks import MaskCoding
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ class Dataset:
     """A data set divided into parts.
 
     `parts` by name ("train", "validation", "test"), the scheme that made them, notes for the user,
-    and what its owner wrote in dataset.yaml. `coding` is how its masks are read, where that was
-    decided by more images than these, as for the trials of a search, which see no test part.
+    and what its owner wrote in dataset.yaml.
     """
 
     name: str
@@ -51,7 +46,6 @@ class Dataset:
     parts: dict[str, tuple[Item, ...]]
     notes: tuple[str, ...] = ()
     description: Description = field(default_factory=Description)
-    coding: MaskCoding | None = None
 
     @property
     def items(self) -> tuple[Item, ...]:

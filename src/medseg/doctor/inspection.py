@@ -18,6 +18,7 @@ from medseg.data.decode import (
     read_image,
     read_stored_mask,
 )
+from medseg.data.digests import pixel_digest
 from medseg.data.masks import (
     FileFacts,
     Layout,
@@ -32,7 +33,7 @@ from medseg.data.masks import (
     values_of,
 )
 from medseg.doctor.collect import Pair
-from medseg.doctor.mask_stats import MaskStats, measure_mask, pixel_digest
+from medseg.doctor.mask_stats import MaskStats, measure_mask
 from medseg.errors import UserError
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from medseg.data.digests import pixel_digest
 from medseg.data.masks import IGNORED, THRESHOLD, MaskCoding
 
 SPECK_PIXELS = 10  # an island or hole with fewer pixels than this, or
@@ -135,13 +135,6 @@ def count_specks(binary: np.ndarray) -> int:
     small = small_components(binary, 8) | small_components(1 - binary, 4)
     labels, _ = cv2.connectedComponents(small.view(np.uint8), connectivity=8)
     return labels - 1  # one label is the background
-
-
-def pixel_digest(pixels: np.ndarray) -> str:
-    """A hash of the size and the pixels of an image or mask, whatever its file format."""
-    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def _has_ringing(values: np.ndarray, counts: np.ndarray) -> bool:

@@ -16,6 +16,7 @@ from torch import nn
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import Store, open_store, read_pair
+from medseg.data.digests import pixel_digest
 from medseg.data.masks import MaskCoding
 from medseg.data.sample import Item
 from medseg.data.sealed import check_run
@@ -180,6 +181,7 @@ def evaluate_items(
         coding,
         counted.counts,
         [measured[i] for i in range(len(measured))],
+        [pixel_digest(store.mask(i)) for i in range(len(items))],
         draw,
         started,
     )

@@ -15,6 +15,7 @@ from loguru import logger
 from medseg.config import EvaluateConfig
 from medseg.console import progress
 from medseg.data.cache import read_pair
+from medseg.data.digests import pixel_digest
 from medseg.data.masks import MaskCoding, declared_by, read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
@@ -69,7 +70,7 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
     files = matched(target.items, folder_of_maps)
     reading = survey_maps(files, workers=workers)
     logger.info(f"predictions: {reading.text} in {len(files)} files")
-    counts, measured, resized = _count(config, target.items, files, coding, reading)
+    counts, measured, masks, resized = _count(config, target.items, files, coding, reading)
     notes = [*target.dataset.notes, f"predictions: {len(files)} files of {folder_of_maps}"]
     if resized:
         notes.append(
@@ -88,7 +89,8 @@ def evaluate_predictions(config: EvaluateConfig) -> tuple[Evaluation, Path]:
         file_of = {item.name: (item, file) for item, file in zip(target.items, files, strict=True)}
         return {name: _pixels(*file_of[name], coding, reading, config.threshold) for name in names}
 
-    return collect(Subject(about), target.items, coding, counts, measured, draw, started), folder
+    found = counts, measured, masks
+    return collect(Subject(about), target.items, coding, *found, draw, started), folder
 
 
 def _folder_of_maps(folder: Path) -> Path:
@@ -185,13 +187,17 @@ def _count(
     files: Sequence[Path],
     coding: MaskCoding,
     reading: MapReading,
-) -> tuple[np.ndarray, list[dict[str, Any]], int]:
-    """Confusion counts int64 [N, 2, 2], measurements if asked for, number of resized maps."""
-    counts, measured, resized = [], [], 0
+) -> tuple[np.ndarray, list[dict[str, Any]], list[str], int]:
+    """Confusion counts int64 [N, 2, 2], measurements if asked for, digests of the references.
+
+    Last comes the number of resized maps.
+    """
+    counts, measured, digests, resized = [], [], [], 0
     settings = measuring(config)
     with progress("evaluate", show=config.progress) as advance:
         for done, (item, file) in enumerate(zip(items, files, strict=True), 1):
             truth = read_classes(item, coding)
+            digests.append(pixel_digest(truth))
             probability = read_probabilities(file, reading)
             resized += probability.shape != truth.shape
             probability = _fitted(probability, truth.shape, file)
@@ -205,7 +211,7 @@ def _count(
     counted = np.stack(counts)
     if not config.accept_empty:
         _refuse_constant(counted, files, config.threshold)
-    return counted, measured, resized
+    return counted, measured, digests, resized
 
 
 def _refuse_constant(counts: np.ndarray, files: Sequence[Path], threshold: float) -> None:

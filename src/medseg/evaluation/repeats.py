@@ -69,11 +69,10 @@ def merge_seeds(rows: dict[str, Rows], summaries: Summaries) -> tuple[Rows, dict
 
 def _mean_row(row: dict[str, Any], of_seeds: Rows) -> dict[str, Any]:
     """An image's row with the mean over seeds of each number."""
-    merged = {key: row[key] for key in TEXT if key in row}
-    for key in row:
-        if key not in TEXT:
-            merged[key] = _mean([each[key] for each in of_seeds])
-    return merged
+    return {
+        key: value if key in TEXT else _mean([each[key] for each in of_seeds])
+        for key, value in row.items()
+    }
 
 
 def _side_by_side(of_seeds: list[Quantities], images: int) -> Quantities:

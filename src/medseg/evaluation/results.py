@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medseg.console import to_json
+from medseg.data.digests import digests_of
 from medseg.data.masks import MaskCoding
 from medseg.data.sample import Item
 from medseg.evaluation.conventions import per_image, summarise
@@ -65,18 +66,21 @@ def collect(
     coding: MaskCoding,
     counts: np.ndarray,
     measured: Sequence[dict[str, Any]],
+    masks: Sequence[str],
     draw: Draw,
     started: float,
 ) -> Evaluation:
     """Rows, summary and pictures from confusion counts int64 [N, K, K] and further measurements.
 
-    `measured` holds what `measure_image` says of each image, or nothing; `draw` gives the pixels of
-    images by name; `started` is the time.perf_counter() at the beginning.
+    `measured` holds what `measure_image` says of each image, or nothing; `masks` the digests of the
+    pixels of each mask at its own size; `draw` gives the pixels of images by name; `started` is the
+    time.perf_counter() at the beginning.
     """
     names = [item.name for item in items]
     groups = [item.group for item in items]
     rows = _rows(counts, names, groups, measured)
     rows = _by_class_name(rows, subject.about.get("class_names") or ())
+    rows = _with_digests(rows, items, masks)
     basic = summarise(counts, names)
     further = summarise_measured(measured) if measured else {"protocols": {}}
     intervals = summary_intervals(counts, groups, rows, quantities(measured) if measured else None)
@@ -103,6 +107,17 @@ def _by_class_name(rows: list[dict[str, Any]], names: Sequence[str]) -> list[dic
     if set(new.values()) & (rows[0].keys() - new.keys()):
         return rows  # a class called as another column
     return [{new.get(key, key): value for key, value in row.items()} for row in rows]
+
+
+def _with_digests(
+    rows: list[dict[str, Any]], items: Sequence[Item], masks: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows with what was evaluated: bytes of image files, where there are some, and pixels."""
+    found = zip(rows, items, digests_of(items), masks, strict=True)
+    return [
+        row | {"image_digest": "" if item.image == item.mask else files.image, "mask_digest": mask}
+        for row, item, files, mask in found
+    ]
 
 
 def _rows(

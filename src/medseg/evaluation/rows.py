@@ -10,7 +10,7 @@ from medseg.data.sources.names import same_name
 from medseg.data.sources.tables import read_table
 from medseg.errors import UserError
 
-TEXT = ("name", "group")
+TEXT = ("name", "group", "image_digest", "mask_digest")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from loguru import logger
 from medseg.config import SearchConfig, TrainConfig, flatten, make
 from medseg.config.fields import specs
 from medseg.data.cache import content
+from medseg.data.masks import MaskCoding
 from medseg.data.remembered import recall, remember
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import dataset_of
@@ -60,22 +61,26 @@ def prepare(config: SearchConfig, folder: Path, url: str) -> Job:
     make_sampler(config.search.sampler, 0)
     data = base.data
     dataset = same_data(_lists(config, folder), data) or dataset_of(data)
-    # trials see no test part, and the retraining does: both have the classes of all masks
-    dataset = replace(dataset, coding=survey_of(dataset, data))
-    logger.info(dataset.coding.text)
+    coding = survey_of(dataset, data)
+    logger.info(coding.text)
     if config.data.folds:
         fold_datasets(dataset, config.data.folds)
     with folder_or_nothing(folder, "--out"):
-        study = _open(config, base, space, dataset, url)
+        study = _open(config, base, space, dataset, coding, url)
         if not recall(_lists(config, folder)).digests:  # the test part stays unread
             remember(_lists(config, folder), dataset, ("train", "validation"))
     own_name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     command = os.environ.get(WORKER) or own_name
-    return Job(config, base, space, dataset, folder, study, url, command)
+    return Job(config, base, space, dataset, coding, folder, study, url, command)
 
 
 def _open(
-    config: SearchConfig, base: TrainConfig, space: Space, dataset: Dataset, url: str
+    config: SearchConfig,
+    base: TrainConfig,
+    space: Space,
+    dataset: Dataset,
+    coding: MaskCoding,
+    url: str,
 ) -> optuna.Study:
     """The study, new or resumed, with what all its workers must have in common."""
     search, folds = config.search, config.data.folds
@@ -85,7 +90,7 @@ def _open(
     for part in ("train", "validation"):
         about[f"{part} images"] = _fingerprint(dataset.parts[part])
         about[f"{part} files"] = _fingerprint_of_files(dataset.parts[part])
-    about["reading of mask files"] = dataset.coding.text
+    about["reading of mask files"] = coding.text
     steps = folds or base.training.epochs
     pruner = make_pruner(search.pruner, steps=steps, startup=search.startup)
     return open_study(search.study, open_storage(url, search.grace), about=about, pruner=pruner)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.config import SearchConfig, TrainConfig
+from medseg.data.masks import MaskCoding
 from medseg.data.sample import Dataset
 from medseg.search.space import Space
 
@@ -45,14 +46,16 @@ FREE = frozenset(
 class Job:
     """A study and the training that it varies.
 
-    `base` is the training without the values of a trial, `command` names the command that started
-    this worker.
+    `base` is the training without the values of a trial, `coding` how the masks of all parts are
+    read: trials see no test part, and have its classes all the same. `command` names the command
+    that started this worker.
     """
 
     config: SearchConfig
     base: TrainConfig
     space: Space
     dataset: Dataset
+    coding: MaskCoding
     folder: Path
     study: optuna.Study
     url: str

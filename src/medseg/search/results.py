@@ -196,7 +196,7 @@ def _train(name: str, config: TrainConfig, job: Job, metric: str) -> dict[str, A
                 " the command again"
             )
         config = replace(config, output=replace(config.output, out=folder, resume=resume))
-        train(config, dataset=job.dataset)  # that of the trials, by their lists
+        train(config, dataset=job.dataset, coding=job.coding)  # that of the trials, by their lists
     found: dict[str, Any] = {"run": str(folder)}
     for part in ("validation", "test"):
         file = report / part / "summary.json"

@@ -27,7 +27,9 @@ from medseg.training.runtime import is_first_process
 ENVIRONMENT = "MEDSEG_TRIAL"
 
 
-def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[str, Any]) -> float:
+def in_processes(
+    config: TrainConfig, dataset: Dataset, folds: int, study: dict[str, Any], coding: MaskCoding
+) -> float:
     """`objective` for several devices: a program of its own, since each rank starts it anew.
 
     The first rank reports. `study` says where to: storage, name, trial, pruner.
@@ -47,12 +49,8 @@ def in_processes(config: TrainConfig, dataset: Dataset, folds: int, study: dict[
         "folds": folds,
         "answer": str(answer),
         "study": study,
-        "dataset": {
-            "name": dataset.name,
-            "split": dataset.split,
-            "parts": items,
-            "coding": dataset.coding and dataset.coding.to_dict(),
-        },
+        "dataset": {"name": dataset.name, "split": dataset.split, "parts": items},
+        "coding": coding.to_dict(),
     }
     answer.unlink(missing_ok=True)
     # a file: too long for the environment, and the storage's URL may hold a password
@@ -91,7 +89,6 @@ def main() -> int:
     request = json.loads(Path(os.environ[ENVIRONMENT]).read_text())
     config, about = make(TrainConfig, request["config"]), request["dataset"]
     parts = {part: tuple(map(_item, items)) for part, items in about["parts"].items()}
-    coding = about["coding"] and MaskCoding.from_dict(about["coding"])
     set_max_pixels(config.data.max_pixels)
     check(config)
     first = is_first_process()
@@ -100,9 +97,10 @@ def main() -> int:
     try:
         value = objective(
             config,
-            Dataset(about["name"], about["split"], parts, coding=coding),
+            Dataset(about["name"], about["split"], parts),
             request["folds"],
             _reporter(**request["study"]) if first else None,
+            MaskCoding.from_dict(request["coding"]),
         )
         found = {"outcome": "completed", "value": value}
     except (Pruned, Interrupted) as ended:

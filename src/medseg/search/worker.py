@@ -113,14 +113,14 @@ def _score(job: Job, trial: optuna.Trial, config: TrainConfig) -> float:
     """The validation metric of the trial's training, here or in processes of its own."""
     search, folds = job.config.search, job.config.data.folds
     if job.base.hardware.devices == 1:
-        return objective(config, job.dataset, folds, reporter(trial))
+        return objective(config, job.dataset, folds, reporter(trial), job.coding)
     study = {
         "storage": job.url,
         "name": search.study,
         "trial": trial._trial_id,
         "pruner": {"name": search.pruner, "steps": job.steps, "startup": search.startup},
     }
-    return in_processes(config, job.dataset, folds, study)
+    return in_processes(config, job.dataset, folds, study, job.coding)
 
 
 def _free_folder(parent: Path, number: int) -> Path:

@@ -94,12 +94,18 @@ def _check_auxiliary(model: Model) -> None:
         )
 
 
-def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None = None) -> Parts:
+def load_parts(
+    config: TrainConfig,
+    *,
+    world: int = 1,
+    dataset: Dataset | None = None,
+    coding: MaskCoding | None = None,
+) -> Parts:
     """Find, check and cache the train and validation parts.
 
     Of the test part only the masks are read, for the classes that they hold: it is evaluated once,
-    after training. `dataset` takes the place of the
-    one that the config names; `world` is the number of processes.
+    after training. `dataset` takes the place of the one that the config names, and `coding` that of
+    a look at its masks; `world` is the number of processes.
     """
     dataset = _find_dataset(config, dataset)
     for note in dataset.notes:
@@ -107,7 +113,7 @@ def load_parts(config: TrainConfig, *, world: int = 1, dataset: Dataset | None =
     counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())
     logger.info(f"{dataset.name} ({dataset.split}): {counts}")
     train, validation = list(dataset.parts["train"]), list(dataset.parts["validation"])
-    coding = dataset.coding or survey_of(dataset, config.data)
+    coding = coding or survey_of(dataset, config.data)
     logger.info(coding.text)
     _check_class_weights(config, coding.classes)
     preprocessing = make_preprocessing(config)

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 
 from medseg.config import TrainConfig, flatten
 from medseg.data.batches import TrainBatches
+from medseg.data.masks import MaskCoding
 from medseg.data.sample import Dataset
 from medseg.errors import Interrupted, Pruned
 from medseg.losses import hybrid_loss
@@ -37,11 +38,16 @@ GiveUp = Callable[[Row], bool]
 
 
 def train(
-    config: TrainConfig, *, dataset: Dataset | None = None, give_up: GiveUp | None = None
+    config: TrainConfig,
+    *,
+    dataset: Dataset | None = None,
+    coding: MaskCoding | None = None,
+    give_up: GiveUp | None = None,
 ) -> dict[str, Any]:
     """Train, then evaluate the chosen weights on validation and, once, on test.
 
     `dataset` takes the place of the one that the config names: its parts, and only these, are used.
+    `coding` is how its masks are read, where more images than these have decided that.
     `give_up` is called after each epoch, in the first process, with the row of metrics.csv; where
     it returns True all processes stop.
 
@@ -53,7 +59,7 @@ def train(
     check(config)
     hybrid_loss(config.loss)  # refuses wrong options before the data is read
     fabric, precision = make_fabric(config.hardware)
-    parts = load_parts(config, world=fabric.world_size, dataset=dataset)
+    parts = load_parts(config, world=fabric.world_size, dataset=dataset, coding=coding)
     if stored:
         check_coding(config.output.resume, stored, parts.coding)
     config = parts.config
