@@ -163,7 +163,5 @@ def test_a_part_without_masks_does_not_stop_the_others(tmp_path, part):
     for mask in (root / part / "masks").iterdir():
         mask.unlink()
     (root / part / "masks").rmdir()
-    assert {(code, name[:6]) for code, name in found(root)} == {
-        ("MS002", "frame1" if part == "validation" else "frame2"),
-        ("MS014", "frame0"),
-    }
+    unpaired = {("MS002", "frame1")} if part == "validation" else set()  # test may be without
+    assert {(code, name[:6]) for code, name in found(root)} == {("MS014", "frame0"), *unpaired}

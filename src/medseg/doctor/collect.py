@@ -26,7 +26,8 @@ WHOLE = "all"  # the only part of a data set that is not divided
 class Pair:
     """An image and its mask; if one of them is missing, `problem` says what is wrong.
 
-    Where an image has several masks, which are united, `further` holds all but the first.
+    There is no problem with an image of a test part beside which its owner has put no masks. Where
+    an image has several masks, which are united, `further` holds all but the first.
     """
 
     part: str
@@ -40,6 +41,11 @@ class Pair:
     def masks(self) -> tuple[Path, ...]:
         """All masks of the image."""
         return (self.mask, *self.further) if self.mask else ()
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is an image that is not meant to have a mask."""
+        return self.mask is None and not self.problem
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def _pairs(pairing: Pairing, divided: bool) -> Iterator[Pair]:
                 yield Pair(shown, each.name, each.image, mask, each.problem, tuple(further))
         for where, image in pairing.bare:
             if where == part:
-                yield Pair(shown, name_of(image), image, None, "no mask, and no folder of masks")
+                yield Pair(shown, name_of(image), image, None)
         for where, mask in pairing.lone:
             if where == part:
                 yield Pair(shown, name_of(mask), None, mask, "no image for this mask")

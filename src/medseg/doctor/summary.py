@@ -33,6 +33,7 @@ def summarise(
         "parts": {part: images_by_part[part] for part in source.parts},
         "images": images_by_part.total(),
         "masks": sum(pair.mask is not None for pair in source.pairs),
+        "without_masks": dict(Counter(pair.part for pair in source.pairs if pair.is_bare)),
         "mask_kind": context.kind,
         "masks_read_as": context.problem or (context.coding.text if context.coding else ""),
         "classes": _class_balance(masks, context),

@@ -34,6 +34,8 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
     parts = ", ".join(f"{part} {count}" for part, count in report["parts"].items() if part != "all")
     counts = f"{report['data']}: {report['images']} images, {report['masks']} masks"
     yield f"{counts} ({parts})" if parts else counts
+    for part, count in report["without_masks"].items():
+        yield f"{part}: {count} images, and no masks beside them: no fault; training omits them"
     if report["sizes"]["distinct"]:
         yield _sizes(report["sizes"])
         yield (

@@ -45,6 +45,12 @@ def load_dataset(
             f"{dataset.name} ({dataset.split}): has no train part, only {', '.join(dataset.parts)};"
             " choose another --split"
         )
+    if not dataset.parts.get("test"):
+        note = (
+            f"{dataset.split} has no test part with masks: the validation part, by which weights"
+            " are chosen, is all that the run is evaluated on"
+        )
+        dataset = replace(dataset, notes=(*dataset.notes, note))
     if dataset.parts.get("validation"):
         return dataset
     if len(dataset.parts["train"]) < 2:
