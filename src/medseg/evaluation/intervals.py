@@ -77,7 +77,9 @@ def about(groups: Sequence[str | None]) -> dict[str, Any]:
         notes.append(
             f"{len(groups) - len(known)} images without a known group are groups of their own"
         )
-    if units < FEW:
+    if units == 1:
+        notes.append(_why_none(len(groups), known))
+    elif units < FEW:
         notes.append(
             f"{units} independent units: with fewer than {FEW} the interval covers less than it"
             " claims"
@@ -90,6 +92,22 @@ def about(groups: Sequence[str | None]) -> dict[str, Any]:
         "n_groups": units if known else None,
         "notes": notes,
     }
+
+
+def _why_none(images: int, known: Sequence[str]) -> str:
+    """Why one group, such as the centre that was left out, has no interval.
+
+    Its images can be resampled, and the interval would be narrow, but about a question that nobody
+    asks: it leaves out by how much the next group differs, which is most of what is not known.
+    """
+    if not known:
+        return "no interval: one image does not show by how much images differ"
+    return (
+        f"no interval: all {images} images are of one group ({known[0]}), which does not show by"
+        " how much groups differ; images of one group are not independent, and resampling them"
+        " would claim more than is known. Several groups evaluated together have one (--folds all),"
+        " and so have finer groups, such as patients, in groups.csv"
+    )
 
 
 def nested(found: Mapping[tuple[str, ...], tuple[float, float]]) -> dict[str, Any]:
@@ -109,7 +127,7 @@ def headline(summary: dict[str, Any]) -> str:
     made = summary.get("intervals") or {}
     ends = made.get("protocols", {}).get("per-image-foreground", {}).get("dice")
     low, high = ends or (np.nan, np.nan)
-    interval = ""
+    interval = ", no interval: one group," if made.get("n_groups") == 1 else ""
     if low is not None and np.isfinite(low):
         over = f"{made['n_groups']} groups" if made.get("n_groups") else "images, no groups known"
         interval = f" (95 % {low:.4f} to {high:.4f}, over {over})"

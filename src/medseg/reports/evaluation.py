@@ -140,6 +140,8 @@ def _interval_note(summary: Summary) -> str:
     made = summary.get("intervals")
     if not made:
         return ""
+    if made["n_groups"] == 1:
+        return "There are no intervals: all images are of one group."
     unit = f"{made['n_groups']} groups" if made["unit"] == "group" else "images"
     return (
         f"In small figures: {100 * made['level']:g} % intervals, {made['method']} over {unit},"

@@ -100,6 +100,8 @@ def _statistics(summary: Values) -> str:
     made = summary.get("intervals")
     if not made:
         return ""
+    if made.get("n_groups") == 1:
+        return "No intervals are given: all images are of one group, and are not independent."
     over = "images, since groups of dependent images were not known"
     if made.get("n_groups"):
         over = f"{made['n_groups']} groups (sequences or patients)"
