@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.config.fields import option
-from medseg.config.shared import Json, KnownData, Masks, Overwrite, Progress, Reading, Threads
+from medseg.config.shared import (
+    Json,
+    KnownData,
+    Masks,
+    Overwrite,
+    PairingRule,
+    Progress,
+    Reading,
+    Threads,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +29,7 @@ class CatalogConfig(Json):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareConfig(Reading, Progress):
+class PrepareConfig(PairingRule, Reading, Progress):
     """Turn a data set as distributed into PolypDataset/NAME/PART/{images,masks}."""
 
     name: str = option(help="known data set; see 'medseg data list'", positional=True)

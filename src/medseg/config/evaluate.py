@@ -68,7 +68,7 @@ class EvaluateConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateConfig(Compute, Threads, Masks, Reading, Json, Progress):
+class CalibrateConfig(PairingRule, Compute, Threads, Masks, Reading, Json, Progress):
     """Fit the temperature of a run's probabilities on its validation part; store it in the run."""
 
     run: Path = option(help="run folder or checkpoint", positional=True)

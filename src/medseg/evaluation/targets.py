@@ -33,10 +33,12 @@ SEEN = ("train", "validation")  # the parts that weights are trained on or selec
 
 
 class Place(Protocol):
-    """Where data lie: --data and --data-root of a command; None is where the run found them."""
+    """Where data lie and how they pair: options of a command; None is as the run found them."""
 
     data: str | None
     data_root: Path | None
+    images: str | None
+    masks: str | None
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,7 @@ def is_own(run: Run, part: str, where: Place) -> bool:
 
 
 def _rule(where: Place) -> Rule:
-    """The rule of a command that has --images and --masks."""
-    return Rule(getattr(where, "images", None), getattr(where, "masks", None))
+    return Rule(where.images, where.masks)
 
 
 def _divided_anew(run: Run, part: str, where: Place) -> Target:

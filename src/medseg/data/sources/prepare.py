@@ -26,6 +26,7 @@ from medseg.files import folder_or_nothing, new_folder
 from medseg.version import __version__
 
 Progress = Callable[[int, int], None]
+NAMES = Rule()  # what the names show
 
 
 def prepare(
@@ -34,13 +35,14 @@ def prepare(
     *,
     out: Path,
     split: str | None = None,
+    rule: Rule = NAMES,
     progress: Progress | None = None,
 ) -> Path:
     """Copy a data set into the layout and return its folder, out/PolypDataset/NAME.
 
     `source` is an archive (zip, tar) or folder, which is only read; `split` defaults to the
-    recommended scheme. Raises `UserError` when the images are not as many as published, when one
-    has no mask, or when the folder is in use.
+    recommended scheme, `rule` to the pairing as published. Raises `UserError` when the images are
+    not as many as published, when one has no mask, or when the folder is in use.
     """
     entry = CATALOG[choose("data set", name, CATALOG)]
     if name == "synthetic":
@@ -55,19 +57,23 @@ def prepare(
     with folder_or_nothing(target, "--out"):
         new_folder(target, "--out", "choose another, or remove it first")
         with tempfile.TemporaryDirectory(prefix=".preparing-", dir=target.parent) as work:
-            built = _build(entry, Path(source), Path(work), split, progress)
+            built = _build(entry, Path(source), Path(work), split, rule, progress)
             target.rmdir()  # empty: new_folder has seen to that
             built.rename(target)
     return target
 
 
 def _build(
-    entry: Entry, source: Path, work: Path, split: str | None, progress: Progress | None
+    entry: Entry,
+    source: Path,
+    work: Path,
+    split: str | None,
+    rule: Rule,
+    progress: Progress | None,
 ) -> Path:
     """The data set in the layout, in a folder below `work`."""
     root = _unpacked(source, work / "source")
-    rule = Rule(*entry.pattern) if entry.pattern else None
-    pairing = find_pairs(root, rule)
+    pairing = find_pairs(root, rule.over(Rule(*entry.pattern) if entry.pattern else NAMES))
     items = [_renamed(entry, item) for part in pairing.items().values() for item in part]
     items, _ = with_groups(items, root)
     if entry.images and len(items) not in (entry.images, *entry.fewer):
@@ -165,5 +171,10 @@ def run_prepare(config: PrepareConfig) -> Path:
     """`medseg data prepare`."""
     with console.progress("prepare", show=config.progress) as advance:
         return prepare(
-            config.name, config.source, out=config.out, split=config.split, progress=advance
+            config.name,
+            config.source,
+            out=config.out,
+            split=config.split,
+            rule=Rule(config.images, config.masks),
+            progress=advance,
         )
