@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.sources.affixes import Match, Place, is_cut, match_names
+from medseg.data.sources.affixes import is_cut
 from medseg.data.sources.listing import natural
+from medseg.data.sources.matching import Match, Place, match_names
 from medseg.data.sources.names import name_of
 from medseg.data.sources.rules import ADVICE
 from medseg.data.sources.tree import Folder

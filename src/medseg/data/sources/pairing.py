@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medseg.data.sample import Item
-from medseg.data.sources.affixes import Match
 from medseg.data.sources.layouts import Layout, Spot, find_layout, part_of_names
+from medseg.data.sources.matching import Match
 from medseg.data.sources.names import name_of, some
 from medseg.data.sources.rules import ADVICE, Rule, Ruled, apply_rule
 from medseg.data.sources.splits import PARTS
