@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 
 from conftest import write_part
-from medseg.data.sample import Item
+from medseg.data.sample import Item, size_mismatch
 from medseg.data.sources.catalog import CATALOG
 from medseg.data.sources.dataset import load_dataset
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.listing import list_images
-from medseg.data.sources.pairing import size_mismatch
 from medseg.data.sources.splits import shipped
 from medseg.errors import UserError
 

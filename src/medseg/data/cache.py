@@ -25,7 +25,7 @@ import numpy as np
 from medseg.data.decode import Image, read_image
 from medseg.data.digests import digests_of
 from medseg.data.masks import MaskCoding, read_classes
-from medseg.data.sample import Item
+from medseg.data.sample import Item, size_mismatch
 from medseg.errors import UserError
 from medseg.files import lock, mark_used
 from medseg.preprocessing import Preprocessing
@@ -239,8 +239,6 @@ def read_pair(
 def _decode_pair(
     item: Item, coding: MaskCoding, preprocessing: Preprocessing
 ) -> tuple[Image, np.ndarray]:
-    from medseg.data.sources.pairing import size_mismatch
-
     image = read_image(
         item.image,
         channels=preprocessing.channels,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medseg.data.sources.description import Description
+from medseg.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,15 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, background first; empty where nobody wrote them down."""
         return self.description.classes
+
+
+def size_mismatch(item: Item, image: tuple[int, ...], mask: tuple[int, ...]) -> UserError:
+    """What to say when an image and its mask have different (height, width)."""
+    if tuple(mask) == tuple(image)[::-1]:
+        remedy = ": the mask is that of the image before its EXIF rotation, turn it"
+    else:
+        remedy = "; give the mask of this very image"
+    return UserError(
+        f"{item.mask}: is {mask[1]}x{mask[0]} pixels, its image {item.image.name}"
+        f" {image[1]}x{image[0]}{remedy}"
+    )
