@@ -198,3 +198,72 @@ def test_values_beyond_8_bits_are_not_cut_at_127(tmp_path, kind):
         for mask, inset in zip(SHAPES, INSETS, strict=True)
     ]
     refused(tmp_path, stored, "holds the values 0, 257, 771", Declared(kind=kind))
+
+
+def contoured(index):
+    """Lines of one pixel, class 2 or 3, within a contour of 255."""
+    out = np.zeros((72, 80), np.uint8)
+    cv2.line(out, (10, 10 + 4 * index), (60, 14 + 4 * index), 2 + index % 2, 1)
+    around = cv2.dilate((out > 0).astype(np.uint8), np.ones((3, 3)))
+    return np.where(around > out, np.uint8(255) * (around > 0) * (out == 0) + out, out)
+
+
+def test_lines_within_contours_of_255_are_no_noise(tmp_path):
+    stored = [contoured(at) for at in range(6)]
+    refused(tmp_path, stored, "is 255 foreground and the rest noise")
+    told = Declared(kind="index")
+    table = np.array([0, 9, 1, 2] + [255] * 252, np.uint8)
+    assert_read(tmp_path, stored, [table[each] for each in stored], told)
+
+
+def test_lines_of_their_own_beside_255_are_no_soft_edge(tmp_path):
+    stored = [mask * np.uint8(255) for mask in SHAPES]
+    for each in stored:
+        cv2.line(each, (2, 2), (70, 2), 85, 1)
+    refused(tmp_path, stored, "holds the values 0, 85, 255")
+
+
+def test_class_indices_beside_255_in_a_jpeg_are_no_noise(tmp_path):
+    stored = [np.where(mask, np.uint8(3), np.uint8(0)) for mask in SHAPES]
+    for each in stored:
+        each[:6] = 255
+    refused(tmp_path, stored, "holds the values 0, .*--mask-kind index", suffix=".jpg")
+
+
+@pytest.mark.parametrize("as_palette", [False, True])
+def test_a_rare_value_is_a_slip_only_beside_large_areas(tmp_path, as_palette):
+    stored = [mask * np.uint8(3 * (at < 2)) for at, mask in enumerate(SHAPES)]
+    stored[0][0, :6] = 7
+    if as_palette:  # whoever wrote indices meant them
+        table = [BLACK, WHITE, RED, BLUE, YELLOW, (9, 9, 9), (0, 9, 0), (9, 0, 9)]
+        wanted = [np.select([each == 3, each == 7], [1, 2], 0) for each in stored]
+        assert_read(tmp_path, [palette(each, table) for each in stored], wanted)
+        return
+    coding, _ = read(tmp_path, stored)
+    assert "the value 7 in 6 pixels of m00.png is taken for a slip and ignored" in coding.text
+    small = [each[24:48, 24:56] * (each[24:48, 24:56] != 7) for each in stored]
+    small[0][:] = 0
+    small[0][4:8, 4:12], small[0][15, :6] = 3, 7
+    refused(tmp_path, small[:1], "holds the value 7 in 6 pixels: a slip, or a class")
+
+
+def test_black_of_a_later_index_among_several_colours(tmp_path):
+    classes = [np.where(inset, 2, mask) for mask, inset in zip(SHAPES, INSETS, strict=True)]
+    classes = [np.where(each == 2, 2, 0) for each in classes]
+    classes[0][30, 30:33] = 1
+    stored = [palette(each.astype(np.uint8), [WHITE, RED, BLACK]) for each in classes]
+    refused(tmp_path, stored, "black has the index 2, behind")
+
+
+def test_empty_masks_among_shapes_in_alpha(tmp_path):
+    shapes = [mask * (at > 2) for at, mask in enumerate(SHAPES)]
+    assert_read(tmp_path, [layer((90, 20, 20), mask * 255) for mask in shapes], shapes)
+
+
+def test_two_thin_colours_in_jpeg_are_two(tmp_path):
+    def line(at, colour):
+        return cv2.line(np.zeros((72, 80, 3), np.uint8), (10, 8 + at * 7), (60, 20), colour, 2)
+
+    colours = ((255, 192, 128), (128, 64, 0))
+    stored = [line(at, colours[at % 2]) for at in range(6)]
+    refused(tmp_path, stored, "several colours", suffix=".jpg", quality=85)

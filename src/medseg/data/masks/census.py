@@ -82,6 +82,15 @@ class Census:
         """bool [levels]: values of a few pixels in the whole set, none of them inside a shape."""
         return (self.counts.sum(0) <= SLIP) & (self.solid.sum(0) == 0) & (self.levels > 0)
 
+    def apart(self, which: np.ndarray) -> int:
+        """How many pixels of some levels, in the whole set, have no higher one next to them."""
+        wanted = self.levels[which]
+        found = (
+            plane.histogram.apart[np.isin(plane.histogram.levels, wanted)].sum()
+            for plane in self.planes
+        )
+        return int(sum(found))
+
     def soft(self) -> np.ndarray:
         """bool [levels]: values that part lower from higher ones in a thin line, and mostly do."""
         rim, bare = np.zeros(len(self.levels)), np.zeros(len(self.levels))
@@ -93,7 +102,7 @@ class Census:
             bare[at] += histogram.bare[keep]
         total, solid = self.counts.sum(0), self.solid.sum(0)
         only = (rim >= NEARLY_ALL * total) & (solid <= SOLID_SHARE * total)
-        return (rim > SLIP) & (only | (bare <= rim))
+        return (only & (rim > 0)) | ((rim > SLIP) & (bare <= rim))
 
     def numbering(self) -> float | None:
         """How likely the values are numbered so by chance, where 1, 2, ... are one object each.

@@ -12,9 +12,12 @@ NEAR_COLOUR = 48  # how far a lossy codec moves a colour, in its worst channel, 
 FAR_COLOUR = 128  # how far it may move a single pixel's
 TINT = 8  # how far the channels of one colour may differ inside the shapes of a lossless file
 HUE = 0.2  # how far the channels, relative to the highest, may differ within one hue
+LIGHT = 64  # how far it moves the lightness of a thin shape
 GREY = 0.15  # the chroma, relative to the highest channel, below which a colour is a grey
 INDEX_RANGE = 63  # up to here a value may well be a class index: there, no channel may differ
 FEW = 4  # pixels of another colour than the others that are taken for a slip
+CLEAN = 8  # colours in a file without noise and soft edges
+RARE = 0.02  # of what is drawn, that a slip does not reach
 NEXT = np.ones((3, 3), np.uint8)
 SMEARED = np.ones((9, 9), np.uint8)  # how far a lossy codec carries colour over an edge
 Colour = tuple[int, int, int]
@@ -52,9 +55,27 @@ def is_coloured(pixels: np.ndarray, *, lossy: bool) -> bool:
     tinted = (spread > TINT) | (2 * spread.astype(np.int32) > high)
     if not tinted.any():
         return False
-    packed = np.where(tinted, pack(pixels), -1)
-    levels, _ = count_levels(packed)
-    return bool(solid_of(packed, levels)[levels >= 0].any())
+    packed = pack(pixels)
+    levels, counts = count_levels(packed)
+    drawn = _is_drawn(packed, levels, counts)
+    return bool(np.isin(np.unique(packed[tinted]), levels[drawn]).any())
+
+
+def _is_drawn(packed: np.ndarray, levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """bool [levels]: the colours of a lossless file that have an inside.
+
+    Of a file of few colours each is drawn that has more than a few pixels or much of the drawing.
+    """
+    if len(levels) > CLEAN:
+        return solid_of(packed, levels) > 0
+    share = 1 / max(1, int(counts[levels > 0].sum()))
+    return (counts > FEW) | (counts * share > RARE)
+
+
+def lightness(colour: Colour) -> float:
+    """The luma of a colour, 0 to 255."""
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def hue_of(colour: Colour) -> np.ndarray:
@@ -79,13 +100,12 @@ def hues_of(pixels: np.ndarray, coloured: bool, lossy: bool) -> tuple[Colour, ..
     if lossy:
         return _clusters(pixels[_flat(pixels)])
     packed = pack(pixels)
-    levels, counts = count_levels(packed[pixels.max(axis=2) > 0])
-    everywhere, _ = count_levels(packed)
-    inner = everywhere if len(everywhere) <= 2 else everywhere[solid_of(packed, everywhere) > 0]
-    solid = set(inner.tolist())
+    levels, counts = count_levels(packed)
+    solid = set(levels[_is_drawn(packed, levels, counts)].tolist())
+    counts = counts * (levels > 0)
     hues: list[Colour] = []
     strays: list[tuple[Colour, int]] = []
-    for at in np.argsort(-counts):
+    for at in np.argsort(-counts)[: np.count_nonzero(counts)]:
         colour, count = unpack(levels[at]), int(counts[at])
         inside = int(levels[at]) in solid
         if any(same_hue(colour, known, exact=inside) for known in hues):
@@ -127,7 +147,12 @@ def faint_of(pixels: np.ndarray, coloured: bool) -> tuple[Colour, ...]:
 
 
 def same_tint(one: Colour, other: Colour) -> bool:
-    """Whether two colours may be one that a codec has smeared: their chroma points one way."""
+    """Whether two colours may be one that a codec has smeared: their chroma points one way.
+
+    Their lightness is nearly that of the shape.
+    """
+    if abs(lightness(one) - lightness(other)) > LIGHT:
+        return False
     first, second = (hue - hue.mean() for hue in (hue_of(one), hue_of(other)))
     lengths = float(np.linalg.norm(first)), float(np.linalg.norm(second))
     if min(lengths) < GREY:

@@ -9,6 +9,9 @@ from medseg.data.masks.colours import INDEX_RANGE
 from medseg.errors import UserError
 
 FEW_VALUES = 8  # for an example
+THIN_SHARE = 0.2  # of the pixels inside shapes: with fewer these are lines
+SLIP_SHARE = 0.01  # of what is drawn, that a slip does not reach
+RARE = 0.05  # of the area of 255, that noise in files without other noise does not reach
 MANY = 6  # numbered objects in one mask, from which classes 1, 2, 3, ... are doubted
 CHANCE = 0.02  # less likely by chance: the masks number their objects
 
@@ -17,13 +20,16 @@ def refuse_thin_classes(census: Census, low: np.ndarray) -> None:
     """`UserError` for values 1, 2, ... without an inside beside 255: lines, or noise?"""
     values = census.levels[low & ~census.slips()].tolist()
     bright = census.within(BRIGHT, 256)
-    between = census.levels[census.within(INDEX_RANGE + 1, 255)]
-    if not values or values != list(range(1, len(values) + 1)) or len(between):
+    if census.within(INDEX_RANGE + 1, 255).any():
         return
-    area, solid = census.area(low), census.inside(low)
-    thin = (solid == 0) & (area > np.maximum(SLIP, NOISE_SHARE * census.area(bright)))
-    if thin.any():
+    area, solid, white = census.area(low), census.inside(low), census.area(bright)
+    thin = (solid == 0) & (area > np.maximum(SLIP, NOISE_SHARE * white))
+    if values and values == list(range(1, len(values) + 1)) and thin.any():
         raise unclear(census, int(thin.argmax()))
+    all_thin = solid.sum() <= THIN_SHARE * area.sum()
+    all_thin &= census.inside(bright).sum() <= THIN_SHARE * white.sum()
+    if all_thin and area.sum() > RARE * white.sum():
+        raise unclear(census, int(area.argmax()))
 
 
 def refuse_unlikely(census: Census, values: list[int], keep: np.ndarray) -> None:
@@ -84,6 +90,26 @@ def refuse_soft(census: Census, keep: np.ndarray) -> None:
         f" higher values: the soft edge of a shape, or a class? {hint}, --mask-kind index takes it"
         " as a class"
     )
+
+
+def refuse_areas_beside_255(census: Census) -> None:
+    """`UserError` for areas of small values in lossy masks: the noise of a codec has none."""
+    low = census.within(1, INDEX_RANGE + 1)
+    small, black = census.inside(low), census.inside(census.levels == 0).sum()
+    if RARE * census.area(census.within(BRIGHT, 256)).sum() < small.sum() < black:
+        raise unclear(census, int(small.argmax()))
+
+
+def refuse_rare(census: Census, value: int, keep: np.ndarray) -> None:
+    """`UserError` for an odd value of few pixels that are much of the drawing, if little."""
+    column = census.counts[:, census.levels == value].sum(1)
+    drawn = census.area(keep & (census.levels > 0)).sum()
+    if column.sum() > SLIP_SHARE * drawn:
+        raise UserError(
+            f"{census.file(column > 0)}: holds the value {value} in {column.max()} pixels: a slip,"
+            f" or a class? --ignore-index {value} leaves it out, --mask-kind index takes it as a"
+            " class"
+        )
 
 
 def refuse_beyond(census: Census, keep: np.ndarray, classes: int) -> None:

@@ -65,7 +65,7 @@ def measure(stored: StoredMask, path: Path) -> FileFacts:
         layouts["index"] = Layout("index")
     if coloured:
         layouts["peak"] = Layout("peak")
-    if _varies(stored.alpha):
+    if stored.alpha is not None and (_varies(stored.alpha) or not stored.alpha.any()):
         layouts |= {"alpha": Layout("alpha"), "composite": Layout(composite=True)}
         if coloured:
             layouts["composite peak"] = Layout("peak", composite=True)

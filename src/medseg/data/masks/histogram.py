@@ -21,8 +21,9 @@ class Histogram:
     inside, while the noise of a codec and the soft edge of a shape do not. `rim` counts those that
     lie in a thin line between a lower and a higher level, as at a soft edge, and `bare` what speaks
     against one: places where the level is wide, or where a lower and a higher one meet without it.
-    int64 [levels] each. `objects` is k where the levels above 0 are 1 to k, each one object, else
-    0; `in_rows` says that these do not touch, and are numbered in the order of their first pixels.
+    `apart` counts the pixels with no higher level next to them. int64 [levels] each. `objects` is k
+    where the levels above 0 are 1 to k, each one object, else 0; `in_rows` says that these do not
+    touch, and are numbered in the order of their first pixels.
     """
 
     levels: np.ndarray
@@ -30,6 +31,7 @@ class Histogram:
     solid: np.ndarray
     rim: np.ndarray
     bare: np.ndarray
+    apart: np.ndarray
     objects: int = 0
     in_rows: bool = False
 
@@ -40,7 +42,7 @@ class Histogram:
 
     def turned(self, top: int) -> Histogram:
         """That of the plane with each value subtracted from `top`."""
-        parts = (self.counts, self.solid, self.rim, self.bare)
+        parts = (self.counts, self.solid, self.rim, self.bare, self.apart)
         return Histogram(top - self.levels[::-1], *(part[::-1] for part in parts))
 
 
@@ -49,12 +51,12 @@ def histogram_of(values: np.ndarray) -> Histogram:
     levels, counts = count_levels(values)
     none = np.zeros_like(counts)
     if min(values.shape) < 3:
-        return Histogram(levels, counts, counts, none, none)
+        return Histogram(levels, counts, counts, none, none, none)
     solid = counts if len(levels) <= 2 else solid_of(values, levels)
-    rim, bare = none, none
+    edges = (none, none, none)
     if 2 < len(levels) <= FEW_LEVELS:
-        rim, bare = _soft_edges(values, levels)
-    return Histogram(levels, counts, solid, rim, bare, *_objects(values, levels))
+        edges = _edges(values, levels)
+    return Histogram(levels, counts, solid, *edges, *_objects(values, levels))
 
 
 def count_levels(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +80,10 @@ def solid_of(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return solid
 
 
-def _soft_edges(values: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`Histogram.rim` and `bare` of a plane of few levels; 255 counts as background."""
+def _edges(values: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Histogram.rim`, `bare` and `apart` of a plane of few levels."""
     ranks = np.searchsorted(levels, values).astype(np.uint8)
+    apart = np.bincount(ranks[cv2.dilate(ranks, NEXT) == ranks], minlength=len(levels))
     if levels[-1] == 255 and levels[-2] < 192:  # ignored pixels, if these are class indices
         ranks[ranks == len(levels) - 1] = 0
     many = len(levels)
@@ -96,7 +99,7 @@ def _soft_edges(values: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.
         for level in range(1, many - 1):
             bare[level] += met[:level, level + 1 :].sum()
     rim[[0, -1]] = 0
-    return rim, bare
+    return rim, bare, apart
 
 
 def _objects(values: np.ndarray, levels: np.ndarray) -> tuple[int, bool]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.data.masks.colours import Colour, rgb_text, same_hue, same_tint
+from medseg.data.masks.colours import Colour, lightness, rgb_text, same_hue, same_tint
 from medseg.data.masks.facts import FileFacts
 from medseg.data.masks.histogram import Histogram
 from medseg.data.masks.planes import Layout
@@ -15,6 +15,7 @@ from medseg.errors import UserError
 
 SOFT = 0.2  # levels less solid than this are the soft edges of a shape
 BRIGHT = 0.75  # of the range: below, values are class indices
+BLACK = (0, 0, 0)
 LIGHTER = 16  # by how much the lighter of two colours is
 SAY_COLOURS = (
     "say which colour is which class, the background first: --mask-colours {} (or colours in"
@@ -49,7 +50,7 @@ def plane_of(facts: FileFacts, layout: Layout) -> Histogram:
     plane = layout.plane
     if plane == "index" and facts.form != "palette":
         plane = "grey"
-    if layout.composite and facts.opaque:
+    if layout.composite and "composite" in facts.planes:
         plane = {"grey": "composite", "peak": "composite peak"}.get(plane, plane)
     found = facts.planes.get(plane) or facts.planes.get("composite") or facts.planes["grey"]
     if layout.shown and facts.white_is_zero:
@@ -146,8 +147,10 @@ def _palette_plane(files: Sequence[FileFacts], palettes: Sequence[FileFacts], ad
         _require_order(palettes, colour_of, advice)
     if all(len(set(colour)) == 1 for colour in index_of):
         return "grey" if _is_grey_scale(colour_of, palettes) else "index"
-    black = index_of.get((0, 0, 0))
-    if black is not None and (black != 0 or len(index_of) == 2):
+    black = index_of.get((0, 0, 0), 0)
+    if black != 0:
+        _require_outside(palettes, black, advice)
+    if black != 0 or (len(index_of) == 2 and BLACK in index_of):
         return ""
     if len(index_of) == 2 and any(facts.form != "palette" and facts.is_drawn for facts in files):
         return ""
@@ -164,7 +167,7 @@ def _require_order(
     """
     (low, first), (high, second) = sorted(colour_of.items())
     at, dark, light = low, first, second
-    if _lightness(first) > _lightness(second):
+    if lightness(first) > lightness(second):
         at, dark, light = high, second, first
     edge = float(np.mean([facts.index_edge.get(at, 0.0) for facts in palettes]))
     outside, before = edge > CLEAR_EDGE[1], dark == first
@@ -172,7 +175,7 @@ def _require_order(
     if max(dark) == 0 or grey:
         clear = before or outside
     else:
-        clear = before and outside and _lightness(dark) + LIGHTER < _lightness(light)
+        clear = before and outside and lightness(dark) + LIGHTER < lightness(light)
     if clear:
         return
     where = next((facts.path for facts in palettes if len(facts.used) == 2), palettes[0].path)
@@ -183,9 +186,15 @@ def _require_order(
     )
 
 
-def _lightness(colour: Colour) -> float:
-    red, green, blue = colour
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+def _require_outside(palettes: Sequence[FileFacts], black: int, advice: str) -> None:
+    """`UserError` where black has another index than 0 and is not along the edge of the images."""
+    if float(np.mean([facts.index_edge.get(black, 0.0) for facts in palettes])) <= CLEAR_EDGE[1]:
+        _, other = min(pair for facts in palettes for pair in facts.used.items())
+        example = " ".join("{},{},{}".format(*colour) for colour in (BLACK, other))
+        raise UserError(
+            f"{palettes[0].path}: black has the index {black}, behind {rgb_text(other)}; which of"
+            f" them is the background is not clear; {advice.format(example)}"
+        )
 
 
 def _is_grey_scale(colour_of: dict[int, Colour], palettes: Sequence[FileFacts]) -> bool:

@@ -15,10 +15,13 @@ from medseg.data.masks.census import BRIGHT, NOISE_LEVELS, NOISE_SHARE, SLIP, Ce
 from medseg.data.masks.coding import IGNORED, THRESHOLD, MaskCoding
 from medseg.data.masks.colours import INDEX_RANGE
 from medseg.data.masks.doubts import (
+    RARE,
     mixed,
     no_foreground,
     numbering_note,
+    refuse_areas_beside_255,
     refuse_beyond,
+    refuse_rare,
     refuse_thin_classes,
     refuse_unlikely,
     unclear,
@@ -66,6 +69,7 @@ def _lossy(census: Census) -> MaskCoding:
             f"{lossy.path}: holds the values {listed(lossy.histogram.levels)} in a lossy format,"
             " which changes class indices and other small values; save the masks as PNG"
         )
+    refuse_areas_beside_255(census)
     return noisy_binary(census)
 
 
@@ -115,7 +119,7 @@ def indices(
         refuse_beyond(census, keep, classes)
         values, slips = list(range(classes)), []
     else:
-        values, slips = _classes_of(census, keep)
+        values, slips = _classes_of(census, keep, told=told)
         if not told:
             refuse_unlikely(census, values, keep)
         elif values[:1] != [0]:
@@ -172,10 +176,12 @@ def _beside_255(census: Census) -> MaskCoding:
     white = census.inside(census.within(BRIGHT, 256)) > 0
     small = census.area(low)
     if not real.any():
-        few = small <= np.maximum(SLIP, NOISE_SHARE * census.area(census.within(BRIGHT, 256)))
-        if few.all() or noise:
+        bright = census.area(census.within(BRIGHT, 256))
+        few = small <= np.maximum(SLIP, NOISE_SHARE * bright)
+        lines = census.apart(low) > RARE * bright.sum()
+        if (few.all() or noise) and not lines:
             return noisy_binary(census)
-        raise unclear(census, int((~few).argmax()))
+        raise unclear(census, int(small.argmax()))
     only_white = white & ~(small > 0)
     without_white = real & ~(census.area(census.within(BRIGHT, 256)) > 0)
     if only_white.any() and without_white.any():
@@ -208,12 +214,12 @@ def _with_residue(census: Census, real: np.ndarray) -> MaskCoding:
     return replace(coding, text=coding.text + note)
 
 
-def _classes_of(census: Census, keep: np.ndarray) -> tuple[list[int], list[int]]:
+def _classes_of(census: Census, keep: np.ndarray, *, told: bool) -> tuple[list[int], list[int]]:
     """The values that stand for classes, and those taken for slips.
 
     A rare class of the next index is a class, however small; a value far from the others is not.
     """
-    slips = census.slips() & keep
+    slips = census.slips() & keep & ~np.bool_(told or census.indexed)
     values = census.levels[keep & ~slips].tolist()
     if len(values) < 2:  # all is tiny: take it at its word
         slips, values = np.zeros_like(slips), census.levels[keep].tolist()
@@ -223,5 +229,6 @@ def _classes_of(census: Census, keep: np.ndarray) -> tuple[list[int], list[int]]
         if whole == list(range(len(whole))):
             values = whole
         else:
+            refuse_rare(census, value, keep)
             odd.append(value)
     return values, odd
