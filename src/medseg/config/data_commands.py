@@ -11,6 +11,7 @@ from medseg.config.shared import (
     KnownData,
     Masks,
     Overwrite,
+    Pages,
     PairingRule,
     Progress,
     Reading,
@@ -102,7 +103,7 @@ class SynthesizeConfig(Progress):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckConfig(KnownData, Threads, Masks, Reading, Json, Progress):
+class CheckConfig(KnownData, Pages, Threads, Masks, Reading, Json, Progress):
     """Look for faults in a data set; exit code 1 when there are some."""
 
     split: str | None = option(
@@ -115,7 +116,7 @@ class CheckConfig(KnownData, Threads, Masks, Reading, Json, Progress):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaksConfig(KnownData, Threads, Reading, Overwrite, Json, Progress):
+class LeaksConfig(KnownData, Pages, Threads, Reading, Overwrite, Json, Progress):
     """Find copies, scenes, sequences and patients shared by parts; exit code 1 when parts leak."""
 
     split: str | None = option(
@@ -138,7 +139,7 @@ class LeaksConfig(KnownData, Threads, Reading, Overwrite, Json, Progress):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(KnownData, Threads, Masks, Reading, Json, Progress):
+class SplitConfig(KnownData, Pages, Threads, Masks, Reading, Json, Progress):
     """Divide a data set into folds that keep video sequences or patients together."""
 
     scheme: str = option(

@@ -21,4 +21,10 @@ class PredictConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Progr
     save: str = option(
         "mask,overlay", "what to write: mask, overlay, probability, separated by commas"
     )
+    pages: str = option(
+        "first",
+        "of files that hold several pictures, such as TIFF stacks: the first, or all of them, each"
+        " with results of its own",
+        choices=("first", "all"),
+    )
     alpha: float = option(0.3, "opacity of the overlay", at_least=0, at_most=1)

@@ -15,7 +15,7 @@ from medseg.console import progress
 from medseg.data.masks import declared_by
 from medseg.data.sources.description import read_description
 from medseg.data.sources.rules import Rule
-from medseg.doctor.collect import Pair, collect
+from medseg.doctor.collect import Pair, collect, with_pages
 from medseg.doctor.context import find_coding, find_context
 from medseg.doctor.faults import FAULTS, Finding, find_faults
 from medseg.doctor.fix import create_folder, write_copy
@@ -45,7 +45,10 @@ def check(config: CheckConfig) -> dict[str, Any]:
         split=config.split,
         rule=rule,
     )
-    check_tables(source, config.split)
+    check_tables(source, config.split)  # which names files
+    description = read_description(source.root)
+    if (config.pages or description.pages) == "all":
+        source = with_pages(source)
     if config.fix:
         create_folder(config.fix, source)
     with progress("check", show=config.progress) as advance:
@@ -53,7 +56,7 @@ def check(config: CheckConfig) -> dict[str, Any]:
             source.pairs, bit_depth=config.bit_depth, workers=config.workers, advance=advance
         )
     # A mask on its own may be ambiguous: find the coding of the data set, then measure by it.
-    declared = declared_by(config, read_description(source.root))
+    declared = declared_by(config, description)
     coding, problem = find_coding(inspections, declared)
     inspections = [remeasure(inspection, coding) for inspection in inspections]
     context = find_context(inspections, coding, problem)

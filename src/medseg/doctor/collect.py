@@ -11,9 +11,11 @@ from pathlib import Path
 
 from loguru import logger
 
+from medseg.data.sample import Item
 from medseg.data.sources.catalog import Entry
 from medseg.data.sources.folder import lists_of, locate, paired
 from medseg.data.sources.names import name_of
+from medseg.data.sources.pages import pages_of
 from medseg.data.sources.pairing import Pairing
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS
@@ -27,7 +29,8 @@ class Pair:
     """An image and its mask; if one of them is missing, `problem` says what is wrong.
 
     There is no problem with an image of a test part beside which its owner has put no masks. Where
-    an image has several masks, which are united, `further` holds all but the first.
+    an image has several masks, which are united, `further` holds all but the first. `page` counts
+    from 0 where each page of a file is an image; else it is None, and the first is looked at.
     """
 
     part: str
@@ -36,6 +39,7 @@ class Pair:
     mask: Path | None
     problem: str = ""
     further: tuple[Path, ...] = ()
+    page: int | None = None
 
     @property
     def masks(self) -> tuple[Path, ...]:
@@ -95,6 +99,24 @@ def collect(
     pairs = tuple(_pairs(pairing, divided))
     source = Source(root, name, "as-is" if divided else "", pairs)
     return _divide(source, entry, split) if split else source
+
+
+def with_pages(source: Source) -> Source:
+    """The data set with a pair for each page of a file; others of its files have as many."""
+    return replace(source, pairs=tuple(page for pair in source.pairs for page in _pages(pair)))
+
+
+def _pages(pair: Pair) -> Iterator[Pair]:
+    if not pair.image:
+        yield pair
+        return
+    try:
+        items = pages_of(Item(pair.name, pair.image, pair.masks))
+    except UserError as error:
+        yield replace(pair, mask=None, further=(), problem=str(error))
+        return
+    for item in items:
+        yield replace(pair, name=item.name, page=item.page if len(items) > 1 else None)
 
 
 def _pairs(pairing: Pairing, divided: bool) -> Iterator[Pair]:

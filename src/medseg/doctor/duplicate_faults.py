@@ -23,7 +23,7 @@ def duplicates(
             original = first.setdefault(copy.pair.part, copy)
             if original is not copy:
                 difference = _mask_difference(copy, original, context)
-                text = f"the same pixels as {original.pair.image}{difference}"
+                text = f"the same pixels as {_place(original)}{difference}"
                 yield copy, copy.pair.image, text
 
 
@@ -38,9 +38,15 @@ def leaks(
                 yield (
                     copy,
                     copy.pair.image,
-                    f"the same pixels as {last.pair.image}: in {copy.pair.part} and in"
+                    f"the same pixels as {_place(last)}: in {copy.pair.part} and in"
                     f" {last.pair.part}{_mask_difference(copy, last, context)}",
                 )
+
+
+def _place(inspection: Inspection) -> str:
+    """The image file, with its page where several are images."""
+    pair = inspection.pair
+    return str(pair.image) if pair.page is None else f"{pair.image} page {pair.page + 1}"
 
 
 def _groups_of_equal_images(inspections: Sequence[Inspection]) -> list[list[Inspection]]:

@@ -47,6 +47,8 @@ def find_faults(
         for inspection, path, text in fault.search(inspections, context):
             part = inspection.pair.part if inspection else ""
             name = inspection.pair.name if inspection else ""
+            if inspection and inspection.pair.page is not None:
+                text = f"page {inspection.pair.page + 1}: {text}"
             findings.append(Finding(code, part, name, str(path), text))
     return findings
 

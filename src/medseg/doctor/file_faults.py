@@ -102,6 +102,8 @@ def mislabelled(inspection: Inspection, context: Context) -> Iterator[tuple[Path
 
 def several_pages(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str]]:
     """A file that holds several pictures, of which the first is checked and read."""
+    if inspection.pair.page is not None or inspection.pair.problem:
+        return
     for path, header, _ in _files(inspection):
         if header and header.pages > 1:
             yield path, f"holds {header.pages} pages: the first is used, --pages all reads each"

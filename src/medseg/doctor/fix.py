@@ -29,11 +29,20 @@ COLUMNS = ("part", "name", "code", "what")  # of fixes.csv
 
 
 def create_folder(out: Path, source: Source) -> None:
-    """Create the folder of the copy; `UserError` if it is in use or lies inside the data set."""
+    """Create the folder of the copy; `UserError` if it is in use or lies inside the data set.
+
+    Where pages of a file are images of their own, nothing is repaired.
+    """
     if out.resolve().is_relative_to(source.root.resolve()):
         raise UserError(
             f"--fix {out}: lies inside the data set, which is never written to; choose a folder"
             " elsewhere"
+        )
+    pages = [pair for pair in source.pairs if pair.page is not None]
+    if pages:
+        raise UserError(
+            f"--fix {out}: repairs files of one picture, {pages[0].image} holds several; give"
+            " --pages first, or store each page in a file of its own"
         )
     new_folder(out, "--fix", "choose another, or remove it first")
 

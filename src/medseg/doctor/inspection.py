@@ -103,7 +103,7 @@ def inspect_pair(pair: Pair, *, bit_depth: int = 16) -> Inspection:
 def _with_further(inspection: Inspection, path: Path) -> Inspection:
     """Whether one more mask of the image can be united with the first; `remeasure` does it."""
     try:
-        size = read_stored_mask(path).samples.shape[:2]
+        size = read_stored_mask(path, page=inspection.pair.page or 0).samples.shape[:2]
     except DecodeError as error:
         return replace(inspection, mask_error=f"{path.name}: {_without_path(error, path)}")
     if inspection.mask_size in (None, size):
@@ -114,13 +114,13 @@ def _with_further(inspection: Inspection, path: Path) -> Inspection:
 
 def united_values(pair: Pair, layout: Layout) -> np.ndarray:
     """Integers [H, W]: the values of the masks of an image, the largest of each pixel."""
-    values = [read_values(path, layout) for path in pair.masks]
+    values = [read_values(path, layout, pair.page or 0) for path in pair.masks]
     return np.maximum.reduce(values)
 
 
 def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspection:
     try:
-        image = read_image(path, bit_depth=bit_depth)
+        image = read_image(path, bit_depth=bit_depth, page=inspection.pair.page or 0)
     except DecodeError as error:
         return replace(inspection, image_error=_without_path(error, path))
     pixels = image.pixels
@@ -135,7 +135,7 @@ def _inspect_image(inspection: Inspection, path: Path, bit_depth: int) -> Inspec
 def _inspect_mask(inspection: Inspection, path: Path) -> Inspection:
     """The mask by itself; `remeasure` follows when the coding of its set is known."""
     try:
-        stored = read_stored_mask(path)
+        stored = read_stored_mask(path, page=inspection.pair.page or 0)
         inspection = replace(inspection, mask_header=_header(path, stored))
         facts = measure(stored, path)
     except MaskValueError as error:

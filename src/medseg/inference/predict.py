@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medseg.config import PredictConfig
 from medseg.console import progress
-from medseg.data.sources.pages import unread_pages
+from medseg.data.sources.pages import pages_of_files
 from medseg.errors import UserError, choose
 from medseg.files import making_folder, write_atomic, write_csv
 from medseg.hardware import cores
@@ -22,30 +22,33 @@ from medseg.inference.overlay import COLOURS, blend
 from medseg.inference.postprocess import classify, probabilities
 from medseg.inference.predictor import Predictor
 
+Picture = tuple[Path, int]  # a file and the page in it
+
 
 def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     """Predict every image and write the results as lossless PNG files at the size of their image.
 
     Masks of two classes hold 0 and 255, of more the class indices. Probabilities are 16-bit: 65535
-    stands for 1; with more than two classes one file a foreground class. A file that cannot be read
+    stands for 1; with more than two classes one file a foreground class. With --pages all each page
+    of a file has results of its own, named as in training. A file that cannot be read
     is reported and left out. Returns {"out", "written", "failed": {path: reason}}. `predictor`
     stands in for loading config.run. Where classes have names, they are in classes.csv and in the
     result as "classes".
     """
     kinds = [choose("--save", kind.strip(), OUTPUTS) for kind in config.save.split(",")]
     files = collect(config.images, config.out)
-    names = output_names(files)
-    if note := unread_pages(files):
+    names, note = pages_of_files(output_names(files), config.pages)
+    if note:
         logger.warning(note)
     predictor = predictor or Predictor.load(
         config.run, accelerator=config.accelerator, precision=config.precision
     )
     _make_folders(config, kinds, names)
-    failed = _predict_all(config, kinds, files, names, predictor)
+    failed = _predict_all(config, kinds, names, predictor)
     for path, reason in failed.items():
         logger.warning(f"left out {path}: {reason}")
-    written = len(files) - len(failed)
-    logger.info(f"wrote {', '.join(kinds)} of {written} of {len(files)} images to {config.out}")
+    written = len(names) - len(failed)
+    logger.info(f"wrote {', '.join(kinds)} of {written} of {len(names)} images to {config.out}")
     result = {"out": str(config.out), "written": written, "failed": failed}
     if predictor.class_names:
         _write_classes(config.out, predictor.class_names)
@@ -63,7 +66,7 @@ def _write_classes(folder: Path, names: Sequence[str]) -> None:
     write_csv(folder / "classes.csv", rows)
 
 
-def _make_folders(config: PredictConfig, kinds: Sequence[str], names: dict[Path, str]) -> None:
+def _make_folders(config: PredictConfig, kinds: Sequence[str], names: dict[Picture, str]) -> None:
     """The folders of the results; earlier ones in them are not replaced without --overwrite."""
     taken = []
     for kind in kinds:
@@ -82,24 +85,24 @@ def _make_folders(config: PredictConfig, kinds: Sequence[str], names: dict[Path,
 def _predict_all(
     config: PredictConfig,
     kinds: Sequence[str],
-    files: dict[Path, Path],
-    names: dict[Path, str],
+    names: dict[Picture, str],
     predictor: Predictor,
 ) -> dict[str, str]:
-    """Predict and write all files; returns those that cannot be read, and why."""
+    """Predict and write all pictures; returns the files that cannot be read, and why."""
     failed: dict[str, str] = {}
     workers = config.workers or cores()
     with ThreadPoolExecutor(workers) as pool, progress("predict", show=config.progress) as advance:
         writing: list[Future] = []
-        batches = _batches(predictor, files, config.batch_size, workers, pool, failed)
-        for done, (paths, images) in enumerate(batches, 1):
-            for path, image, margin in zip(paths, images, predictor.margins(images), strict=True):
-                job = (config, kinds, names[path], image, margin, predictor)
+        batches = _batches(predictor, list(names), config.batch_size, workers, pool, failed)
+        for done, (pictures, images) in enumerate(batches, 1):
+            margins = predictor.margins(images)
+            for picture, image, margin in zip(pictures, images, margins, strict=True):
+                job = (config, kinds, names[picture], image, margin, predictor)
                 writing.append(pool.submit(_write, *job))
             while len(writing) > 4 * config.batch_size:  # bounded memory
                 writing.pop(0).result()  # the first failure to write ends the run
             if advance:
-                advance(min(len(files), done * config.batch_size), len(files))
+                advance(min(len(names), done * config.batch_size), len(names))
         for future in writing:
             future.result()
     return failed
@@ -107,30 +110,30 @@ def _predict_all(
 
 def _batches(
     predictor: Predictor,
-    files: dict[Path, Path],
+    wanted: Sequence[Picture],
     size: int,
     workers: int,
     pool: ThreadPoolExecutor,
     failed: dict[str, str],
-) -> Iterator[tuple[list[Path], list[np.ndarray]]]:
+) -> Iterator[tuple[list[Picture], list[np.ndarray]]]:
     """Decoded images, read ahead by the pool; batches of one network input size."""
-    ahead: list[tuple[Path, Future]] = []
-    waiting = iter(files)
-    paths: list[Path] = []
+    ahead: list[tuple[Picture, Future]] = []
+    waiting = iter(wanted)
+    pictures: list[Picture] = []
     images: list[np.ndarray] = []
 
     def refill() -> None:
-        while len(ahead) < size + workers and (path := next(waiting, None)) is not None:
-            ahead.append((path, pool.submit(predictor.read, path)))
+        while len(ahead) < size + workers and (picture := next(waiting, None)) is not None:
+            ahead.append((picture, pool.submit(predictor.read, *picture)))
 
     refill()
     while ahead:
-        path, future = ahead.pop(0)
+        picture, future = ahead.pop(0)
         refill()
         try:
             image = future.result()
         except UserError as error:
-            failed[str(path)] = str(error)
+            failed[_shown(picture)] = str(error)
             continue
         other_size = (
             predictor.preprocessing.resize == "native-crop"
@@ -138,12 +141,18 @@ def _batches(
             and images[0].shape != image.shape
         )
         if other_size or len(images) == size:
-            yield paths, images
-            paths, images = [], []
-        paths.append(path)
+            yield pictures, images
+            pictures, images = [], []
+        pictures.append(picture)
         images.append(image)
     if images:
-        yield paths, images
+        yield pictures, images
+
+
+def _shown(picture: Picture) -> str:
+    """The file of a picture, with its page behind the first."""
+    path, page = picture
+    return f"{path} page {page + 1}" if page else str(path)
 
 
 def _write(

@@ -104,10 +104,12 @@ class Predictor:
         logits = self.backend.logits(torch.from_numpy(fitted).to(self.backend.device))
         return margins(logits, [image.shape[:2] for image in images], self.preprocessing)
 
-    def read(self, source: Path | bytes) -> np.ndarray:
-        """Decode a file as the network expects it: uint8 [H, W, C]."""
+    def read(self, source: Path | bytes, page: int = 0) -> np.ndarray:
+        """Decode a page of a file as the network expects it: uint8 [H, W, C]."""
         wanted = self.preprocessing
-        return read_image(source, channels=wanted.channels, bit_depth=wanted.bit_depth).pixels
+        return read_image(
+            source, channels=wanted.channels, bit_depth=wanted.bit_depth, page=page
+        ).pixels
 
     def _pixels(self, image: ImageLike) -> np.ndarray:
         """uint8 [H, W, C] of anything that stands for an image."""

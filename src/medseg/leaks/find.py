@@ -13,7 +13,6 @@ from medseg.config import LeaksConfig
 from medseg.console import print_table, progress, to_json
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import DEFAULT_SPLIT, open_dataset
-from medseg.data.sources.groups import choose_groups
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError
@@ -38,9 +37,11 @@ def find_leaks(config: LeaksConfig) -> dict[str, Any]:
         config.data,
         data_root=config.data_root,
         split=config.split,
+        pages=config.pages,
         rule=rule,
+        groups=config.groups,
     )
-    dataset = choose_groups(undivided(dataset, config.split), config.groups)
+    dataset = undivided(dataset, config.split)
     images = _images(dataset, config)
     folder = _out(config, dataset)
     with progress("read", show=config.progress) as advance:
@@ -100,7 +101,7 @@ def _images(dataset: Dataset, config: LeaksConfig) -> Images:
         items += dataset.parts.get(part, ())
         parts += [part] * len(dataset.parts.get(part, ()))
     for data in config.against:
-        other = open_dataset(data, data_root=config.data_root)
+        other = open_dataset(data, data_root=config.data_root, pages=config.pages)
         if other.name in parts:
             raise UserError(
                 f"--against {data}: another part is called {other.name} already; rename the folder"

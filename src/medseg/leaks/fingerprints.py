@@ -56,11 +56,15 @@ def fingerprints(
     """
     found = []
     with ThreadPoolExecutor(workers) as pool:
-        for one in pool.map(lambda item: fingerprint(read_image(item.image).pixels), items):
+        for one in pool.map(_fingerprint_of, items):
             found.append(one)
             if progress:
                 progress(len(found), len(items))
     return found
+
+
+def _fingerprint_of(item: Item) -> Fingerprint:
+    return fingerprint(read_image(item.image, page=item.page).pixels)
 
 
 def fingerprint(image: np.ndarray) -> Fingerprint:

@@ -13,10 +13,11 @@ from loguru import logger
 
 from medseg.config import SplitConfig
 from medseg.console import print_table, progress, to_json
-from medseg.data.masks import read_classes, survey
+from medseg.data.masks import Declared, declared_by, read_classes, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.folder import open_dataset
-from medseg.data.sources.groups import TABLE, choose_groups, leak_stamp, write_groups
+from medseg.data.sources.groups import TABLE, leak_stamp, write_groups
+from medseg.data.sources.pages import file_name
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import write_split
 from medseg.errors import UserError
@@ -27,6 +28,7 @@ from medseg.leaks.matching import clusters, exact_pairs, near_pairs
 from medseg.version import __version__
 
 SIZES = 4  # strata of equally many images by share of foreground, beside the one of empty masks
+AUTO = Declared()
 SOURCES = {"auto": "auto: clusters of images that show the same scene"}  # of groups, in split.json
 
 
@@ -43,7 +45,7 @@ def split(config: SplitConfig) -> dict[str, Any]:
     if config.groups == "auto":
         items = _auto_groups(items, workers, config.progress)
     units = _units(dataset, items, grouped=config.scheme == "grouped-kfold")
-    shares = foreground(items, workers)
+    shares = foreground(items, workers, declared_by(config, dataset.description))
     folds = assign(units, strata(shares), config.folds, config.seed)
     name = _scheme_name(config)
     out = new_folder(
@@ -82,21 +84,21 @@ def _scheme_name(config: SplitConfig) -> str:
 
 
 def _units(dataset: Dataset, items: Sequence[Item], *, grouped: bool) -> list[str]:
-    """What stays together with each image: its group, or the image alone."""
+    """What stays together with each image: its group, or its file alone, with all pages."""
     if grouped and not any(item.group for item in items):
         raise UserError(
             f"{dataset.name}: no sequences or patients are known; give --groups FILE (a CSV of"
             " name,group), or --groups auto to keep together what looks the same"
         )
     # no group starts with a blank
-    return [item.group if grouped and item.group else f" {item.name}" for item in items]
+    return [item.group if grouped and item.group else f" {file_name(item)}" for item in items]
 
 
 def _write_fold(folder: Path, parts: dict[str, list[Item]], items: Sequence[Item]) -> None:
     """The lists of a fold, and the groups of all images beside them where any are known."""
-    names = {part: [item.name for item in part_items] for part, part_items in parts.items()}
+    names = {part: list(dict.fromkeys(map(file_name, of_part))) for part, of_part in parts.items()}
     write_split(folder, names)
-    write_groups(folder / TABLE, ((item.name, item.group) for item in items))
+    write_groups(folder / TABLE, {file_name(item): item.group for item in items}.items())
 
 
 def _notes(config: SplitConfig, items: Sequence[Item], stamps: Sequence[str]) -> list[str]:
@@ -114,9 +116,9 @@ def _notes(config: SplitConfig, items: Sequence[Item], stamps: Sequence[str]) ->
     return notes + [f"fold {fold}: {stamp}" for fold, stamp in enumerate(stamps, 1) if stamp]
 
 
-def foreground(items: Sequence[Item], workers: int = 1) -> np.ndarray:
+def foreground(items: Sequence[Item], workers: int = 1, declared: Declared = AUTO) -> np.ndarray:
     """float64 [N]: the share of foreground in each mask, ignored pixels (255) left out."""
-    coding = survey(items, workers=workers)
+    coding = survey(items, declared, workers=workers)
 
     def share(item: Item) -> float:
         mask = read_classes(item, coding)
@@ -173,9 +175,12 @@ def assign(units: Sequence[str], strata: np.ndarray, folds: int, seed: int) -> n
 def _items(config: SplitConfig) -> tuple[Dataset, list[Item]]:
     """All images of the data set, whatever parts it has, in the order of their names."""
     dataset = open_dataset(
-        config.data, data_root=config.data_root, rule=Rule(config.images, config.masks)
+        config.data,
+        data_root=config.data_root,
+        pages=config.pages,
+        rule=Rule(config.images, config.masks),
+        groups="known" if config.groups == "auto" else config.groups,
     )
-    dataset = choose_groups(dataset, "known" if config.groups == "auto" else config.groups)
     items = sorted(dataset.items, key=lambda item: item.name)
     twice = [
         item
@@ -196,7 +201,9 @@ def _auto_groups(items: list[Item], workers: int, show: bool) -> list[Item]:
         prints = fingerprints(items, workers=workers, progress=advance)
     with progress("compare", show=show) as advance:
         near = near_pairs(prints, progress=advance)
-    numbers = clusters(len(items), [*exact_pairs(prints), *near])
+    first = {item.image: index for index, item in reversed(list(enumerate(items)))}
+    of_one_file = [(first[item.image], i) for i, item in enumerate(items) if item.page]
+    numbers = clusters(len(items), [*exact_pairs(prints), *near, *of_one_file])
     return [
         replace(item, group=f"auto-{number + 1}")
         for item, number in zip(items, numbers, strict=True)

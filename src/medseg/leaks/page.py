@@ -127,7 +127,8 @@ def _figure(pair: Pair, images: Images, found: Evidence) -> Figure:
 
 
 def _picture(images: Images, index: int) -> EmbeddedImage:
-    image = read_image(images.items[index].image).pixels
+    item = images.items[index]
+    image = read_image(item.image, page=item.page).pixels
     height = max(1, round(image.shape[0] * WIDTH / image.shape[1]))
     small = cv2.resize(image, (WIDTH, height), interpolation=cv2.INTER_AREA)
-    return embed(small, images.items[index].name, quality=80)
+    return embed(small, item.name, quality=80)

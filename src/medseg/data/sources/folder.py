@@ -14,7 +14,7 @@ from medseg.data.decode import IMAGE_SUFFIXES
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry, group_of
 from medseg.data.sources.description import read_description
-from medseg.data.sources.groups import TABLE, find_groups, settle_groups, with_groups
+from medseg.data.sources.groups import TABLE, choose_groups, find_groups, settle_groups, with_groups
 from medseg.data.sources.layouts import FIRST_KINDS
 from medseg.data.sources.names import some
 from medseg.data.sources.pages import with_pages
@@ -41,13 +41,15 @@ def open_dataset(
     split: str | None = None,
     pages: str | None = None,
     rule: Rule | None = None,
+    groups: str = "known",
 ) -> Dataset:
     """The data set that `data` stands for, divided by `split`.
 
     `data` is a known name under `data_root`, or a folder; `rule` says how its masks are named where
     neither its dataset.yaml nor the names themselves do; `pages` says whether the "first" picture
-    of a file is an image, or "all" are. Raises `UserError`, naming the file, for missing or empty
-    folders, images with no mask or with two, and lists that do not fit the images.
+    of a file is an image, or "all" are; `groups` is that of `choose_groups`. Raises `UserError`,
+    naming the file, for missing or empty folders, images with no mask or with two, and lists that
+    do not fit the images.
     """
     root, entry = locate(data, data_root)
     description = read_description(root)
@@ -61,7 +63,8 @@ def open_dataset(
         items, table = with_groups(items, root)
         dataset = divide(root, name, entry, items, list(pairing.notes), split)
         dataset = settle_groups(dataset, root / TABLE if table else None)
-    return with_pages(replace(dataset, description=description), pages)
+    dataset = choose_groups(replace(dataset, description=description), groups)
+    return with_pages(dataset, pages)  # tables and lists name files
 
 
 def open_whole(

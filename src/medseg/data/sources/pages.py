@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.data.decode import DecodeError, page_count
 from medseg.data.sample import Dataset, Item
+from medseg.data.sources.names import name_of
 from medseg.errors import UserError
+
+PAGE = re.compile(r"-page\d\d+$")
 
 
 def with_pages(dataset: Dataset, pages: str | None) -> Dataset:
@@ -28,7 +32,7 @@ def with_pages(dataset: Dataset, pages: str | None) -> Dataset:
         note = f"{_said(counts, total)}; --pages all reads each"
         return replace(dataset, notes=(*dataset.notes, note))
     parts = {
-        part: tuple(page for item in items for page in _pages_of(item, counts.get(item.image, 1)))
+        part: tuple(page for item in items for page in pages_of(item))
         for part, items in dataset.parts.items()
     }
     more = sum(map(len, parts.values()))
@@ -36,15 +40,47 @@ def with_pages(dataset: Dataset, pages: str | None) -> Dataset:
     return replace(dataset, parts=parts, notes=(*dataset.notes, note))
 
 
+def page_names(name: str, count: int) -> list[str]:
+    """The names of the pages of a file: NAME-page01 and so on, or NAME itself for a single one."""
+    if count == 1:
+        return [name]
+    digits = max(2, len(str(count)))
+    return [f"{name}-page{page + 1:0{digits}d}" for page in range(count)]
+
+
 def is_page(name: str) -> bool:
     """Whether `with_pages` gave an item this name."""
-    return re.search(r"-page\d\d+$", name) is not None
+    return PAGE.search(name) is not None
 
 
-def unread_pages(images: Collection[Path]) -> str:
-    """A note on images that hold several pages, of which the first is used; "" without."""
-    counts = {path: count for path in images if (count := _count(path)) > 1}
-    return _said(counts, len(images)) if counts else ""
+def file_name(item: Item) -> str:
+    """The name without that of the page: what the file is called in lists and tables."""
+    if Path(item.name).name == name_of(item.image):  # a file that has such a name by itself
+        return item.name
+    return PAGE.sub("", item.name)
+
+
+def pages_of_files(
+    files: Mapping[Path, str], pages: str
+) -> tuple[dict[tuple[Path, int], str], str]:
+    """The names of the pictures to read of these named files, by file and page, and a note.
+
+    The note says what is done with files of several pages; "" where there are none.
+    """
+    counts = {path: _count(path) for path in files}
+    several = {path: count for path, count in counts.items() if count > 1}
+    if pages != "all":
+        note = f"{_said(several, len(files))}; --pages all reads each" if several else ""
+        return {(path, 0): name for path, name in files.items()}, note
+    pictures: dict[tuple[Path, int], str] = {}
+    for path, name in files.items():
+        for page, page_name in enumerate(page_names(name, counts[path])):
+            pictures[path, page] = page_name
+    if len(set(pictures.values())) < len(pictures):
+        twice = next(name for name, count in Counter(pictures.values()).items() if count > 1)
+        raise UserError(f"{twice}: is the name of an image and of a page of another; rename one")
+    text = f"{len(several)} of {len(files)} files hold several pages: {len(pictures)} images in all"
+    return pictures, text if several else ""
 
 
 def _said(counts: dict[Path, int], total: int) -> str:
@@ -55,7 +91,9 @@ def _said(counts: dict[Path, int], total: int) -> str:
     )
 
 
-def _pages_of(item: Item, count: int) -> Sequence[Item]:
+def pages_of(item: Item) -> Sequence[Item]:
+    """An item for each page of the files; `UserError` where a mask has another number of them."""
+    count = max(map(_count, item.files))
     if count == 1:
         return (item,)
     image = _count(item.image)
@@ -65,15 +103,9 @@ def _pages_of(item: Item, count: int) -> Sequence[Item]:
                 f"{mask}: holds {_pages(_count(mask))}, its image {item.image.name}"
                 f" {_pages(image)}; with --pages all each page needs its mask"
             )
-    digits = max(2, len(str(count)))
     return [
-        replace(
-            item,
-            name=f"{item.name}-page{page + 1:0{digits}d}",
-            group=item.group or item.name,
-            page=page,
-        )
-        for page in range(count)
+        replace(item, name=name, group=item.group or item.name, page=page)
+        for page, name in enumerate(page_names(item.name, count))
     ]
 
 
