@@ -119,3 +119,20 @@ def test_ohem_class_weights_enter_the_mean_only() -> None:
     weights = torch.tensor(WEIGHTS, dtype=torch.float64)[target[kept]]
     expected = (losses[kept] * weights).sum() / weights.sum()
     assert torch.allclose(ohem(logits, target, class_weights=WEIGHTS), expected)
+
+
+@pytest.mark.parametrize("decides", ["the threshold", "the hardest"])
+def test_ohem_of_shares_is_that_of_the_whole_where_the_threshold_decides(decides: str) -> None:
+    """Two processes, one with pixels that are easier: what docs/losses.md says of them."""
+    threshold = 0.7 if decides == "the threshold" else 1e-6
+    logits, target = case(shape=(4, 16, 16))
+    logits[2:] *= 0.1
+    whole = ohem(logits, target, ohem_threshold=threshold)
+    shares = [(logits[:2], target[:2]), (logits[2:], target[2:])]
+    found: list[torch.Tensor] = []
+    for each in shares:
+        ohem(*each, ohem_threshold=threshold, divisor=lambda own: found.append(own) or own)
+    mean = torch.stack(found).mean()
+    losses = [ohem(*each, ohem_threshold=threshold, divisor=lambda own: mean) for each in shares]
+    same = torch.allclose(torch.stack(losses).mean(), whole, rtol=1e-9)
+    assert same == (decides == "the threshold")

@@ -95,9 +95,10 @@ def ohem(
     Range 0 to infinity. Online hard example mining (Shrivastava et al., arXiv 1604.03540) in the
     per-pixel form of BiSeNet (arXiv 1808.00897). Class weights enter the mean over the kept pixels,
     not the choice of them; pixels that tie with the last kept one are kept too. They are chosen
-    among the pixels of `logits` alone: of several processes, each chooses within its share of the
-    batch. A pixel that improves past the threshold leaves the mean, which may then rise: the one
-    term for which a better prediction can cost more.
+    among the pixels of `logits` alone: of several processes, and of accumulated batches, each
+    chooses within its share, so that the choice is that of the whole only where the threshold alone
+    decides it in every share. A pixel that improves past the threshold leaves the mean, which may
+    then rise: the one term for which a better prediction can cost more.
     """
     logits = working(logits, target)
     losses = F.cross_entropy(logits, target.long(), ignore_index=ignore_index, reduction="none")
