@@ -74,8 +74,8 @@ class Preprocessing:
         resized = _resize(image, height, width).reshape(height, width, image.shape[2])
         return self._padded(resized, image.shape[:2], fill=0)
 
-    def fit_mask(self, mask: np.ndarray, ignore_index: int = 255) -> np.ndarray:
-        """uint8 [H, W] class indices at the input's size; padding is `ignore_index`.
+    def fit_mask(self, mask: np.ndarray) -> np.ndarray:
+        """uint8 [H, W] class indices at the input's size; padding is ignored (255).
 
         In a binary mask each new pixel takes the class that covers most of it; with several
         classes, or ignored pixels, the nearest.
@@ -87,7 +87,7 @@ class Preprocessing:
             resized = (_resize(mask * 255, height, width) > 127).astype(np.uint8)
         else:
             resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        return self._padded(resized, mask.shape, fill=ignore_index)
+        return self._padded(resized, mask.shape, fill=255)
 
     def constants(self, device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Mean and std as float32 tensors [C] on the device, copied there once."""

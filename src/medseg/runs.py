@@ -57,13 +57,13 @@ class Checkpoint:
         write_atomic(path, lambda file: file.write(memory.getbuffer()))
 
     @classmethod
-    def load(cls, path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+    def load(cls, path: Path) -> Checkpoint:
         """Read a checkpoint file, or the best (else the last) one of a run folder.
 
         Only tensors and plain values are accepted: a file that asks to run code is refused unread.
         """
         path = find_checkpoint(path)
-        stored = _read(path, device)
+        stored = _read(path)
         wanted = {"network", "weights", "input", "classes"}
         if not isinstance(stored, dict) or not wanted <= stored.keys():
             raise UserError(
@@ -233,10 +233,10 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> N
     model.load_state_dict(weights)
 
 
-def _read(path: Path, device: torch.device | str) -> Any:
+def _read(path: Path) -> Any:
     """What the file holds: tensors and plain values, or a `UserError`."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"{path}: holds more than weights and plain values, so it was not loaded; use a"

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.annotations.drawing import BACKGROUND, IGNORE, IGNORED
+from medseg.annotations.drawing import BACKGROUND, IGNORE
 from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import some
 from medseg.config import ConvertConfig
+from medseg.data.masks import IGNORED
 from medseg.data.sources.listing import natural
 from medseg.errors import UserError, nearest
 

@@ -19,7 +19,7 @@ import yaml
 from loguru import logger
 
 from medseg.annotations.classes import choose_classes, renamed
-from medseg.annotations.drawing import IGNORED, Drawn, Policy, draw
+from medseg.annotations.drawing import Drawn, Policy, draw
 from medseg.annotations.formats import READERS
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.images import Seen, drawn_on_stored, look
@@ -28,6 +28,7 @@ from medseg.annotations.tree import Tree, open_tree, some
 from medseg.config import ConvertConfig
 from medseg.console import progress
 from medseg.data.decode import upright
+from medseg.data.masks import IGNORED
 from medseg.errors import UserError, choose
 from medseg.files import folder_or_nothing, new_folder, write_csv, write_text
 from medseg.hardware import cores

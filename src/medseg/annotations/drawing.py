@@ -11,9 +11,9 @@ import numpy as np
 
 from medseg.annotations.raster import bounds, cover
 from medseg.annotations.shapes import Annotations, Picture, Shape
+from medseg.data.masks import IGNORED
 from medseg.errors import UserError
 
-IGNORED = 255
 BACKGROUND = ("background", "_background_", "__background__")
 IGNORE = ("__ignore__",)
 

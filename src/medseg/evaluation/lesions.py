@@ -16,9 +16,10 @@ SIZES = {  # share of the image, from .. below
     "medium": (0.02, 0.10),
     "large": (0.10, math.inf),
 }
+IOU = 0.5  # from which on a prediction is that of a lesion
 
 
-def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> dict[str, Any]:
+def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = IOU) -> dict[str, Any]:
     """The lesions of one image, masks bool [H, W].
 
     {"shares": of each reference lesion, "matched": bool of each, "touched": bool of each,
@@ -51,7 +52,7 @@ def lesions(prediction: np.ndarray, truth: np.ndarray, *, iou: float = 0.5) -> d
     }
 
 
-def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str, Any]:
+def summarise(images: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Over all images: recall, precision, false positives per frame, recall by size, false alarms.
 
     NaN where there is nothing to divide by. The false-alarm rate is the share of frames without
@@ -71,7 +72,7 @@ def summarise(images: Sequence[dict[str, Any]], *, iou: float = 0.5) -> dict[str
             "recall": _ratio(matched[inside].sum(), inside.sum()),
         }
     return {
-        "iou": iou,
+        "iou": IOU,
         "lesions": len(shares),
         "predicted": predicted,
         "matched": int(matched.sum()),

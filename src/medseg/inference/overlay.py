@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -23,9 +21,7 @@ TRUTH: Colour = (255, 255, 255)
 PREDICTION: Colour = (0, 200, 255)
 
 
-def blend(
-    image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3, colours: Sequence[Colour] = COLOURS
-) -> np.ndarray:
+def blend(image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.3) -> np.ndarray:
     """uint8 [H, W, 3] RGB with a film of opacity `alpha` over each class of `mask` [H, W].
 
     Background and pixels to ignore (255) are untouched.
@@ -35,7 +31,7 @@ def blend(
         if k in (0, 255):
             continue
         at = mask == k
-        film = np.asarray(colours[(int(k) - 1) % len(colours)], np.float32)
+        film = np.asarray(COLOURS[(int(k) - 1) % len(COLOURS)], np.float32)
         out[at] = np.rint((1 - alpha) * image[at] + alpha * film).astype(np.uint8)
     return out
 

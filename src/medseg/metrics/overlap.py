@@ -95,10 +95,10 @@ def foreground_against_background(counts: np.ndarray) -> np.ndarray:
     return np.stack([rows[..., 0], rows[..., 1:].sum(axis=-1)], axis=-1)
 
 
-def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean over `axis` of the values that are not NaN; NaN where there is none."""
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of the values that are not NaN; NaN where there is none."""
     defined = ~np.isnan(values)
-    return _divide(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
+    return _divide(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))
 
 
 def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -68,24 +68,17 @@ def line_chart(
 
 
 def histogram(
-    values: Sequence[float],
-    *,
-    bins: int = 20,
-    low: float = 0.0,
-    high: float = 1.0,
-    x_label: str,
-    y_label: str,
-    mark: float | None = None,
+    values: Sequence[float], *, x_label: str, y_label: str, mark: float | None = None
 ) -> Markup:
-    """Counts in equal bins between `low` and `high`; NaN is left out, `mark` is a vertical line."""
+    """Counts in 20 bins between 0 and 1; NaN is left out, `mark` is a vertical line."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return Markup()
-    counts, edges = np.histogram(np.clip(finite, low, high), bins, (low, high))
+    counts, edges = np.histogram(np.clip(finite, 0, 1), 20, (0, 1))
     top = max(1.0, float(counts.max()) * 1.08)
     y_ticks = _texts(ticks(0, top, 5, whole=True))
-    frame = Frame((low, high), (0, top), left=_left_margin(y_ticks), top=14)
-    body = _axes(frame, _texts(ticks(low, high, 8)), y_ticks, x_label, y_label)
+    frame = Frame((0.0, 1.0), (0, top), left=_left_margin(y_ticks), top=14)
+    body = _axes(frame, _texts(ticks(0.0, 1.0, 8)), y_ticks, x_label, y_label)
     for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         x, y = frame.x(left), frame.y(float(count))
         text = f"{left:.2f} to {right:.2f}: {count}"

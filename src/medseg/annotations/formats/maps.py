@@ -18,7 +18,6 @@ from medseg.data.masks.colours import pack
 from medseg.data.masks.planes import pixels_of
 from medseg.errors import UserError
 
-IGNORED = 255
 Colour = tuple[int, int, int]
 ENDINGS = ("", "_mask", "_segmentation", "_label", "_labels", "_L", "_gt")
 

@@ -11,6 +11,7 @@ from medseg.annotations.formats.options import Reading
 from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import Tree, read_json
 from medseg.annotations.values import mapping, text, whole
+from medseg.data.masks import IGNORED
 from medseg.errors import UserError
 
 ABOUT = "nnU-Net"
@@ -64,7 +65,7 @@ def _labels(file: Path) -> tuple[tuple[str, ...], dict[int, int]]:
         by_value[whole(number, f"{file}: labels")] = text(name, f"{file}: labels")
     names = tuple(by_value[value] for value in sorted(by_value) if by_value[value] != "ignore")
     positions = {
-        value: maps.IGNORED if name == "ignore" else names.index(name)
+        value: IGNORED if name == "ignore" else names.index(name)
         for value, name in by_value.items()
     }
     return names, positions

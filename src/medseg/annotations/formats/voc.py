@@ -8,6 +8,7 @@ from medseg.annotations.formats import maps
 from medseg.annotations.formats.options import Reading
 from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import Tree, read_text
+from medseg.data.masks import IGNORED
 
 ABOUT = "Pascal VOC"
 
@@ -35,7 +36,7 @@ def read(tree: Tree, reading: Reading) -> Annotations:
     else:
         names = ["background", *(f"class {index}" for index in range(1, 255))]
         note = "no labelmap.txt or class_names.txt: the classes are called class 1, class 2, ..."
-    values = {index: index for index in range(len(names))} | {maps.IGNORED: maps.IGNORED}
+    values = {index: index for index in range(len(names))} | {IGNORED: IGNORED}
     pictures = [
         Picture(
             image, label, part=tree.part_of(image), classes=partial(maps.by_value, label, values)
