@@ -15,7 +15,8 @@ from pathlib import Path
 from medseg.data.digests import Digests, digests_of
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG
-from medseg.data.sources.folder import open_whole, scheme_name
+from medseg.data.sources.division import scheme_name
+from medseg.data.sources.folder import open_whole
 from medseg.data.sources.groups import TABLE, read_groups, write_groups
 from medseg.data.sources.names import same_name, some
 from medseg.data.sources.pages import is_page

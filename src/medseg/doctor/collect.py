@@ -13,7 +13,8 @@ from loguru import logger
 
 from medseg.data.sample import Item
 from medseg.data.sources.catalog import Entry
-from medseg.data.sources.folder import lists_of, locate, paired
+from medseg.data.sources.division import lists_of
+from medseg.data.sources.folder import locate, paired
 from medseg.data.sources.names import name_of
 from medseg.data.sources.pages import pages_of
 from medseg.data.sources.pairing import Pairing

@@ -12,7 +12,8 @@ from loguru import logger
 from medseg.config import LeaksConfig
 from medseg.console import print_table, progress, to_json
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.folder import DEFAULT_SPLIT, open_dataset
+from medseg.data.sources.division import DEFAULT_SPLIT
+from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import PARTS
 from medseg.errors import UserError

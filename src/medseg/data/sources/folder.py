@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 from loguru import logger
 
 from medseg.data.decode import IMAGE_SUFFIXES
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.catalog import CATALOG, Entry, group_of
-from medseg.data.sources.description import read_description
-from medseg.data.sources.groups import TABLE, choose_groups, find_groups, settle_groups, with_groups
+from medseg.data.sources.catalog import CATALOG, Entry
+from medseg.data.sources.description import Description, read_description
+from medseg.data.sources.division import divide, with_group
+from medseg.data.sources.groups import TABLE, choose_groups, settle_groups, with_groups
 from medseg.data.sources.layouts import FIRST_KINDS
-from medseg.data.sources.names import some
 from medseg.data.sources.pages import with_pages
 from medseg.data.sources.pairing import Pairing, find_pairs
 from medseg.data.sources.rules import Rule
 from medseg.data.sources.splits import (
     PARTS,
-    random_split,
-    read_split,
-    shipped,
-    shipped_folder,
-    unknown_scheme,
 )
 from medseg.data.sources.words import part_of
 from medseg.errors import UserError, nearest
-
-DEFAULT_SPLIT = "random-80-10-10"
 
 
 def open_dataset(
@@ -51,19 +44,17 @@ def open_dataset(
     naming the file, for missing or empty folders, images with no mask or with two, and lists that
     do not fit the images.
     """
-    root, entry = locate(data, data_root)
-    description = read_description(root)
-    name = description.name or (entry.folder if entry else root.resolve().name)
-    pairing = paired(root, rule)
+    opened = _open(data, data_root, rule)
+    pairing = opened.pairing
     logger.info(pairing.rule)
-    if pairing.parts and not (split and _can_be_divided(root, pairing, split)):
-        dataset = _divided(root, name, pairing, split)
+    if pairing.parts and not (split and _can_be_divided(opened, split)):
+        dataset = _divided(opened, split)
     else:
-        items = [item for part in pairing.items().values() for item in part]
-        items, table = with_groups(items, root)
+        items, table = opened.grouped()
+        root, name, entry = opened.root, opened.name, opened.entry
         dataset = divide(root, name, entry, items, list(pairing.notes), split)
-        dataset = settle_groups(dataset, root / TABLE if table else None)
-    dataset = choose_groups(replace(dataset, description=description), groups)
+        dataset = settle_groups(dataset, table)
+    dataset = choose_groups(replace(dataset, description=opened.description), groups)
     return with_pages(dataset, pages)  # tables and lists name files
 
 
@@ -78,18 +69,40 @@ def open_whole(
 
     The images of the latter are divided by no scheme: `split` is empty. Raises as `open_dataset`.
     """
-    root, entry = locate(data, data_root)
-    description = read_description(root)
-    name = description.name or (entry.folder if entry else root.resolve().name)
-    pairing = paired(root, rule)
-    if pairing.parts:
-        dataset = _divided(root, name, pairing, None)
+    opened = _open(data, data_root, rule)
+    if opened.pairing.parts:
+        dataset = _divided(opened, None)
     else:
-        items, table = with_groups(pairing.items()[""], root)
-        items = tuple(with_group(item, entry) for item in items)
-        dataset = Dataset(name, "", {"all": items}, pairing.notes)
-        dataset = settle_groups(dataset, root / TABLE if table else None)
-    return with_pages(replace(dataset, description=description), pages)
+        items, table = opened.grouped()
+        items = tuple(with_group(item, opened.entry) for item in items)
+        dataset = Dataset(opened.name, "", {"all": items}, opened.pairing.notes)
+        dataset = settle_groups(dataset, table)
+    return with_pages(replace(dataset, description=opened.description), pages)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What lies on disk: a folder, what is known and written of it, and its pairs."""
+
+    root: Path
+    entry: Entry | None
+    description: Description
+    pairing: Pairing
+
+    @property
+    def name(self) -> str:
+        """What its owner calls it, else the catalog, else its folder."""
+        known = self.entry.folder if self.entry else self.root.resolve().name
+        return self.description.name or known
+
+    def grouped(self) -> tuple[list[Item], Path | None]:
+        """All images, and the table of their groups if there is one."""
+        return with_groups(list(chain.from_iterable(self.pairing.items().values())), self.root)
+
+
+def _open(data: str | Path, data_root: Path, rule: Rule | None) -> _Opened:
+    root, entry = locate(data, data_root)
+    return _Opened(root, entry, read_description(root), paired(root, rule))
 
 
 def paired(root: Path, rule: Rule | None = None) -> Pairing:
@@ -108,9 +121,9 @@ def part_folders(root: Path) -> dict[str, Path]:
     return {part: found[part] for part in PARTS if part in found}
 
 
-def _can_be_divided(root: Path, pairing: Pairing, split: str) -> bool:
+def _can_be_divided(opened: _Opened, split: str) -> bool:
     """Whether all images are of one part that nothing but its folder's name makes one."""
-    return len(pairing.parts) == 1 and split != _about(root).get("split")
+    return len(opened.pairing.parts) == 1 and split != _about(opened.root).get("split")
 
 
 def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
@@ -142,8 +155,9 @@ def locate(data: str | Path, data_root: Path) -> tuple[Path, Entry | None]:
     return root, named.get(folder)
 
 
-def _divided(root: Path, name: str, pairing: Pairing, split: str | None) -> Dataset:
+def _divided(opened: _Opened, split: str | None) -> Dataset:
     """A folder that is divided already."""
+    root, pairing = opened.root, opened.pairing
     about = _about(root)
     if split is not None and split != about.get("split"):
         there = about.get("split") or ", ".join(pairing.parts)
@@ -161,7 +175,9 @@ def _divided(root: Path, name: str, pairing: Pairing, split: str | None) -> Data
         for part in pairing.parts
     }
     named, table = _with_groups_of_parts(root, part_folders(root), named)
-    dataset = Dataset(about.get("name", name), about.get("split", "as-is"), named, tuple(notes))
+    dataset = Dataset(
+        about.get("name", opened.name), about.get("split", "as-is"), named, tuple(notes)
+    )
     return settle_groups(dataset, table)
 
 
@@ -199,104 +215,17 @@ def _with_groups_of_parts(
 
     With them comes the table that covers all images, if there is one.
     """
-    everything = [item for items in parts.values() for item in items]
-    grouped, tables = {}, []
+    everything = list(chain.from_iterable(parts.values()))
+    grouped: list[Item] = []
+    tables: list[Path | None] = []
     for part, items in parts.items():
         own, table = with_groups(items, folders.get(part, root), everything)
-        grouped[part] = own
+        grouped += own
         tables.append(table)
-    own = [item for items in grouped.values() for item in items]
-    whole, table = with_groups(own, root)
-    rest = iter(whole)
-    named = {part: tuple(next(rest) for _ in items) for part, items in grouped.items()}
-    covers = root / TABLE if table or all(tables) else None
-    return named, covers if any((*tables, table)) else None
-
-
-def divide(
-    root: Path,
-    name: str,
-    entry: Entry | None,
-    items: Sequence[Item],
-    notes: list[str],
-    split: str | None,
-) -> Dataset:
-    """Undivided images by lists, shipped or the user's own, or at random."""
-    by_name = {item.name: item for item in items}
-    if split is None:
-        notes.append(_note_on_default(entry))
-    lists, scheme, where = lists_of(split or DEFAULT_SPLIT, entry, list(by_name))
-    listed = [each for names in lists.values() for each in names]
-    missing = [each for each in listed if each not in by_name]
-    if missing:
-        raise UserError(
-            f"{where}: {len(missing)} of the listed images are not in {root}, such as"
-            f" {some(missing)}"
-        )
-    if len(listed) < len(items):
-        notes.append(
-            f"{len(items) - len(listed)} of {len(items)} images are in no list of {scheme} and left"
-            " out"
-        )
-    # `medseg data split` writes the groups that its lists were made by beside them
-    table = Path(split or "") / TABLE
-    groups = find_groups(table, items) if split and table.is_file() else {}
-
-    def item_of(each: str) -> Item:
-        item = by_name[each]
-        return with_group(replace(item, group=groups.get(each, item.group)), entry)
-
-    parts = {part: tuple(map(item_of, lists[part])) for part in PARTS if lists.get(part)}
-    return Dataset(name, scheme, parts, tuple(notes))
-
-
-def scheme_name(split: str | None) -> str:
-    """The full name of a scheme, or of a folder of lists that need not be there any more."""
-    name = Path(split or DEFAULT_SPLIT).name
-    return f"{name}-seed0" if name.startswith("random-") and "-seed" not in name else name
-
-
-def _note_on_default(entry: Entry | None) -> str:
-    """What to say where nobody asked for a split."""
-    published = shipped(entry.folder) if entry else []
-    advice = f"; published: {', '.join(published)}" if published else ""
-    return (
-        f"no --split given: using {DEFAULT_SPLIT} (seed 0), which leaks where images come from"
-        f" videos{advice}"
-    )
-
-
-def lists_of(
-    scheme: str, entry: Entry | None, names: Sequence[str]
-) -> tuple[dict[str, list[str]], str, str]:
-    """The names by part of a scheme or folder of lists, its full name, and how it was given."""
-    where = f"--split {scheme}"
-    if Path(scheme).is_dir():
-        return read_split(Path(scheme), names), Path(scheme).resolve().name, where
-    if scheme.startswith("random-"):
-        full = scheme if "-seed" in scheme else f"{scheme}-seed0"
-        return random_split(names, scheme), full, where
-    dataset = entry.folder if entry else _dataset_of(scheme, names)
-    if dataset is None or scheme not in shipped(dataset):
-        raise unknown_scheme(scheme, dataset)
-    return read_split(shipped_folder() / dataset / scheme, names), scheme, where
-
-
-def with_group(item: Item, entry: Entry | None) -> Item:
-    """The item with the group that the catalog knows, if it has no group yet."""
-    return item if item.group or not entry else replace(item, group=group_of(entry, item.name))
-
-
-def _dataset_of(scheme: str, names: Iterable[str]) -> str | None:
-    """The one data set whose lists of this scheme name only images that are here."""
-    names = set(names)
-    fitting = []
-    for folder in sorted(shipped_folder().iterdir()):
-        if (folder / scheme).is_dir():
-            lists = read_split(folder / scheme, names).values()
-            if all(set(part) <= names for part in lists):
-                fitting.append(folder.name)
-    return fitting[0] if len(fitting) == 1 else None
+    grouped, table = with_groups(grouped, root)
+    rest = iter(grouped)
+    named = {part: tuple(islice(rest, len(items))) for part, items in parts.items()}
+    return named, root / TABLE if table or all(tables) else None
 
 
 def _about(root: Path) -> dict:

@@ -78,16 +78,16 @@ def copy_groups(file: Path, to: Path, names: Sequence[str]) -> None:
 
 def with_groups(
     items: Sequence[Item], folder: Path, others: Sequence[Item] = ()
-) -> tuple[list[Item], bool]:
-    """The items with the groups of the groups.csv in a folder, and whether there is such a file.
+) -> tuple[list[Item], Path | None]:
+    """The items with the groups of the groups.csv in a folder, and that file if it is there.
 
     Items keep a group that they have. `others` and errors are those of `find_groups`.
     """
     file = folder / TABLE
     if not file.is_file():
-        return list(items), False
+        return list(items), None
     groups = find_groups(file, items, others)
-    return [replace(item, group=item.group or groups.get(item.name)) for item in items], True
+    return [replace(item, group=item.group or groups.get(item.name)) for item in items], file
 
 
 def with_groups_beside(items: Sequence[Item], folder: Path) -> list[Item]:

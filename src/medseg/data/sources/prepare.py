@@ -15,7 +15,7 @@ from medseg import console
 from medseg.config import PrepareConfig
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import CATALOG, Entry
-from medseg.data.sources.folder import divide, with_group
+from medseg.data.sources.division import divide, with_group
 from medseg.data.sources.groups import TABLE, with_groups, write_groups
 from medseg.data.sources.names import name_of
 from medseg.data.sources.pairing import Pairing, find_pairs
