@@ -16,7 +16,7 @@ NOISE_LEVELS = 3  # more values without an inside than two slips of a brush
 NOISE_SHARE = 0.01  # of the area of 255: fewer pixels than this beside it are noise
 SOLID_SHARE = 0.05  # a value with a smaller share of its pixels inside shapes is noise
 SLIP = 10  # pixels in the whole set: fewer of an odd value are a slip
-NEARLY_ALL = 0.9  # of the masks
+NEARLY_ALL, MOST = 0.9, 0.75
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Census:
             rim[at] += histogram.rim[keep]
             bare[at] += histogram.bare[keep]
         total, solid = self.counts.sum(0), self.solid.sum(0)
-        only = (rim >= NEARLY_ALL * total) & (solid <= SOLID_SHARE * total)
+        only = (rim >= MOST * total) & (solid <= 2 * SOLID_SHARE * total)
         return (only & (rim > 0)) | ((rim > SLIP) & (bare <= rim))
 
     def numbering(self) -> float | None:

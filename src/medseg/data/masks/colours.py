@@ -10,7 +10,8 @@ from medseg.data.masks.histogram import count_levels, solid_of
 
 NEAR_COLOUR = 48  # how far a lossy codec moves a colour, in its worst channel, inside a shape
 FAR_COLOUR = 128  # how far it may move a single pixel's
-TINT = 8  # how far the channels of one colour may differ inside the shapes of a lossless file
+TINT, LOSSY_TINT = 8, 32  # how far channels differ within one colour inside a shape
+FLAT = 20  # and how far they do within the few pixels around one
 HUE = 0.2  # how far the channels, relative to the highest, may differ within one hue
 LIGHT = 64  # how far it moves the lightness of a thin shape
 GREY = 0.15  # the chroma, relative to the highest channel, below which a colour is a grey
@@ -42,7 +43,7 @@ def rgb_text(colour: Colour) -> str:
 def is_coloured(pixels: np.ndarray, *, lossy: bool) -> bool:
     """Whether the channels of [H, W, 3] differ by more than noise, relative to their values.
 
-    Inside the shapes of a lossless file there is no noise: a pale colour beside white is a colour.
+    Inside shapes there is next to no noise: a pale colour beside white is a colour.
     """
     low, high = pixels.min(axis=2), pixels.max(axis=2)
     top = int(high.max(initial=0))
@@ -50,8 +51,9 @@ def is_coloured(pixels: np.ndarray, *, lossy: bool) -> bool:
     spread = high - low
     if int(spread.max(initial=0)) > noise:
         return True
-    if lossy or not spread.any():
-        return False
+    if lossy:
+        tinted = spread > LOSSY_TINT
+        return bool(tinted.any()) and int((tinted & _flat(pixels)).sum()) > FEW
     tinted = (spread > TINT) | (2 * spread.astype(np.int32) > high)
     if not tinted.any():
         return False
@@ -83,10 +85,10 @@ def hue_of(colour: Colour) -> np.ndarray:
     return np.asarray(colour, float) / max(1, *colour)
 
 
-def same_hue(one: Colour, other: Colour, *, exact: bool = False) -> bool:
-    """Whether two colours are one colour at two brightnesses; without noise if `exact`."""
+def same_hue(one: Colour, other: Colour, noise: int = 255) -> bool:
+    """Whether two colours, of which each channel has some noise, are one at two brightnesses."""
     apart = float(np.abs(hue_of(one) - hue_of(other)).max())
-    return apart <= HUE and (not exact or apart * min(max(one), max(other)) <= TINT)
+    return apart <= HUE and apart * min(max(one), max(other)) <= noise
 
 
 def hues_of(pixels: np.ndarray, coloured: bool, lossy: bool) -> tuple[Colour, ...]:
@@ -108,7 +110,7 @@ def hues_of(pixels: np.ndarray, coloured: bool, lossy: bool) -> tuple[Colour, ..
     for at in np.argsort(-counts)[: np.count_nonzero(counts)]:
         colour, count = unpack(levels[at]), int(counts[at])
         inside = int(levels[at]) in solid
-        if any(same_hue(colour, known, exact=inside) for known in hues):
+        if any(same_hue(colour, known, TINT if inside else 255) for known in hues):
             continue
         if inside or not hues:
             hues.append(colour)
@@ -165,7 +167,7 @@ def _flat(pixels: np.ndarray) -> np.ndarray:
     peak = pixels.max(axis=2)
     wide = np.ones((5, 5), np.uint8)
     spread = (cv2.dilate(pixels, wide).astype(np.int16) - cv2.erode(pixels, wide)).max(axis=2)
-    return (peak > peak.max() // 2) & (spread <= NEAR_COLOUR)
+    return (peak > peak.max() // 2) & (spread <= FLAT)
 
 
 def _clusters(flat: np.ndarray) -> tuple[Colour, ...]:
@@ -173,10 +175,10 @@ def _clusters(flat: np.ndarray) -> tuple[Colour, ...]:
     hues: list[Colour] = []
     while len(flat) > FEW and len(hues) < 8:
         common = np.median(flat, axis=0)
-        near = np.abs(flat - common).max(axis=1) <= NEAR_COLOUR
+        near = np.abs(flat - common).max(axis=1) <= FLAT
         if not near.any():  # the middle between two colours: take the first pixel's
             common = flat[0]
-            near = np.abs(flat - common.astype(float)).max(axis=1) <= NEAR_COLOUR
+            near = np.abs(flat - common.astype(float)).max(axis=1) <= FLAT
         hues.append(tuple(map(int, common)))
         flat = flat[~near]
     return tuple(hues)

@@ -92,11 +92,12 @@ def refuse_soft(census: Census, keep: np.ndarray) -> None:
     )
 
 
-def refuse_areas_beside_255(census: Census) -> None:
-    """`UserError` for areas of small values in lossy masks: the noise of a codec has none."""
-    low = census.within(1, INDEX_RANGE + 1)
-    small, black = census.inside(low), census.inside(census.levels == 0).sum()
-    if RARE * census.area(census.within(BRIGHT, 256)).sum() < small.sum() < black:
+def refuse_areas_in_contours(census: Census) -> None:
+    """`UserError` for lossy masks with areas of small values, and 255 in lines alone."""
+    bright = census.within(BRIGHT, 256)
+    white, small = census.area(bright).sum(), census.inside(census.within(2, INDEX_RANGE + 1))
+    thin = census.inside(bright).sum() <= THIN_SHARE * white
+    if thin and white < 2 * small.sum() < 2 * census.inside(census.levels == 0).sum():
         raise unclear(census, int(small.argmax()))
 
 

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from medseg.data.masks.colours import Colour, lightness, rgb_text, same_hue, same_tint
+from medseg.data.masks.colours import (
+    LOSSY_TINT,
+    TINT,
+    Colour,
+    lightness,
+    rgb_text,
+    same_hue,
+    same_tint,
+)
 from medseg.data.masks.facts import FileFacts
 from medseg.data.masks.histogram import Histogram
 from medseg.data.masks.planes import Layout
@@ -219,8 +227,9 @@ def _require_one_hue(drawn: Sequence[FileFacts], advice: str) -> None:
     hues: list[Colour] = []
     first: list[FileFacts] = []
     for facts in drawn:
+        noise = LOSSY_TINT if facts.lossy else TINT
         for colour in facts.hues:
-            if not any(same_hue(colour, known, exact=not facts.lossy) for known in hues):
+            if not any(same_hue(colour, known, noise) for known in hues):
                 hues.append(colour)
                 first.append(facts)
     for facts in drawn:

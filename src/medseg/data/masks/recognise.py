@@ -19,7 +19,7 @@ from medseg.data.masks.doubts import (
     mixed,
     no_foreground,
     numbering_note,
-    refuse_areas_beside_255,
+    refuse_areas_in_contours,
     refuse_beyond,
     refuse_rare,
     refuse_thin_classes,
@@ -69,7 +69,7 @@ def _lossy(census: Census) -> MaskCoding:
             f"{lossy.path}: holds the values {listed(lossy.histogram.levels)} in a lossy format,"
             " which changes class indices and other small values; save the masks as PNG"
         )
-    refuse_areas_beside_255(census)
+    refuse_areas_in_contours(census)
     return noisy_binary(census)
 
 
