@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medseg.data.sources.affixes import is_cut
 from medseg.data.sources.listing import natural
 from medseg.data.sources.matching import Match, Place, match_names
-from medseg.data.sources.names import name_of
+from medseg.data.sources.mixed import (
+    masks_by_format,
+    masks_by_others,
+    masks_by_words,
+    others_among,
+)
 from medseg.data.sources.rules import ADVICE
 from medseg.data.sources.tree import Folder
 from medseg.data.sources.words import (
-    MASK_WORDS,
-    OBSERVER_WORDS,
-    OTHER_WORDS,
     is_by_observer,
     mask_rank,
     part_of,
@@ -26,7 +27,6 @@ from medseg.data.sources.words import (
 from medseg.errors import UserError
 
 FIRST_KINDS = ("images", "image", "original")  # of several folders of images beside each other
-LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe")
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,11 @@ def _levels(spots: Sequence[Spot]) -> Iterator[list[Spot]]:
     top = [spot for spot in spots if not spot.part and not spot.key]
     parts = [spot for spot in spots if spot.part]
     below = [spot for spot in spots if not spot.part and spot.key]
-    for level in (top, parts, below):
-        nearest = [
-            spot
-            for spot in level
-            if len(spot.key) == min(len(each.key) for each in level if each.part == spot.part)
-        ]
-        if nearest:
-            yield nearest
+    for level in filter(None, (top, parts, below)):
+        depths: dict[str, int] = {}
+        for spot in level:
+            depths[spot.part] = min(len(spot.key), depths.get(spot.part, len(spot.key)))
+        yield [spot for spot in level if len(spot.key) == depths[spot.part]]
 
 
 def _matched(spots: Sequence[Spot]) -> Layout:
@@ -204,15 +201,11 @@ def _matched(spots: Sequence[Spot]) -> Layout:
 
 def _of_part(match: Match, spots: Sequence[Spot], part: str) -> Match:
     """What a match says of the files of one part."""
-    folders = {
-        folder.path
-        for spot in spots
-        for folder in (spot.images, spot.masks)
-        if folder and spot.part == part
-    }
+    own = [spot for spot in spots if spot.part == part]
+    folders = {spot.images.path for spot in own} | {spot.masks.path for spot in own if spot.masks}
     return replace(
         match,
-        masks={image: own for image, own in match.masks.items() if image.parent in folders},
+        masks={image: each for image, each in match.masks.items() if image.parent in folders},
         problems={each: text for each, text in match.problems.items() if each.parent in folders},
         lone=tuple(each for each in match.lone if each.parent in folders),
         aside=tuple(each for each in match.aside if each.parent in folders),
@@ -249,10 +242,10 @@ def _places(spots: Sequence[Spot]) -> Iterator[tuple[list[Place], list[Path]]]:
         masks = [spot.masks.images if spot.masks else () for spot in spots]
         yield [Place(spot.images.images, own) for spot, own in zip(spots, masks, strict=True)], []
         return
-    for tell in (_masks_by_format, _masks_by_words, _masks_by_others):
+    for tell in (masks_by_format, masks_by_words, masks_by_others):
         places, aside = [], []
         for spot in spots:
-            others = _others(spot.images.images)
+            others = others_among(spot.images.images)
             files = [file for file in spot.images.images if file not in others]
             aside += others
             masks = tell(files)
@@ -260,37 +253,6 @@ def _places(spots: Sequence[Spot]) -> Iterator[tuple[list[Place], list[Path]]]:
             places.append(Place(images, tuple(file for file in files if file in masks)))
         if any(place.masks and place.images for place in places):
             yield places, aside
-
-
-def _others(files: Sequence[Path]) -> list[Path]:
-    """Overlays and the like of other files."""
-    names = {name_of(file) for file in files}
-    others = [file for file in files if OTHER_WORDS & set(words_of(file.stem))]
-    return [file for file in others if _extends(name_of(file), names)]
-
-
-def _masks_by_format(files: Sequence[Path]) -> set[Path]:
-    """Photographs as JPEG beside masks of the same names in a lossless format."""
-    photos = {name_of(file) for file in files if file.suffix.lower() in LOSSY}
-    masks = {file for file in files if file.suffix.lower() not in LOSSY}
-    same = photos == {name_of(file) for file in masks}
-    return masks if same and 2 * len(masks) == len(files) else set()
-
-
-def _masks_by_words(files: Sequence[Path]) -> set[Path]:
-    known = {*MASK_WORDS, *OBSERVER_WORDS}
-    return {file for file in files if known & set(words_of(file.stem))}
-
-
-def _masks_by_others(files: Sequence[Path]) -> set[Path]:
-    """Files whose name is that of another file and more, such as p1 beside 1."""
-    names = {name_of(file) for file in files}
-    return {file for file in files if _extends(name_of(file), names)}
-
-
-def _extends(name: str, names: Collection[str]) -> bool:
-    cuts = ((name[:at], name[at:]) for at in range(1, len(name)))
-    return any((a in names or b in names) and is_cut(a, b) for a, b in cuts)
 
 
 def part_of_names(images: Sequence[Path]) -> dict[Path, str]:
