@@ -24,10 +24,10 @@ def renamed(annotations: Annotations, rename: Sequence[str]) -> Annotations:
         if not equals or not old.strip() or not new.strip():
             raise UserError(f"--rename {pair}: expected OLD=NEW")
         names[old.strip()] = new.strip()
-    known = {shape.label for picture in annotations.pictures for shape in picture.shapes}
+    known = annotations.labels.union(annotations.classes)
     for old in names:
-        if old not in known and old not in annotations.classes:
-            raise _unknown("--rename", old, known.union(annotations.classes))
+        if old not in known:
+            raise _unknown("--rename", old, known)
     pictures = []
     for picture in annotations.pictures:
         shapes = [replace(each, label=names.get(each.label, each.label)) for each in picture.shapes]
@@ -84,7 +84,7 @@ def choose_classes(
 
 def _used(annotations: Annotations) -> set[str]:
     """The labels that have an object."""
-    found = {shape.label for picture in annotations.pictures for shape in picture.shapes}
+    found = annotations.labels
     for picture in annotations.pictures:
         found |= _in_map(picture, annotations.classes)
     return found

@@ -19,10 +19,11 @@ import yaml
 from loguru import logger
 
 from medseg.annotations.classes import choose_classes, renamed
-from medseg.annotations.drawing import Drawn, Policy, draw
+from medseg.annotations.drawing import Policy, draw
 from medseg.annotations.formats import READERS
 from medseg.annotations.formats.options import Reading
-from medseg.annotations.images import Seen, drawn_on_stored, look
+from medseg.annotations.images import drawn_on_stored, look
+from medseg.annotations.remarks import check_drawn, row_of, say, say_turned
 from medseg.annotations.shapes import Annotations, Picture
 from medseg.annotations.tree import Tree, open_tree, some
 from medseg.config import ConvertConfig
@@ -59,15 +60,10 @@ def convert(config: ConvertConfig) -> dict[str, Any]:
     policy = Policy(indices, config.overlap, config.crowd, centres)
     with _replacing(config.out, config.overwrite) as folder:
         rows = _write(folder, annotations, policy, classes, config)
-        undrawn = [row["name"] for row in rows if not row.pop("annotated")]
-        if undrawn:
-            raise UserError(
-                f"{len(undrawn)} images have objects, none of which covers a pixel, such as"
-                f" {undrawn[0]} ({_first_reason(rows, undrawn[0])}); correct or remove them"
-            )
+        check_drawn(rows)
         write_csv(folder / "convert.csv", rows)
         write_text(folder / "dataset.yaml", _description(config, classes, rows))
-    _say(rows)
+    say(rows)
     return {
         "format": name,
         "folder": str(config.out),
@@ -202,7 +198,7 @@ def _write(
                 drawn.mask = upright(drawn.mask, found.orientation)
             place = folder / picture.part if divided else folder
             _save(place, name, picture.image, drawn.mask)
-            return _row(name, picture, drawn, classes, divided)
+            return row_of(name, picture, drawn, classes, divided)
 
         with progress("convert", show=config.progress) as advance:
             rows = []
@@ -210,7 +206,7 @@ def _write(
                 rows.append(row)
                 if advance:
                     advance(len(rows), len(pictures))
-    _say_turned(seen, stored)
+    say_turned(seen, stored)
     return rows
 
 
@@ -246,31 +242,6 @@ def _names(pictures: Sequence[Picture], divided: bool) -> list[str]:
     return names
 
 
-def _row(
-    name: str, picture: Picture, drawn: Drawn, classes: tuple[str, ...], divided: bool
-) -> dict[str, Any]:
-    """A line of convert.csv."""
-    counts = np.bincount(drawn.mask.ravel(), minlength=256)
-    dropped = drawn.dropped.total()
-    reasons = [f"{count} {why}" for why, count in (drawn.dropped + drawn.noted).items()]
-    empty = not picture.shapes and picture.classes is None
-    return {
-        "name": name,
-        **({"part": picture.part} if divided else {}),
-        "objects": drawn.objects,
-        **{f"pixels {each}": int(counts[index]) for index, each in enumerate(classes)},
-        "pixels ignored": int(counts[IGNORED]),
-        "pixels overlapped": drawn.overlapped,
-        "dropped": dropped,
-        "remarks": "; ".join(reasons),
-        "annotated": drawn.annotated or empty,
-    }
-
-
-def _first_reason(rows: Sequence[dict[str, Any]], name: str) -> str:
-    return next(row["remarks"] for row in rows if row["name"] == name)
-
-
 def _description(
     config: ConvertConfig, classes: tuple[str, ...], rows: Sequence[dict[str, Any]]
 ) -> str:
@@ -285,31 +256,6 @@ def _description(
     if any(row["pixels ignored"] for row in rows):
         facts["ignore"] = [IGNORED]
     return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
-
-
-def _say(rows: Sequence[dict[str, Any]]) -> None:
-    """One line for each thing that a user may not expect, with the first images it is about."""
-    over = [row for row in rows if row["pixels overlapped"]]
-    if over:
-        pixels = sum(row["pixels overlapped"] for row in over)
-        names = some([row["name"] for row in over])
-        logger.info(f"overlaps of classes: {pixels} pixels, in {names}; see --overlap")
-    said = [row for row in rows if row["remarks"]]
-    if said:
-        totals: Counter[str] = Counter()
-        for row in said:
-            for remark in row["remarks"].split("; "):
-                count, why = remark.split(" ", 1)
-                totals[why] += int(count)
-        text = ", ".join(f"{count} {why}" for why, count in totals.items())
-        logger.info(f"objects dropped or changed: {text}; in {some([r['name'] for r in said])}")
-
-
-def _say_turned(seen: dict[Path, Seen], stored: set[Path]) -> None:
-    turned = [path.name for path, found in seen.items() if found.orientation > 1]
-    if turned:
-        how = "as stored" if stored else "as shown"
-        logger.info(f"turned by EXIF, with coordinates {how}: {some(turned)}")
 
 
 def run_convert(config: ConvertConfig) -> dict[str, Any]:

@@ -78,6 +78,11 @@ class Annotations:
     centres: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def labels(self) -> set[str]:
+        """The labels of all shapes."""
+        return {shape.label for picture in self.pictures for shape in picture.shapes}
+
 
 def shapes_of(
     entries: Iterable[Any], where: str, read: Callable[[Any, str], Shape | str]
