@@ -104,7 +104,13 @@ def in_red(path, values):
     return as_png(path, colour)
 
 
-CONTAINERS = (as_png, as_rgb, as_tiff, as_bmp, as_palette, in_red)
+def in_alpha(path, values):
+    """A layer of one colour, the values in its alpha channel."""
+    grey = np.full_like(values, 90)
+    return as_png(path, np.dstack([grey, grey, grey, values]))
+
+
+CONTAINERS = (as_png, as_rgb, as_tiff, as_bmp, as_palette, in_red, in_alpha)
 
 
 @settings(deadline=None, max_examples=120)
