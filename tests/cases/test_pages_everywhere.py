@@ -183,3 +183,8 @@ def test_folds_read_masks_as_they_are_declared(tmp_path):
     assert main(arguments) == 0
     rows = json.loads((tmp_path / "f" / "split.json").read_text())["folds"]
     assert [row["empty"] for row in rows] == [2, 2]
+
+
+def test_lists_of_pages_are_told_that_lists_name_files(run, stacks, tmp_path):
+    with pytest.raises(UserError, match=r"v\d-page\d\d, \.\.\.; lists of a split name files"):
+        open_dataset(stacks, split=str(tmp_path / "r" / "splits"), pages="all")

@@ -1,8 +1,9 @@
 """The images that a run was made with, as its folder keeps them: the truth wherever they lie now.
 
-RUN/splits holds train.txt, validation.txt and test.txt, which any --split takes, groups.csv where
-groups are known, and digests.csv with the columns part, name, image and mask: a digest of the files
-of each image that was read. The test part is read once, after training, and so are its digests.
+RUN/splits holds train.txt, validation.txt and test.txt, which any --split takes (but for names of
+pages: other lists name files), groups.csv where groups are known, and digests.csv with the columns
+part, name, image and mask: a digest of the files of each image that was read. The test part is read
+once, after training, and so are its digests.
 """
 
 from __future__ import annotations

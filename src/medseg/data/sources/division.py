@@ -11,6 +11,7 @@ from medseg.data.sample import Dataset, Item
 from medseg.data.sources.catalog import Entry, group_of
 from medseg.data.sources.groups import TABLE, find_groups
 from medseg.data.sources.names import some
+from medseg.data.sources.pages import is_page
 from medseg.data.sources.splits import (
     PARTS,
     random_split,
@@ -43,9 +44,10 @@ def divide(
     listed = list(chain.from_iterable(lists.values()))
     missing = [each for each in listed if each not in by_name]
     if missing:
+        pages = "; lists of a split name files, whose pages stay together" * is_page(missing[0])
         raise UserError(
             f"{where}: {len(missing)} of the listed images are not in {root}, such as"
-            f" {some(missing)}"
+            f" {some(missing)}{pages}"
         )
     if len(listed) < len(items):
         notes.append(
