@@ -1,4 +1,4 @@
-"""The exception for wrong use, outcomes that are not results, and the hint for a typo."""
+"""The exception for wrong use, outcomes that are not results, and words of messages."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ class Interrupted(Exception):  # noqa: N818  an outcome, not an error
 
 class Pruned(Exception):  # noqa: N818  an outcome, not an error
     """A search stopped a training after an epoch."""
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number with the words for one or for several: "1 mask is", "3 masks are"."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

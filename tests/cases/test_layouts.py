@@ -135,7 +135,7 @@ def test_drive_has_a_field_of_view_that_is_no_target(tmp_path):
     }
     assert found(tmp_path) == expected
     assert "training/mask (4 images)" in notes(tmp_path)
-    assert "no masks lie beside these 4 images" in notes(tmp_path)
+    assert "no masks lie beside 4 images" in notes(tmp_path)
     for i in range(1, 5):
         touch(tmp_path, f"DRIVE/test/1st_manual/{i:02}_manual1.gif")
         touch(tmp_path, f"DRIVE/test/2nd_manual/{i:02}_manual2.gif")

@@ -164,7 +164,7 @@ def test_values_that_occur_nowhere_are_no_classes(tmp_path):
         return out
 
     coding, _ = read(pairs(tmp_path / "slip", 12, slip))
-    assert coding.classes == 3 and "the value 37 in 1 pixels of s03.png" in coding.text
+    assert coding.classes == 3 and "the value 37 in 1 pixel of s03.png" in coding.text
     root = pairs(tmp_path / "gaps", 12, lambda mask, index: mask * np.uint8((1, 5)[index % 2]))
     with pytest.raises(UserError, match="two codings in one set"):  # or two classes?
         read(root)

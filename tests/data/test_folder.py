@@ -73,7 +73,7 @@ def test_no_mask_and_two_masks_name_the_file(tmp_path):
 def test_masks_without_image_are_left_out_and_said(tmp_path):
     write(tmp_path / "images", ["a.jpg", "b.jpg", "c.jpg"])
     write(tmp_path / "masks", ["a.png", "b.png", "c.png", "d.png"])
-    assert any("1 masks belong to no image" in note for note in open_dataset(tmp_path).notes)
+    assert any("1 mask belongs to no image" in note for note in open_dataset(tmp_path).notes)
 
 
 def test_two_images_of_one_name(tmp_path):

@@ -12,6 +12,7 @@ from medseg.data.sources import prepare as module
 from medseg.data.sources.catalog import CATALOG
 from medseg.data.sources.folder import open_dataset
 from medseg.data.sources.prepare import prepare
+from medseg.data.sources.rules import Rule
 
 ISIC = (
     "ISIC2018_Task1-2_{1}_Input/ISIC_{0}.jpg"
@@ -129,6 +130,21 @@ def test_groups_of_eyes_and_centres(tmp_path, monkeypatch):
         found = Counter(item.group for item in items)
         assert found == (groups or {f"C{i}": 3 for i in range(1, 7)})
     assert {item.name for item in items} >= {"C1_100H", "C6_102H"}
+
+
+def test_names_that_show_their_centre_already_are_kept(tmp_path, monkeypatch):
+    for index in range(4):
+        pixels, mask = scene(index)
+        write(tmp_path / f"flat/images/C{index % 2 + 1}_{index}.png", pixels)
+        write(tmp_path / f"flat/masks/C{index % 2 + 1}_{index}.png", mask * 255)
+    entry = replace(CATALOG["polypgen"], images=4, split="random-80-10-10")
+    monkeypatch.setitem(module.CATALOG, "polypgen", entry)
+    rule = Rule("images/*", "masks/{stem}")
+    prepare("polypgen", tmp_path / "flat", out=tmp_path / "out", rule=rule)
+    found = {
+        item.name: item.group for item in open_dataset("polypgen", data_root=tmp_path / "out").items
+    }
+    assert found == {"C1_0": "C1", "C1_2": "C1", "C2_1": "C2", "C2_3": "C2"}
 
 
 def test_no_centre_of_polypgen_is_divided(real):

@@ -11,6 +11,15 @@ from medseg.doctor.check import inspect_all
 from medseg.doctor.collect import collect
 
 
+def test_how_masks_are_read_is_told(tmp_path, capsys):
+    root = clean(tmp_path / "set")
+    assert main(["data", "check", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "masks: 0/255 in" in said and "--class-map overrules" in said
+    assert main(["data", "check", str(root), "--mask-kind", "binary-01"]) == 1
+    assert "masks: training refuses them: " in capsys.readouterr().out
+
+
 def test_exit_codes_table_list_and_json(tmp_path, capsys):
     root = clean(tmp_path / "set")
     assert main(["data", "check", str(root)]) == 0

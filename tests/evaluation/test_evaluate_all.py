@@ -182,6 +182,15 @@ def test_faint_maps_are_no_masks(dataset, tmp_path, capsys):
     assert results(tmp_path / "out")[0]["protocols"]["per-image-foreground"]["dice"] == 0
 
 
+def test_masks_without_foreground_are_called_so(dataset, tmp_path, capsys):
+    for file in (dataset / "test" / "masks").iterdir():
+        black = 0 * cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        write(tmp_path / "black", file.name, black)
+    words = ["evaluate", str(tmp_path / "black"), "--data", str(dataset), "--no-progress"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    assert "predictions: masks of 0 only in" in capsys.readouterr().err
+
+
 def test_groups_and_stamps_of_folders(dataset, tmp_path, capsys):
     """groups.csv beside the references is used; of a part of a split, its stamp is shown."""
     masks = sorted((dataset / "test" / "masks").iterdir())

@@ -14,6 +14,7 @@ from medseg.data.masks import THRESHOLD, misread
 from medseg.doctor.context import Context, looks_inverted, plane_in
 from medseg.doctor.inspection import Inspection
 from medseg.doctor.mask_stats import MaskStats, fits_threshold
+from medseg.errors import counted
 
 # Isolated pixels per changing pair: real masks reach 0.04, dithered soft edges start at 0.09.
 DITHERED_SHARE = 0.06
@@ -149,8 +150,8 @@ def specks(inspection: Inspection, context: Context) -> Iterator[tuple[Path, str
     """A mask with islands or holes of a few pixels; dithering is a fault of its own."""
     stats = inspection.mask_stats
     if stats and stats.specks and not _is_dithered(stats):
-        name = "island or hole" if stats.specks == 1 else "islands or holes"
-        yield inspection.pair.mask, f"{stats.specks} {name} of a few pixels"
+        specks = counted(stats.specks, "island or hole", "islands or holes")
+        yield inspection.pair.mask, f"{specks} of a few pixels"
 
 
 def list_values(counts: np.ndarray) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from medseg.config import CheckConfig
 from medseg.console import print_table
+from medseg.errors import counted
 
 BAR_WIDTH = 40  # characters of the longest bar of the histogram
 
@@ -46,7 +47,11 @@ def summary(report: dict[str, Any]) -> Iterator[str]:
         f"class {row['class']} {row['pixel_share']:.2%} of pixels, in {row['masks']} masks"
         for row in report["classes"]
     )
-    yield f"masks ({report['mask_kind']}): {classes}"
+    if report["masks_refused"]:
+        yield f"masks: training refuses them: {report['masks_refused']}"
+    elif report["masks_read_as"]:
+        yield report["masks_read_as"]
+    yield f"pixels: {classes}"
     yield from _histogram(report["foreground_shares"])
     yield _findings(len(report["findings"]), len(report["found"]))
     if fixed := report.get("fixed"):
@@ -80,9 +85,8 @@ def _histogram(rows: list[dict[str, Any]]) -> Iterator[str]:
 def _findings(total: int, kinds: int) -> str:
     if not total:
         return "nothing found"
-    findings = "finding" if total == 1 else "findings"
-    kinds_noun = "kind" if kinds == 1 else "kinds"
-    return f"{total} {findings} of {kinds} {kinds_noun}; --list names every file"
+    findings = counted(total, "finding", "findings")
+    return f"{findings} of {counted(kinds, 'kind', 'kinds')}; --list names every file"
 
 
 def _numbers(values: list[float]) -> str:

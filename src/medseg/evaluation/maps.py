@@ -117,7 +117,8 @@ def _of_integers(files: Sequence[FileFacts]) -> MapReading:
     note = about_layout(layout)
     note = f" ({note})" if note else ""
     if len(levels) <= 2 and levels[0] == 0:
-        return MapReading(layout, max(top, 1), f"masks of 0 and {top}{note}")
+        values = f"0 and {top}{note}" if top else "0 only"
+        return MapReading(layout, max(top, 1), f"masks of {values}")
     lossy = any(plane.lossy for plane in planes)
     low = census.within(1, SMALL + 1)
     totals, solid = census.counts.sum(0), census.solid.sum(0)

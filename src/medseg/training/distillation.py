@@ -21,7 +21,7 @@ from medseg.data.sample import Dataset
 from medseg.distill.cache import open_cache
 from medseg.distill.loss import DistillationLoss
 from medseg.distill.teacher import Teacher, load_teachers
-from medseg.errors import UserError
+from medseg.errors import UserError, counted
 from medseg.hardware import cores
 from medseg.runs import Checkpoint, find_checkpoint
 from medseg.training.parts import Parts
@@ -101,7 +101,8 @@ def warn_of_leak(option: str, path: Path, dataset: Dataset) -> None:
         names = [item.name for item in dataset.parts.get(part, ()) if item.name in seen]
         if names:
             logger.warning(
-                f"{option} {path}: was trained on {len(names)} images with names of the {part}"
+                f"{option} {path}: was trained on"
+                f" {counted(len(names), 'image with a name', 'images with names')} of the {part}"
                 f" part, such as {names[0]}; if they are the same images, this run's numbers on"
                 " them are optimistic"
             )

@@ -6,7 +6,7 @@ import numpy as np
 
 from medseg.data.masks.census import BRIGHT, NOISE_LEVELS, NOISE_SHARE, SLIP, Census, listed
 from medseg.data.masks.colours import INDEX_RANGE
-from medseg.errors import UserError
+from medseg.errors import UserError, counted
 
 FEW_VALUES = 8  # for an example
 THIN_SHARE = 0.2  # of the pixels inside shapes: with fewer these are lines
@@ -107,8 +107,9 @@ def refuse_rare(census: Census, value: int, keep: np.ndarray) -> None:
     drawn = census.area(keep & (census.levels > 0)).sum()
     if column.sum() > SLIP_SHARE * drawn:
         raise UserError(
-            f"{census.file(column > 0)}: holds the value {value} in {column.max()} pixels: a slip,"
-            f" or a class? --ignore-index {value} leaves it out, --mask-kind index takes it as a"
+            f"{census.file(column > 0)}: holds the value {value} in"
+            f" {counted(int(column.max()), 'pixel', 'pixels')}: a slip, or a class?"
+            f" --ignore-index {value} leaves it out, --mask-kind index takes it as a"
             " class"
         )
 

@@ -26,7 +26,7 @@ from medseg.data.masks.doubts import (
     refuse_unlikely,
     unclear,
 )
-from medseg.errors import UserError
+from medseg.errors import UserError, counted
 
 MIDDLE = (64, 192)  # a 0/255 mask holds values from 64 to 191 at its edges only,
 MIDDLE_SHARE = 0.05  # in at most this share of its pixels
@@ -142,9 +142,10 @@ def indices(
         )
     for value in slips:
         row = census.counts[:, census.levels == value].ravel()
+        pixels = counted(int(row.sum()), "pixel", "pixels")
         text += (
-            f"; the value {value} in {row.sum()} pixels of {census.file(row > 0).name} is taken for"
-            " a slip and ignored"
+            f"; the value {value} in {pixels} of {census.file(row > 0).name} is taken for a slip"
+            " and ignored"
         )
     text += void_note(census, void) + ("" if told or classes else numbering_note(census))
     return MaskCoding("index", len(values), text, tuple(table))

@@ -17,6 +17,7 @@ from medseg.data.sources.description import Description, read_description
 from medseg.data.sources.division import divide, with_group
 from medseg.data.sources.groups import TABLE, choose_groups, settle_groups, with_groups
 from medseg.data.sources.layouts import FIRST_KINDS
+from medseg.data.sources.names import some
 from medseg.data.sources.pages import with_pages
 from medseg.data.sources.pairing import Pairing, find_pairs
 from medseg.data.sources.rules import Rule
@@ -24,7 +25,7 @@ from medseg.data.sources.splits import (
     PARTS,
 )
 from medseg.data.sources.words import part_of
-from medseg.errors import UserError, nearest
+from medseg.errors import UserError, counted, nearest
 
 
 def open_dataset(
@@ -169,7 +170,10 @@ def _divided(opened: _Opened, split: str | None) -> Dataset:
     notes = [*pairing.notes, *_empty_parts(root, pairing)]
     twice = _names_in_two_parts(found)
     if twice:
-        notes.append(f"{len(twice)} names are in two parts: the same images would be a leak")
+        names = counted(len(twice), "name is", "names are")
+        notes.append(
+            f"{names} in two parts ({some(sorted(twice))}): the same images would be a leak"
+        )
     named = {
         part: [_with_part(item, part) if item.name in twice else item for item in found[part]]
         for part in pairing.parts

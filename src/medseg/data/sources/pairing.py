@@ -21,7 +21,7 @@ from medseg.data.sources.rules import ADVICE, Rule, Ruled, apply_rule
 from medseg.data.sources.splits import PARTS
 from medseg.data.sources.tree import Folder, folders_of
 from medseg.data.sources.words import part_of
-from medseg.errors import UserError
+from medseg.errors import UserError, counted
 
 
 @dataclass(frozen=True)
@@ -189,13 +189,13 @@ def _finished(
     several = [pair for pair in pairs if len(pair.masks) > 1]
     if several:
         notes.append(
-            f"{len(several)} images have several masks, which are united, such as"
-            f" {several[0].image.name}: {some(mask.name for mask in several[0].masks)}"
+            f"{counted(len(several), 'image has', 'images have')} several masks, which are united,"
+            f" such as {several[0].image.name}: {some(mask.name for mask in several[0].masks)}"
         )
     if lone:
         notes.append(
-            f"{lone[0][1].parent}: {len(lone)} masks belong to no image and are left out:"
-            f" {some(mask.name for _, mask in lone)}"
+            f"{lone[0][1].parent}: {counted(len(lone), 'mask belongs', 'masks belong')} to no"
+            f" image, left out: {some(mask.name for _, mask in lone)}"
         )
     return Pairing(tuple(pairs), tuple(lone), text, tuple(notes))
 

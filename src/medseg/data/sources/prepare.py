@@ -14,7 +14,7 @@ from pathlib import Path
 from medseg import console
 from medseg.config import PrepareConfig
 from medseg.data.sample import Dataset, Item
-from medseg.data.sources.catalog import CATALOG, Entry
+from medseg.data.sources.catalog import CATALOG, Entry, group_of
 from medseg.data.sources.division import divide, with_group
 from medseg.data.sources.groups import TABLE, with_groups, write_groups
 from medseg.data.sources.names import name_of
@@ -99,7 +99,7 @@ def _build(
 def _renamed(entry: Entry, item: Item) -> Item:
     """The item by the name that the catalog gives it, if any, and with its group."""
     name = item.name
-    if entry.naming:
+    if entry.naming and item.group and not group_of(entry, name):
         name = entry.naming.format(group=item.group, stem=name_of(item.image))
         item = replace(item, group=None)
     return with_group(replace(item, name=name), entry)

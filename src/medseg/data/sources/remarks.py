@@ -13,7 +13,7 @@ from medseg.data.sources.names import some
 from medseg.data.sources.rules import ADVICE
 from medseg.data.sources.tree import Folder
 from medseg.data.sources.words import role_of
-from medseg.errors import UserError
+from medseg.errors import UserError, counted
 
 DRAWN = (".txt", ".json", ".xml", ".geojson")  # polygons instead of masks
 PAPERS = (".csv", ".txt", ".md", ".json", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".py", ".zip")
@@ -51,26 +51,30 @@ def left_out(
     used = {folder.path for spot in layout.spots for folder in (spot.images, spot.masks) if folder}
     bare = {folder.path for folder in layout.bare}
     notes = [
-        f"{folder.path}: no masks lie beside these {len(folder.images)} images; they are left out"
+        f"{folder.path}: no masks lie beside"
+        f" {counted(len(folder.images), 'image, which is', 'images, which are')} left out"
         for folder in layout.bare
     ]
     others = [each for each in folders if each.images and each.path not in used | bare]
     if others:
-        named = [f"{each.path.relative_to(root)} ({len(each.images)} images)" for each in others]
+        named = [
+            f"{each.path.relative_to(root)} ({counted(len(each.images), 'image', 'images')})"
+            for each in others
+        ]
         notes.append(f"{root}: not used, and left out: {some(named, 6)}")
     if aside:
         notes.append(
-            f"{len(aside)} further files of the images are left out: {some(f.name for f in aside)}"
+            f"{counted(len(aside), 'further file', 'further files')} of the images left out:"
+            f" {some(file.name for file in aside)}"
         )
     for folder in folders:
         strange = folder.strangers if folder.path in used else ()
         if not folder.role:
             strange = [file for file in strange if file.suffix.lower() not in PAPERS]
         if strange:
-            count = "1 file is" if len(strange) == 1 else f"{len(strange)} files are"
             notes.append(
-                f"{count} in {folder.path} of a kind that is not read, and left out:"
-                f" {some(file.name for file in strange)}"
+                f"{counted(len(strange), 'file is', 'files are')} in {folder.path} of a kind that"
+                f" is not read, and left out: {some(file.name for file in strange)}"
             )
     return notes
 
