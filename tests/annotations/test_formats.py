@@ -309,7 +309,7 @@ def test_crowds_have_a_policy(tmp_path, crowd, index):
 def test_images_without_annotation_are_for_the_user_to_decide(tmp_path):
     coco(tmp_path / "source")
     image(tmp_path / "source" / "images" / "b.png")
-    with pytest.raises(UserError, match=r"1 of 2 images have no annotation: b.png"):
+    with pytest.raises(UserError, match=r"1 of 2 images without annotation: b.png"):
         convert(tmp_path / "source", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert convert(tmp_path / "source", tmp_path / "n", unannotated="negative")["images"] == 2

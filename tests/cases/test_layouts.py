@@ -10,7 +10,8 @@ import pytest
 from cases.scenes import pairs, scene, write
 from medseg.cli import main
 from medseg.config import CheckConfig, make
-from medseg.data.sources.folder import open_dataset
+from medseg.data.sources.folder import open_dataset, open_whole
+from medseg.data.sources.groups import about_groups
 from medseg.data.sources.pairing import find_pairs
 from medseg.data.sources.rules import Rule
 from medseg.doctor.check import check as check_of
@@ -189,11 +190,11 @@ def test_classes_are_no_groups_but_numbered_folders_are(tmp_path):
         groups = {pair.name: pair.group for pair in find_pairs(tmp_path / kind).pairs}
         assert groups == {f"{p}/{i}": p for p in ("p1", "p2", "p10") for i in (1, 2)}
         dataset = open_dataset(tmp_path / kind)
-        assert {item.group for part in dataset.parts.values() for item in part} == {
-            "p1",
-            "p2",
-            "p10",
-        }
+        assert {item.group for item in dataset.items} == {"p1", "p2", "p10"}
+        said = about_groups(dataset)
+        assert said.startswith("groups: 3 (p1, p10, p2), of 6 of 6 images; 2 in several parts")
+        assert "several" not in about_groups(open_whole(tmp_path / kind))
+    assert about_groups(open_dataset(tmp_path / "busi")) == ""
 
 
 def test_instances_of_an_image_in_its_folder_are_united(tmp_path):
@@ -327,6 +328,8 @@ def test_mistakes_in_a_rule(tmp_path, rule, said):
 
 def test_the_flags_reach_training_and_the_check(tmp_path, capsys):
     pairs(tmp_path / "set", 8)
+    rows = "".join(f"s{i:02d},p{i // 4}\n" for i in range(8))
+    (tmp_path / "set" / "groups.csv").write_text(f"name,group\n{rows}")
     (tmp_path / "set" / "images").rename(tmp_path / "set" / "scans")
     (tmp_path / "set" / "masks").rename(tmp_path / "set" / "drawn")
     data = [str(tmp_path / "set"), "--images", "scans/*", "--masks", "drawn/{stem}"]
@@ -334,7 +337,8 @@ def test_the_flags_reach_training_and_the_check(tmp_path, capsys):
     network = ["--model", "unet", "--base-channels", "8", "--size", "64", "--epochs", "1"]
     run = ["--out", str(tmp_path / "run"), "--threads", "1", "--workers", "1", "--no-tensorboard"]
     assert main(["train", "--data", *data, *network, *run]) == 0
-    assert "pairing: scans/* with masks drawn/{stem}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pairing: scans/* with masks drawn/{stem}" in said and "groups: 2 (p0, p1), of 8" in said
     assert main(["evaluate", str(tmp_path / "run")]) == 0
 
 

@@ -8,6 +8,7 @@ from scenes import pairs
 import medseg
 from conftest import FAST
 from medseg.evaluation.intervals import about, headline, summary_intervals
+from medseg.reports.tables import lines
 
 
 def test_everything_that_is_written_says_why(tmp_path):
@@ -39,4 +40,6 @@ def test_two_groups_have_one_and_a_single_image_none():
     low, high = several["protocols"]["per-image-foreground"]["dice"]
     assert low < high and "2 independent units" in several["notes"][0]
     said = "no interval: one image does not show by how much images differ"
-    assert about([None])["notes"][1] == said
+    assert about([None])["notes"][1] == said and about(["a"])["notes"] == [said]
+    (line,) = lines({"intervals": about(["a", "a"])})
+    assert line.startswith("no interval: all 2 images are of one group (a)")

@@ -30,7 +30,7 @@ from medseg.config import ConvertConfig
 from medseg.console import progress
 from medseg.data.decode import upright
 from medseg.data.masks import IGNORED
-from medseg.errors import UserError, choose
+from medseg.errors import UserError, choose, counted
 from medseg.files import folder_or_nothing, new_folder, write_csv, write_text
 from medseg.hardware import cores
 
@@ -134,14 +134,15 @@ def _complete(annotations: Annotations, tree: Tree, config: ConvertConfig) -> An
     bare = [each for each in pictures if not each.shapes and each.classes is None]
     if bare and config.unannotated == "refuse":
         raise UserError(
-            f"{len(bare)} of {len(pictures)} images have no annotation:"
+            f"{len(bare)} of {len(pictures)} images without annotation:"
             f" {some([each.image.name for each in bare])}; say whether they show nothing"
             " (--unannotated negative) or were forgotten (--unannotated skip)"
         )
     if bare:
         what = {"negative": "taken as empty", "skip": "left out"}[config.unannotated]
         names = some([each.image.name for each in bare])
-        logger.info(f"without annotation, {what}: {len(bare)} images, {names}")
+        images = counted(len(bare), "image", "images")
+        logger.info(f"without annotation, {what}: {images}, {names}")
     if config.unannotated == "skip":
         pictures = [each for each in pictures if each.shapes or each.classes is not None]
     if not pictures:

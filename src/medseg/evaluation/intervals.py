@@ -100,7 +100,7 @@ def _why_none(images: int, known: Sequence[str]) -> str:
     Its images can be resampled, and the interval would be narrow, but about a question that nobody
     asks: it leaves out by how much the next group differs, which is most of what is not known.
     """
-    if not known:
+    if not known or images == 1:
         return "no interval: one image does not show by how much images differ"
     return (
         f"no interval: all {images} images are of one group ({known[0]}), which does not show by"

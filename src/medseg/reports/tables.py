@@ -215,10 +215,8 @@ def lines(summary: Summary) -> Iterator[str]:
         )
     if made := summary.get("intervals"):
         over = f"{made['n_groups']} groups" if made["unit"] == "group" else "images"
-        text = f"95 %: {made['method']} over {over}, n = {made['n_images']}"
-        if made["n_groups"] == 1:
-            text = "95 %: none"
-        yield "; ".join([text, *made["notes"]])
+        text = [f"95 %: {made['method']} over {over}, n = {made['n_images']}"]
+        yield "; ".join(made["notes"] if made["n_groups"] == 1 else text + made["notes"])
     if stamp := stamp_of(summary):
         yield f"{stamp.label}: {stamp.text}"
 

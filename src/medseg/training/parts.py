@@ -14,6 +14,7 @@ from medseg.data.decode import small_range
 from medseg.data.masks import IGNORED, MaskCoding, declared_by, map_words, survey
 from medseg.data.sample import Dataset, Item
 from medseg.data.sources.dataset import dataset_of
+from medseg.data.sources.groups import about_groups
 from medseg.distill import check as check_distillation
 from medseg.errors import UserError
 from medseg.hardware import cores
@@ -108,7 +109,7 @@ def load_parts(
     a look at its masks; `world` is the number of processes.
     """
     dataset = _find_dataset(config, dataset)
-    for note in dataset.notes:
+    for note in filter(None, (*dataset.notes, about_groups(dataset))):
         logger.info(note)
     counts = ", ".join(f"{len(items)} {part}" for part, items in dataset.parts.items())
     logger.info(f"{dataset.name} ({dataset.split}): {counts}")

@@ -181,6 +181,24 @@ def leak_stamp(evaluated: Sequence[Item], seen: Sequence[Item]) -> str:
     return f"LEAKY: {' and '.join(facts)}; expect lower numbers on new patients"
 
 
+def about_groups(dataset: Dataset) -> str:
+    """The known groups in one line, and how many of them the parts divide; "" where none is."""
+    parts_of: dict[str, set[str]] = {}
+    for part, items in dataset.parts.items():
+        for item in items:
+            if item.group:
+                parts_of.setdefault(item.group, set()).add(part)
+    if not parts_of:
+        return ""
+    known = sum(item.group is not None for item in dataset.items)
+    which = f"{len(parts_of)} ({some(sorted(parts_of))})"
+    text = f"groups: {which}, of {known} of {len(dataset.items)} images"
+    divided = sum(len(parts) > 1 for parts in parts_of.values())
+    if divided:
+        text += f"; {divided} in several parts, a leak: 'medseg data split' keeps groups whole"
+    return text
+
+
 def groups_of(dataset: Dataset) -> dict[str, str | None]:
     """The group of each image by name, from groups.csv or the catalog; None where not known."""
     return {item.name: item.group for item in dataset.items}
@@ -195,8 +213,8 @@ def _rows(file: Path, column: str, known: Names | None) -> list[tuple[str, str]]
         wanted = " and ".join(COLUMNS)
         there = ", ".join(cell.strip() for cell in header) or "nothing"
         raise UserError(
-            f"{file}: expected the columns {wanted}, found {there}; rename them, or choose the"
-            f" column of the groups with --groups {file}:COLUMN"
+            f"{file}: expected the columns {wanted}, found {there}; rename them ('medseg data"
+            f" split' and 'data leaks' also take another column, by --groups {file}:COLUMN)"
         )
     group = keys.index(column.casefold())
     return [(line[at], same_name(" ".join(line[group].split()))) for line in lines]

@@ -29,7 +29,8 @@ def how_paired(layout: Layout, root: Path) -> str:
         mask_folder = (spots[0].masks or spots[0].images).path.relative_to(root)
         images = folder / f"{match.image_text}{_suffix(match.masks)}"
         masks = mask_folder / f"{match.text}{_suffix(chain.from_iterable(match.masks.values()))}"
-        more = f" and {len(spots) - 1} more folders" if len(spots) > 1 else ""
+        others = len(spots) - 1
+        more = f" and {counted(others, 'more folder', 'more folders')}" if others else ""
         total = len(match.masks) + len(match.problems)
         texts.append(
             f"{images.as_posix()} with masks {masks.as_posix()}{more}"
