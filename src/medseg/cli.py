@@ -97,6 +97,12 @@ VERBS: dict[str, Verb | dict[str, Verb]] = {
         "medseg.inference.predict:predict",
         failed=lambda result: bool(result["failed"]),
     ),
+    "export": Verb(
+        options.ExportConfig,
+        "medseg.export.export:export",
+        show="medseg.export.export:show",
+        failed=lambda result: bool(result["failed"]),
+    ),
     "compare": Verb(
         options.CompareConfig,
         "medseg.comparison.compare:compare",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+ROUND_UP = np.float32(0.501)  # halves are frequent, and must not depend on the last bit
+UNITS = 256  # of the weights of two neighbours
+
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
 
@@ -62,9 +65,10 @@ class Preprocessing:
             return 0, 0, *native
         if self.resize == "square":
             return 0, 0, *self.size
-        scale = min(self.size[0] / native[0], self.size[1] / native[1])
-        height, width = (max(1, round(side * scale)) for side in native)
-        return (self.size[0] - height) // 2, (self.size[1] - width) // 2, height, width
+        (high, wide), (rows, columns) = self.size, native
+        height = min(high, max(1, (2 * rows * wide + columns) // (2 * columns)))
+        width = min(wide, max(1, (2 * columns * high + rows) // (2 * rows)))
+        return (high - height) // 2, (wide - width) // 2, height, width
 
     def fit(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, C] at the input's size: sides that shrink averaged, others bilinear."""
@@ -125,17 +129,41 @@ class Preprocessing:
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[H, W] or [H, W, C] at another size, in its own type: first what shrinks, then what grows.
+    """uint8 [H, W] or [H, W, C] at another size: first what shrinks, then what grows.
 
     In one call OpenCV's area interpolation would average neither side once one of them grows, but
-    sample up to a pixel off centre.
+    sample up to a pixel off centre. `export.graph` repeats both steps, so each is exact or nearly:
+    the averages are taken in float32, and what is grown in integers (docs/design/0008).
     """
     smaller = min(height, image.shape[0]), min(width, image.shape[1])
     if image.shape[:2] != smaller:
-        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
+        averages = cv2.resize(image.astype(np.float32), smaller[::-1], interpolation=cv2.INTER_AREA)
+        image = (averages + ROUND_UP).astype(np.uint8)
     if smaller != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        image = _grow(image, height, width)
     return np.ascontiguousarray(image)
+
+
+def _grow(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8, bilinear, at least as high and wide as the image; weights in units of 1 / 256."""
+    above, below, weight = _neighbours(image.shape[0], height)
+    rows = image.reshape(*image.shape[:2], -1).astype(np.uint32)
+    weight = weight[:, None, None]
+    rows = rows[above] * (UNITS - weight) + rows[below] * weight
+    left, right, weight = _neighbours(image.shape[1], width)
+    weight = weight[None, :, None]
+    grown = rows[:, left] * (UNITS - weight) + rows[:, right] * weight
+    grown = (grown + UNITS**2 // 2) // UNITS**2
+    return grown.astype(np.uint8).reshape(height, width, *image.shape[2:])
+
+
+def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two pixels around each of `target`, and the weight of the second: integers [target]."""
+    doubled = (2 * np.arange(target) + 1) * source - target  # the position, times 2 * target
+    first, rest = np.divmod(doubled, 2 * target)
+    weight = (UNITS * rest + target) // (2 * target)
+    first_and_second = np.clip([first, first + 1], 0, source - 1)
+    return *first_and_second, weight.astype(np.uint32)
 
 
 @functools.lru_cache

@@ -19,6 +19,7 @@ from medseg.config.data_commands import (
 )
 from medseg.config.distill import Distill
 from medseg.config.evaluate import CalibrateConfig, CompareConfig, EvaluateConfig, LintConfig
+from medseg.config.export import ExportConfig
 from medseg.config.hardware import Hardware
 from medseg.config.loss import Loss
 from medseg.config.model import Model
@@ -41,6 +42,7 @@ __all__ = [
     "Data",
     "Distill",
     "EvaluateConfig",
+    "ExportConfig",
     "Hardware",
     "LeaksConfig",
     "LintConfig",

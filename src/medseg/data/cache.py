@@ -30,7 +30,7 @@ from medseg.errors import UserError
 from medseg.files import lock, mark_used
 from medseg.preprocessing import Preprocessing
 
-VERSION = 3  # raise when the stored arrays change for the same settings
+VERSION = 4  # raise when the stored arrays change for the same settings
 Size = tuple[int, int]
 Progress = Callable[[int, int], None]
 

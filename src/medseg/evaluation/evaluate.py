@@ -114,7 +114,7 @@ def subject_of(run: Run, target: Target) -> Subject:
         "data": of_target["data"],
         "split": of_target["split"],
         "part": of_target["part"],
-        "model": _model_text(checkpoint.network),
+        "model": model_text(checkpoint.network),
         "stamp": of_target["stamp"],
         "checkpoint": {
             "file": run.file.name,
@@ -129,7 +129,7 @@ def subject_of(run: Run, target: Target) -> Subject:
     return Subject(about, run.config, run.history())
 
 
-def _model_text(network: Mapping[str, Any]) -> str:
+def model_text(network: Mapping[str, Any]) -> str:
     """Such as "unet 32" or "smp fpn resnet18"."""
     words = [network["name"]]
     if network["name"] == "smp":

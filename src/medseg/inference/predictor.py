@@ -14,6 +14,7 @@ from medseg.data.decode import read_image
 from medseg.errors import UserError
 from medseg.hardware import pick_accelerator, pick_precision
 from medseg.inference.backends import Backend, TorchBackend
+from medseg.inference.exported import ExportedBackend, is_exported, open_exported
 from medseg.inference.postprocess import classify, margins, probabilities
 from medseg.runs import Run
 
@@ -52,12 +53,23 @@ class Predictor:
 
     @classmethod
     def load(
-        cls, run: str | Path, *, accelerator: str = "auto", precision: str = "auto"
+        cls,
+        run: str | Path,
+        *,
+        accelerator: str = "auto",
+        precision: str = "auto",
+        preprocessing: Path | None = None,
     ) -> Predictor:
-        """From a run folder or a checkpoint file.
+        """From a run folder, a checkpoint, or a file that `medseg export` wrote.
 
-        Raises `UserError` for a damaged, foreign or malicious file.
+        `preprocessing` is a YAML file that describes a bare network of another tool
+        (docs/export.md). Raises `UserError` for a damaged, foreign or malicious file.
         """
+        if is_exported(Path(run)):
+            file = open_exported(Path(run), preprocessing=preprocessing, precision=precision)
+            return cls.of_file(file)
+        if preprocessing is not None:
+            raise UserError(f"--preprocessing: {run} is a run and brings its own; leave it out")
         accelerator = pick_accelerator(accelerator)
         opened = Run.open(run)
         checkpoint = opened.checkpoint
@@ -72,6 +84,17 @@ class Predictor:
             classes=checkpoint.classes,
             temperature=checkpoint.temperature,
             class_names=checkpoint.class_names,
+        )
+
+    @classmethod
+    def of_file(cls, file: ExportedBackend) -> Predictor:
+        """From an exported file that has been opened."""
+        card = file.card
+        return cls(
+            file,
+            classes=card.classes,
+            temperature=file.temperature,
+            class_names=card.class_names,
         )
 
     def predict(self, image: ImageLike, threshold: float = 0.5) -> Prediction:
