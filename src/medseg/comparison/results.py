@@ -11,6 +11,7 @@ from typing import Any
 from medseg.data.sources.names import some
 from medseg.errors import UserError, choose
 from medseg.evaluation.rows import TEXT, read_rows
+from medseg.inference.exported import is_exported, results_of_file
 
 PIXELS = ("tp", "fp", "fn", "tn")
 DISTANCES = ("hd95", "assd", "surface_dice")  # depend on the size of a pixel and the tolerance
@@ -217,6 +218,8 @@ def _over_seeds(summary: dict[str, Any]) -> bool:
 
 
 def _folder(run: Path, part: str) -> Path:
+    if is_exported(run):
+        return _folder_of_file(run, part)
     for folder in (run, run / "report" / part):
         if (folder / "per_image.csv").exists():
             return folder.resolve()
@@ -232,6 +235,15 @@ def _folder(run: Path, part: str) -> Path:
     if others:  # where medseg evaluate writes without --out
         hint = f"give one of the folders that medseg evaluate wrote, such as {others[0]}"
     raise UserError(f"{run}: holds no results on {part}; {hint}")
+
+
+def _folder_of_file(file: Path, part: str) -> Path:
+    """The results of an exported file on a part: those of the one evaluation beside it."""
+    found = sorted(path.parent for path in results_of_file(file).glob(f"*/*-{part}/per_image.csv"))
+    if len(found) == 1:
+        return found[0].resolve()
+    hint = "run medseg evaluate" if not found else f"give one of them, such as {found[0]}"
+    raise UserError(f"{file}: has {len(found)} results on {part} beside it; {hint}")
 
 
 def _summary(folder: Path) -> dict[str, Any]:

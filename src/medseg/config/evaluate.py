@@ -8,6 +8,7 @@ from pathlib import Path
 from medseg.config.fields import option
 from medseg.config.shared import (
     Compute,
+    ForeignFile,
     Json,
     Masks,
     Overwrite,
@@ -22,12 +23,22 @@ from medseg.config.shared import (
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(
-    PairingRule, Threshold, Compute, Threads, Masks, Pages, Reading, Overwrite, Json, Progress
+    PairingRule,
+    ForeignFile,
+    Threshold,
+    Compute,
+    Threads,
+    Masks,
+    Pages,
+    Reading,
+    Overwrite,
+    Json,
+    Progress,
 ):
-    """Evaluate a run, or a folder of predictions, at the native resolution of each mask."""
+    """Evaluate a run, an exported file or a folder of predictions, at native resolution."""
 
     run: Path = option(
-        help="run folder, checkpoint, or folder of predictions (masks or probability maps)",
+        help="run folder, checkpoint, exported file, or folder of predictions (masks or maps)",
         positional=True,
     )
     references: Path | None = option(
@@ -63,7 +74,9 @@ class EvaluateConfig(
         False, "accept a folder of predictions of which none, or all, are foreground everywhere"
     )
     out: Path | None = option(
-        None, "folder of the results (default: RUN/evaluate/DATA-SPLIT-PART)", metavar="DIR"
+        None,
+        "folder of the results (default: RUN/evaluate/DATA-SPLIT-PART, or below FILE.results)",
+        metavar="DIR",
     )
 
 

@@ -6,14 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.config.fields import option
-from medseg.config.shared import Compute, Json, Overwrite, Progress, Reading, Threads, Threshold
+from medseg.config.shared import (
+    Compute,
+    ForeignFile,
+    Json,
+    Overwrite,
+    Progress,
+    Reading,
+    Threads,
+    Threshold,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(Threshold, Compute, Threads, Reading, Overwrite, Json, Progress):
-    """Write the masks that a run predicts for images of any size and format."""
+class PredictConfig(ForeignFile, Threshold, Compute, Threads, Reading, Overwrite, Json, Progress):
+    """Write the masks that a run or an exported file predicts for images of any size and format."""
 
-    run: Path = option(help="run folder or checkpoint", positional=True)
+    run: Path = option(help="run folder, checkpoint or exported file", positional=True)
     images: tuple[str, ...] = option(
         help="images or folders of images", positional=True, metavar="IMAGE|FOLDER"
     )

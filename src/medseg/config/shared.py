@@ -86,6 +86,18 @@ class Compute:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignFile:
+    """How to use an exported file that another tool wrote."""
+
+    preprocessing: Path | None = option(
+        None,
+        "YAML file that says how images are prepared for an .onnx, .xml or .pt2 file of another"
+        " tool (docs/export.md)",
+        metavar="FILE.yaml",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairingRule:
     """Which mask belongs to which image, where their names do not show it."""
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from loguru import logger
-from torch import nn
 
 from medseg.config import EvaluateConfig
 from medseg.console import progress
@@ -25,11 +24,12 @@ from medseg.evaluation.counting import Decision, count
 from medseg.evaluation.measure import measure_image, measuring
 from medseg.evaluation.pictures import Pixels
 from medseg.evaluation.predictions import evaluate_predictions, is_predictions
-from medseg.evaluation.reading import coding_for
+from medseg.evaluation.reading import any_coding, coding_for, other_coding
 from medseg.evaluation.results import Evaluation, Subject, collect
-from medseg.evaluation.targets import Target, out_folder, target_of
+from medseg.evaluation.targets import Target, out_folder, target_of, target_of_file
 from medseg.hardware import cores, pick_accelerator, pick_precision
-from medseg.inference.backends import TorchBackend
+from medseg.inference.backends import Backend, TorchBackend
+from medseg.inference.exported import is_exported, open_exported, results_of_file
 from medseg.runs import Run
 
 
@@ -44,11 +44,15 @@ class Options:
 
 
 def evaluate(config: EvaluateConfig) -> tuple[Evaluation, Path]:
-    """Evaluate a run, or a folder of predictions, on a part of a data set.
+    """Evaluate a run, an exported file or a folder of predictions on a part of a data set.
 
     Returns what was found and the folder in which per_image.csv and summary.json were written.
     """
-    if is_predictions(config.run):
+    if is_exported(config.run):
+        evaluation, folder = _evaluate_file(config)
+    elif config.preprocessing:
+        raise UserError(f"--preprocessing: {config.run} is no exported file; leave it out")
+    elif is_predictions(config.run):
         evaluation, folder = evaluate_predictions(config)
     else:
         evaluation, folder = _evaluate_run(config)
@@ -79,6 +83,30 @@ def _evaluate_run(config: EvaluateConfig) -> tuple[Evaluation, Path]:
         decision_of(run, coding, config.threshold),
         subject_of(run, target),
         Options(config.batch_size, workers, cache_dir_of(run), config.progress),
+        measuring=measuring(config),
+    )
+    return evaluation, folder
+
+
+def _evaluate_file(config: EvaluateConfig) -> tuple[Evaluation, Path]:
+    """An exported file on a part of the data set that `config` names."""
+    file = open_exported(config.run, preprocessing=config.preprocessing, precision=config.precision)
+    card = file.card
+    target = target_of_file(card, config)
+    folder = out_folder(config, results_of_file(config.run), target.dataset)
+    trained = MaskCoding.from_dict(card.coding) if card.coding else None
+    coding = other_coding(trained or any_coding(card.classes), target, config)
+    logger.info(coding.text)
+    about = target.about() | {"model": f"{card.model or 'file'}, {config.run.name}"}
+    if card.class_names:
+        about["class_names"] = list(card.class_names)
+    evaluation = evaluate_items(
+        file,
+        target.items,
+        coding,
+        Decision(card.classes, file.decision(config.threshold), file.temperature),
+        Subject(about),
+        Options(config.batch_size, config.workers, None, config.progress),
         measuring=measuring(config),
     )
     return evaluation, folder
@@ -140,7 +168,7 @@ def model_text(network: Mapping[str, Any]) -> str:
 
 
 def evaluate_items(
-    backend: TorchBackend,
+    backend: Backend,
     items: Sequence[Item],
     coding: MaskCoding,
     decision: Decision,
@@ -188,7 +216,7 @@ def evaluate_items(
 
 
 def open_native_store(
-    backend: TorchBackend,
+    backend: Backend,
     items: Sequence[Item],
     coding: MaskCoding,
     decision: Decision,
@@ -208,7 +236,7 @@ def open_native_store(
 
 
 def draw_images(
-    backend: TorchBackend,
+    backend: Backend,
     items: Sequence[Item],
     store: Store,
     coding: MaskCoding,
@@ -231,17 +259,13 @@ def draw_images(
     }
 
 
-def _settings(backend: TorchBackend, decision: Decision) -> dict[str, Any]:
+def _settings(backend: Backend, decision: Decision) -> dict[str, Any]:
     """What decided the numbers beside the weights, for summary.json."""
     return {
-        "parameters": _parameters(backend.network),
-        "size": list(backend.preprocessing.size),
-        "resize": backend.preprocessing.resize,
+        "parameters": backend.parameters,
+        "size": list(backend.trained_preprocessing.size),
+        "resize": backend.trained_preprocessing.resize,
         "threshold": decision.threshold,
         "temperature": decision.temperature,
         "precision": backend.precision,
     }
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

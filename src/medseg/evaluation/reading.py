@@ -28,10 +28,17 @@ from medseg.runs import Run
 Config = EvaluateConfig | CalibrateConfig
 
 
-def trained_coding(run: Run) -> MaskCoding | None:
-    """The coding of the run's training data; None in a checkpoint of before it was kept."""
-    stored = run.checkpoint.coding
-    return MaskCoding.from_dict(stored) if stored else None
+def trained_coding(run: Run) -> MaskCoding:
+    """The coding of the run's training data; of a checkpoint of before it was kept, its classes."""
+    checkpoint = run.checkpoint
+    if checkpoint.coding:
+        return MaskCoding.from_dict(checkpoint.coding)
+    return MaskCoding(checkpoint.mask_kind, checkpoint.classes, "")
+
+
+def any_coding(classes: int) -> MaskCoding:
+    """The coding of training data of which nothing but the number of classes is known."""
+    return MaskCoding("binary-255" if classes == 2 else "index", classes, "")
 
 
 def own_coding(run: Run, target: Target, config: Config) -> MaskCoding:
@@ -40,7 +47,7 @@ def own_coding(run: Run, target: Target, config: Config) -> MaskCoding:
     Raises `UserError` naming a file that does not fit it.
     """
     if _is_told(config):
-        return other_coding(run, target, config, own=True)
+        return other_coding(trained_coding(run), target, config, own=True)
     return kept_coding(run, target.items, config.workers or cores())
 
 
@@ -49,13 +56,13 @@ def kept_coding(run: Run, items: Sequence[Item], workers: int) -> MaskCoding:
 
     Raises `UserError` naming a file that does not fit it.
     """
-    coding = trained_coding(run)
-    if coding is None:
-        checkpoint = run.checkpoint
+    checkpoint = run.checkpoint
+    if not checkpoint.coding:
         kept = run.config.get("ignore_index") or ()
         ignore = tuple(kept) if isinstance(kept, (list, tuple)) else (kept,) if kept != 255 else ()
         kind = Declared(checkpoint.mask_kind, checkpoint.classes, ignore=ignore)
         return survey(items, kind, workers=workers)
+    coding = trained_coding(run)
     check_items(items, coding, workers=workers)
     return coding
 
@@ -64,18 +71,19 @@ def coding_for(run: Run, target: Target, config: EvaluateConfig) -> MaskCoding:
     """The coding of what is evaluated, in the classes of the run."""
     if config.data is None or target.is_own:
         return own_coding(run, target, config)
-    return other_coding(run, target, config)
+    return other_coding(trained_coding(run), target, config)
 
 
-def other_coding(run: Run, target: Target, config: Config, *, own: bool = False) -> MaskCoding:
-    """The coding of another data set, its classes mapped to the run's.
+def other_coding(
+    trained: MaskCoding, target: Target, config: Config, *, own: bool = False
+) -> MaskCoding:
+    """The coding of another data set, its classes mapped to those of training, `trained`.
 
     Where the data are the run's `own`, not every class must show. Raises `UserError` where the
     classes differ and nobody said how.
     """
-    checkpoint, workers = run.checkpoint, config.workers or cores()
-    description, classes = target.dataset.description, checkpoint.classes
-    trained = trained_coding(run) or MaskCoding(checkpoint.mask_kind, classes, "")
+    workers = config.workers or cores()
+    description, classes = target.dataset.description, trained.classes
     by_value = [word for word in config.class_map if word.partition("=")[0].strip().isdigit()]
     by_name = [word for word in config.class_map if word not in by_value]
     if config.classes not in (0, classes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,11 @@ def copies_of(
 ) -> list[str]:
     """The names of the items whose image is, byte for byte, one of these parts of a run."""
     seen = remembered.images(*parts)
-    if not seen:
-        return []
+    return copies_among(items, seen, workers) if seen else []
+
+
+def copies_among(items: Sequence[Item], seen: Container[str], workers: int = 4) -> list[str]:
+    """The names of the items whose image has one of these digests."""
     digests = digests_of(items, workers)
     return [item.name for item, each in zip(items, digests, strict=True) if each.image in seen]
 

@@ -18,6 +18,8 @@ from medseg.data.sources.rules import Rule
 from medseg.errors import UserError
 from medseg.evaluation.results import FILES
 from medseg.evaluation.stamp import (
+    BEFORE,
+    copies_among,
     copies_of,
     own_stamp,
     split_stamp,
@@ -27,6 +29,7 @@ from medseg.evaluation.stamp import (
 )
 from medseg.files import results_folder
 from medseg.hardware import cores
+from medseg.inference.exported import Card
 from medseg.runs import Run
 
 SEEN = ("train", "validation")  # the parts that weights are trained on or selected by
@@ -80,6 +83,27 @@ def target_of(run: Run, config: EvaluateConfig) -> Target:
     same = config.data is None or _same_set(config.data, given, root)
     stamp = _stamp_by_other_split(run, dataset, part, same=same)
     return Target(dataset, part, items, stamp_by_ancestors(stamp, run.folder, items, part, workers))
+
+
+def target_of_file(card: Card, config: EvaluateConfig) -> Target:
+    """The part of a data set on which an exported file is evaluated.
+
+    A file knows its training images by their digests only, so `config` names the data.
+    """
+    if config.data is None:
+        raise UserError(
+            f"{config.run}: an exported file does not know where data lie; give --data NAME|PATH"
+        )
+    root, part = config.data_root or Path("data"), config.split_part
+    dataset = open_dataset(
+        config.data, data_root=root, split=config.split, pages=config.pages, rule=_rule(config)
+    )
+    items = tuple(items_of(dataset, part))
+    before = BEFORE.get(part, SEEN)
+    seen = {digest for each in before for digest in card.seen.get(each, ())}
+    copies = copies_among(items, seen, config.workers or cores()) if seen else None
+    stamp = stamp_of_other(dataset, part, card.trained_on or "unknown data", copies)
+    return Target(dataset, part, items, stamp)
 
 
 def own_target(run: Run, part: str, where: Place, workers: int = 4) -> Target:

@@ -158,7 +158,7 @@ def _sample(run: Run, config: ExportConfig) -> Sample:
 def _card(source: Source) -> Card:
     """What the file will say about itself."""
     checkpoint, config = source.run.checkpoint, source.config
-    data = Path(source.run.config["data"]).name
+    data, remembered = Path(source.run.config["data"]).name, source.run.remembered()
     return Card(
         preprocessing=checkpoint.preprocessing,
         classes=checkpoint.classes,
@@ -172,7 +172,7 @@ def _card(source: Source) -> Card:
         trained_on=data,
         licence_note=_licence_note(data),
         coding=checkpoint.coding,
-        seen=tuple(source.run.remembered().images("train", "validation")),
+        seen={part: list(remembered.images(part)) for part in ("train", "validation")},
     )
 
 
@@ -216,8 +216,7 @@ def _quantised(
     order: list[str] = []
     keep = 0
     while True:
-        left = [f"network/{name}/.*" for name in order[:keep]]
-        small = quantise(model, images, keep=left)
+        small = quantise(model, images, keep=order[:keep])
         in_int8, others = layers(small)
         about = {
             "calibration_images": len(images),

@@ -51,7 +51,7 @@ def onnx_model(program: torch.export.ExportedProgram, card: Card, *, opset: int,
 
     Nodes of the network are called "network/LAYER/...", the others "image/...".
     """
-    onnx = library("onnx")
+    library("onnx")
     library("onnxscript")
     try:
         with _quiet():

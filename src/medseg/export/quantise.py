@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,12 +28,13 @@ def quantise(model: Any, images: Sequence[np.ndarray], *, keep: Sequence[str] = 
     """An ONNX or OpenVINO model with its network in int8; what stands before and behind is left.
 
     `images` are inputs of the model, uint8 [H, W, C] or, of a bare network, float32 [C, h, w]; they
-    set the ranges of the activations. `keep` names nodes that are left as they are.
+    set the ranges of the activations. `keep` names layers that are left as they are.
     """
     nncf = library("nncf")
     named = _is_onnx(model)
     inputs = nncf.Dataset(images, lambda image: {"image": image[None]} if named else image[None])
-    scope = nncf.IgnoredScope(names=list(keep), patterns=["image/.*"], validate=False)
+    left = [f"network/{re.escape(name)}/.*" for name in keep]
+    scope = nncf.IgnoredScope(patterns=["image/.*", *left], validate=False)
     preset = nncf.QuantizationPreset.MIXED
     with _quiet():
         return nncf.quantize(

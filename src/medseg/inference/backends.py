@@ -20,8 +20,27 @@ class Backend(Protocol):
         """What the network's input is like."""
 
     @property
+    def trained_preprocessing(self) -> Preprocessing:
+        """The same, or what an exported file does of it inside."""
+
+    @property
     def device(self) -> torch.device:
         """Where batches are wanted and logits are returned."""
+
+    @property
+    def precision(self) -> str:
+        """Of its arithmetic."""
+
+    @property
+    def parameters(self) -> int:
+        """How many the network has."""
+
+    @property
+    def gives_probability(self) -> bool:
+        """Whether `logits` say more than the class of each pixel."""
+
+    def decision(self, threshold: float) -> float:
+        """The threshold that `logits` are to be held against where a command says `threshold`."""
 
     def logits(self, batch: Tensor) -> Tensor:
         """Logits [B, K, h, w] of uint8 images [B, h, w, C] that `preprocessing` has fitted."""
@@ -35,6 +54,25 @@ class TorchBackend:
     preprocessing: Preprocessing
     device: torch.device
     precision: str = "fp32"
+
+    @property
+    def trained_preprocessing(self) -> Preprocessing:
+        """`preprocessing`."""
+        return self.preprocessing
+
+    @property
+    def gives_probability(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def parameters(self) -> int:
+        """How many the network has."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def decision(self, threshold: float) -> float:
+        """`threshold`."""
+        return threshold
 
     def logits(self, batch: Tensor) -> Tensor:
         """Logits [B, K, h, w] of uint8 images [B, h, w, C], computed channels-last."""

@@ -10,7 +10,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ Session = Callable[[np.ndarray], list[np.ndarray]]
 class Card:
     """What an exported file says about itself.
 
-    `outputs` is ("mask",), ("mask", "probability") or, of a bare network, ("logits",). `seen` are
-    the digests of the images that the weights were trained or selected on, by which an evaluation
-    notices that it is given one of them. `quantised` says how an int8 file was made.
+    `outputs` is ("mask",), ("mask", "probability") or, of a bare network, ("logits",). `seen` holds
+    the digests of the images of train and validation, by which an evaluation notices that it is
+    given one of them. `quantised` says how an int8 file was made.
     """
 
     preprocessing: Preprocessing
@@ -52,7 +52,7 @@ class Card:
     trained_on: str = ""
     licence_note: str = ""
     coding: dict[str, Any] | None = None
-    seen: tuple[str, ...] = ()
+    seen: dict[str, list[str]] = field(default_factory=dict)
     quantised: dict[str, Any] | None = None
     medseg: str = __version__
     card: int = CARD_VERSION
@@ -67,7 +67,7 @@ class Card:
         """What `to_json` wrote, once it is read as JSON. Raises KeyError, TypeError, ValueError."""
         if plain.get("card", CARD_VERSION) > CARD_VERSION:
             raise ValueError(f"written by a newer medseg, {plain.get('medseg')}; update medseg")
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         values = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in plain.items()
@@ -109,22 +109,39 @@ class ExportedBackend:
         return replace(self.card.preprocessing, resize="native-crop")
 
     @property
+    def trained_preprocessing(self) -> Preprocessing:
+        """What happens to an image altogether."""
+        return self.card.preprocessing
+
+    @property
+    def gives_probability(self) -> bool:
+        """Whether `logits` say more than the class of each pixel."""
+        return self.card.outputs != ("mask",)
+
+    @property
+    def parameters(self) -> int:
+        """How many the network has; 0 where nobody says."""
+        return self.card.parameters
+
+    @property
     def temperature(self) -> float:
         """What is left to divide `logits` by."""
         return self.card.temperature if self.is_raw else 1.0
 
     def decision(self, threshold: float) -> float:
-        """The threshold to use where a command says `threshold`, of which 0.5 is the default.
+        """The file's own threshold where a command says 0.5, which is the default, else that one.
 
-        Raises `UserError` for a file that has decided already.
+        Raises `UserError` for another threshold where the file gives masks only.
         """
-        if self.is_raw or self.card.classes > 2 or threshold in (0.5, self.card.threshold):
-            return self.card.threshold if not self.is_raw else threshold
+        own = self.card.threshold
+        if self.is_raw or self.card.classes > 2 or threshold == own:
+            return threshold
+        if threshold == 0.5:
+            return own
         if "probability" not in self.card.outputs:
             raise UserError(
                 f"--threshold {threshold:g}: {self.file} gives masks, made at the threshold"
-                f" {self.card.threshold:g}; export it with --outputs mask,probability, or with"
-                f" --threshold {threshold:g}"
+                f" {own:g}; export it with --outputs mask,probability, or at that threshold"
             )
         return threshold
 
@@ -157,6 +174,11 @@ class ExportedBackend:
 def is_exported(path: Path) -> bool:
     """Whether a path names an exported file rather than a run."""
     return Path(path).suffix.lower() in FORMATS
+
+
+def results_of_file(path: Path) -> Path:
+    """The folder beside an exported file that holds what its evaluations found."""
+    return path.with_name(f"{path.name}.results")
 
 
 def open_exported(
@@ -193,7 +215,7 @@ def _described(path: Path) -> Card:
     from medseg.config import read_yaml
 
     plain = read_yaml(path)
-    own = {field.name for field in fields(Preprocessing)}
+    own = {each.name for each in fields(Preprocessing)}
     more = {"classes", "class_names", "temperature"}
     wrong = sorted(plain.keys() - own - more)
     if wrong or not {"size", "classes"} <= plain.keys():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -41,8 +42,17 @@ def predict(config: PredictConfig, predictor: Predictor | None = None) -> dict:
     if note:
         logger.warning(note)
     predictor = predictor or Predictor.load(
-        config.run, accelerator=config.accelerator, precision=config.precision
+        config.run,
+        accelerator=config.accelerator,
+        precision=config.precision,
+        preprocessing=config.preprocessing,
     )
+    config = replace(config, threshold=predictor.backend.decision(config.threshold))
+    if "probability" in kinds and not predictor.backend.gives_probability:
+        raise UserError(
+            f"--save probability: {config.run} gives masks only; export the run with"
+            " --outputs mask,probability"
+        )
     _make_folders(config, kinds, names)
     failed = _predict_all(config, kinds, names, predictor)
     for path, reason in failed.items():

@@ -104,14 +104,14 @@ class Predictor:
         Probabilities are calibrated where the run is.
         """
         margin = self.margins([self._pixels(image)])[0]
-        mask = classify(margin, threshold, self.temperature)
+        mask = classify(margin, self.backend.decision(threshold), self.temperature)
         probability = probabilities(margin, self.temperature)
         return Prediction(mask.cpu().numpy(), probability.cpu().numpy())
 
     def __call__(self, image: ImageLike, threshold: float = 0.5) -> np.ndarray:
         """The mask alone: uint8 [H, W] class indices."""
         margin = self.margins([self._pixels(image)])[0]
-        return classify(margin, threshold, self.temperature).cpu().numpy()
+        return classify(margin, self.backend.decision(threshold), self.temperature).cpu().numpy()
 
     def probability(self, image: ImageLike) -> np.ndarray:
         """The class probabilities alone: float32 [K, H, W]."""
