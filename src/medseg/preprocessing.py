@@ -11,7 +11,7 @@ Three resize policies:
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +65,8 @@ class Preprocessing:
             return 0, 0, *native
         if self.resize == "square":
             return 0, 0, *self.size
-        (high, wide), (rows, columns) = self.size, native
-        height = min(high, max(1, (2 * rows * wide + columns) // (2 * columns)))
-        width = min(wide, max(1, (2 * columns * high + rows) // (2 * rows)))
-        return (high - height) // 2, (wide - width) // 2, height, width
+        high, wide = letterbox_size(self.size, native, min, max)
+        return (self.size[0] - high) // 2, (self.size[1] - wide) // 2, high, wide
 
     def fit(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, C] at the input's size: sides that shrink averaged, others bilinear."""
@@ -126,6 +124,18 @@ class Preprocessing:
         canvas = np.full((*self.size, *resized.shape[2:]), fill, np.uint8)
         canvas[top : top + height, left : left + width] = resized
         return canvas
+
+
+def letterbox_size(size: Size, native: Size, least: Callable, most: Callable) -> Size:
+    """Height and width of an image of `native` size within `size`, at its own aspect ratio.
+
+    In integers, which no runtime rounds; `least` and `most` are min and max for what the sizes are.
+    """
+    (high, wide), (rows, columns) = size, native
+    return (
+        least(high, most(1, (2 * rows * wide + columns) // (2 * columns))),
+        least(wide, most(1, (2 * columns * high + rows) // (2 * rows))),
+    )
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:

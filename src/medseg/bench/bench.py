@@ -9,12 +9,14 @@ from typing import Any
 
 from loguru import logger
 
+from medseg.bench.exported import of_file
 from medseg.bench.feeding import feed, plain_feed
 from medseg.bench.inputs import scenes
 from medseg.bench.prediction import latency, plain_latency, plain_predict, predict
 from medseg.bench.training import plain_train, train
 from medseg.bench.turns import in_turns
 from medseg.config import BenchConfig, TrainConfig, make
+from medseg.errors import UserError
 from medseg.hardware import cores, pick_accelerator, pick_precision
 from medseg.training.parts import check
 
@@ -38,6 +40,8 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     Returns {"what", "settings", "machine", "fast", "plain", "plain_is", "speedup", "memory_ratio"};
     see `turns.in_turns` for what "fast" and "plain" hold.
     """
+    if config.files:
+        return _bench_files(config)
     accelerator = pick_accelerator(config.accelerator)
     precision = pick_precision(config.precision, accelerator)
     batch_size = config.batch_size or (4 if accelerator == "cpu" else 16)
@@ -76,6 +80,34 @@ def bench(config: BenchConfig) -> dict[str, Any]:
     }
     logger.info(summary_text(result))
     return result
+
+
+def _bench_files(config: BenchConfig) -> dict[str, Any]:
+    """Exported files and runs in turns: one decoded frame in, its mask out.
+
+    Returns {"what", "frame", "threads", "machine", "files": {path: what `in_turns` found}}.
+    """
+    if config.what != "latency":
+        raise UserError(f"bench {config.what}: takes no FILE; give bench latency FILE ...")
+    threads = config.threads or cores()
+    variants = {
+        file: (of_file, (file, config.frame, threads, config.precision)) for file in config.files
+    }
+    found = in_turns(variants, seconds=config.seconds)
+    height, width = config.frame
+    logger.info(f"one frame of {height}x{width} after another, {threads} threads, frame to mask:")
+    for file, part in found.items():
+        logger.info(
+            f"  {part['images_per_second']:8.1f} frames/s   median {part['p50_ms']:.1f} ms   99 %"
+            f" within {part['p99_ms']:.1f} ms   {part['peak_memory_mib']:.0f} MiB   {file}"
+        )
+    return {
+        "what": "latency",
+        "frame": [height, width],
+        "threads": threads,
+        "machine": machine("cpu"),
+        "files": found,
+    }
 
 
 def _ratio(found: dict[str, dict[str, Any]], key: str) -> float:

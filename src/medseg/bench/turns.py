@@ -6,6 +6,7 @@ thread pools apart.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import statistics
@@ -22,11 +23,15 @@ from medseg.errors import UserError
 
 @dataclass
 class Reading:
-    """One turn: `images` processed in `seconds`, of which `stages` seconds in each named stage."""
+    """One turn: `images` processed in `seconds`, of which `stages` seconds in each named stage.
+
+    `calls` are the seconds of each image, where they are taken one after another.
+    """
 
     images: int
     seconds: float
     stages: dict[str, float] = field(default_factory=dict)
+    calls: list[float] = field(default_factory=list)
 
 
 Work = Callable[[], Reading]
@@ -105,7 +110,10 @@ def _timed(pipe: Connection, name: str) -> float:
 
 
 def _summary(readings: list[Reading]) -> dict[str, Any]:
-    """Medians over the turns: images per second, and the share of each stage."""
+    """Medians over the turns: images per second, and the share of each stage.
+
+    Of calls also the median and the 99th percentile, in milliseconds.
+    """
     staged = [reading for reading in readings if reading.stages]
     names: dict[str, None] = {}  # in order of first appearance
     for reading in staged:
@@ -115,7 +123,12 @@ def _summary(readings: list[Reading]) -> dict[str, Any]:
         share = statistics.median(turn.stages.get(name, 0.0) / turn.seconds for turn in staged)
         stages[name] = round(share, 4)
     speed = statistics.median(turn.images / turn.seconds for turn in readings)
-    return {"images_per_second": round(speed, 3), "turns": len(readings), "stages": stages}
+    found = {"images_per_second": round(speed, 3), "turns": len(readings), "stages": stages}
+    calls = sorted(1000 * call for turn in readings for call in turn.calls)
+    if calls:
+        found["p50_ms"] = round(statistics.median(calls), 2)
+        found["p99_ms"] = round(calls[math.ceil(0.99 * len(calls)) - 1], 2)
+    return found
 
 
 def _ask(pipe: Connection, question: str, name: str) -> Any:

@@ -19,6 +19,15 @@ class BenchConfig(Json):
         positional=True,
         choices=("train", "predict", "latency", "data"),
     )
+    files: tuple[str, ...] = option(
+        (),
+        "latency: exported files or runs, to be measured in turns on one decoded frame",
+        positional=True,
+        metavar="FILE",
+    )
+    frame: Size = option(
+        (288, 384), "of FILE: height and width of the frame", parse=size, metavar="N|HxW"
+    )
     model: str = option("unet", "network; 'medseg models' lists them", choices=tuple(MODELS))
     base_channels: int | None = option(
         None, "channels at full resolution (default: the network's own)", at_least=1

@@ -177,7 +177,8 @@ def _add(group: argparse._ActionsContainer, spec: Spec) -> None:
     if metavar:
         keywords["metavar"] = metavar
     if spec.many:
-        keywords["nargs"] = "+"
+        optional = spec.rules["positional"] and spec.default is not dataclasses.MISSING
+        keywords["nargs"] = "*" if optional else "+"
         if Path in typing.get_args(spec.bare):  # --teacher A --teacher B is --teacher A B
             keywords["action"] = "extend"
     group.add_argument(spec.flag, **keywords)

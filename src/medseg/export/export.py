@@ -116,6 +116,8 @@ def show(result: dict[str, Any], config: ExportConfig) -> None:
 
 def _check(config: ExportConfig) -> None:
     """`UserError` for options that do not go together, and for what is not installed."""
+    if is_exported(config.run):
+        raise UserError(f"{config.run}: is an exported file; give the run that it came from")
     if config.outputs not in OUTPUTS:
         raise UserError(f"--outputs {config.outputs}: expected {' or '.join(OUTPUTS)}")
     if config.raw and config.outputs != "mask":

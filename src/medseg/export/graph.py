@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.models.blocks import SegmentationNetwork
-from medseg.preprocessing import ROUND_UP, UNITS, Preprocessing
+from medseg.preprocessing import ROUND_UP, UNITS, Preprocessing, letterbox_size
 
 TINY = 1000  # OpenCV leaves out what covers less than this part of a pixel
 
@@ -69,10 +69,10 @@ class ImageToMask(nn.Module):
     def logits(self, image: Tensor) -> Tensor:
         """Logits [B, K, h, w] of the network's input, or of the padded image at native-crop."""
         if self.preprocessing.resize == "native-crop":
-            pixels = self._padded(image).float()
+            pixels = self._padded(image).permute(0, 3, 1, 2).float()
         else:
             pixels = fit(image, self.preprocessing)
-        pixels = (pixels.permute(0, 3, 1, 2) - self.mean) / self.std
+        pixels = (pixels - self.mean) / self.std
         pixels = pixels.half() if self.in_half else pixels
         if self.preprocessing.resize == "native-crop":
             return self.network.heads(self.network.stages(pixels), pixels)["main"].float()
@@ -83,8 +83,10 @@ class ImageToMask(nn.Module):
         top, left, high, wide = _box(self.preprocessing, height, width)
         if self.preprocessing.resize == "native-crop":
             return margin[..., :height, :width]
-        rows = _stretch(margin, 2, top, high, height)
-        return _stretch(rows, 3, left, wide, width)
+        index, weight = _stretched(top, high, height)
+        near, far = margin[:, :, index[:, 0]], margin[:, :, index[:, 1]]
+        rows = near * weight[:, :1] + far * weight[:, 1:]
+        return rows @ _matrix(*_stretched(left, wide, width), margin.shape[3])
 
     def _padded(self, image: Tensor) -> Tensor:
         """The image with its border repeated up to a size that the network takes, as its `fit`."""
@@ -110,19 +112,22 @@ class BareNetwork(nn.Module):
 
 
 def fit(image: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """uint8 [B, H, W, C] at the input's size as whole numbers in float32: `Preprocessing.fit`.
+    """uint8 [B, H, W, C] as whole numbers in float32 [B, C, h, w]: `Preprocessing.fit`.
 
     What shrinks is averaged first, then what grows is interpolated; each step is there for every
-    size, and leaves the pixels as they are where the other is needed.
+    size, and leaves the pixels as they are where the other is needed. Rows are picked and weighted
+    while they lie together in memory; columns are a matrix product, which needs no picking.
     """
     height, width = image.shape[1:3]
     top, left, high, wide = _box(preprocessing, height, width)
     rows, columns = preprocessing.size
-    x = _weighted(image, 1, *_cells(height, high, rows))
-    x = _weighted(x, 2, *_cells(width, wide, columns))
+    x = _weighted_rows(image.flatten(2), *_cells(height, high, rows))
+    x = x.unflatten(2, (width, image.shape[3])).permute(0, 3, 1, 2)
+    x = x @ _matrix(*_cells(width, wide, columns), width)
     x = torch.floor(x + float(ROUND_UP))
-    x = _weighted(x, 1, *_neighbours(height, high, top, rows))
-    x = _weighted(x, 2, *_neighbours(width, wide, left, columns))
+    index, weight = _neighbours(height, high, top, rows)
+    x = x[:, :, index[:, 0]] * weight[:, :1] + x[:, :, index[:, 1]] * weight[:, 1:]
+    x = x @ _matrix(*_neighbours(width, wide, left, columns), columns)
     return torch.floor(x + 0.5)
 
 
@@ -131,9 +136,7 @@ def _box(preprocessing: Preprocessing, height: int, width: int) -> tuple[int, in
     if preprocessing.resize != "letterbox":
         return preprocessing.box((height, width))
     rows, columns = preprocessing.size
-    high = torch.sym_max(1, (2 * height * columns + width) // (2 * width))
-    wide = torch.sym_max(1, (2 * width * rows + height) // (2 * height))
-    high, wide = torch.sym_min(rows, high), torch.sym_min(columns, wide)
+    high, wide = letterbox_size((rows, columns), (height, width), torch.sym_min, torch.sym_max)
     return (rows - high) // 2, (columns - wide) // 2, high, wide
 
 
@@ -178,25 +181,24 @@ def _neighbours(source: int, target: int, start: int, length: int) -> tuple[Tens
     return index, share * inside[:, None].float()
 
 
-def _weighted(x: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:
-    """The weighted sum of rows (axis 1) or columns (axis 2) of [B, H, W, C], float32."""
+def _weighted_rows(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """The weighted sums of rows of [B, H, N], float32 [B, length, N]."""
     length, count = index.shape
-    picked = x.index_select(axis, index.reshape(-1)).float()
-    batch, height, width, channels = picked.shape
-    if axis == 1:
-        picked = picked.reshape(batch, length, count, width, channels)
-        return (picked * weight[None, :, :, None, None]).sum(2)
-    picked = picked.reshape(batch, height, length, count, channels)
-    return (picked * weight[None, None, :, :, None]).sum(3)
+    picked = x.index_select(1, index.flatten()).float().unflatten(1, (length, count))
+    return (weight[:, None] @ picked).squeeze(2)
 
 
-def _stretch(x: Tensor, axis: int, start: int, source: int, target: int) -> Tensor:
-    """`source` rows or columns of [B, K, h, w] from `start` on at `target`, bilinear."""
+def _matrix(index: Tensor, weight: Tensor, source: int) -> Tensor:
+    """The weights [length, n] of places in `source` as a matrix [source, length]."""
+    matrix = torch.zeros(index.shape[0], source)
+    return matrix.scatter_add(1, index, weight).T
+
+
+def _stretched(start: int, source: int, target: int) -> tuple[Tensor, Tensor]:
+    """The two of `source` places, from `start` on, around each of `target`, and their weights."""
     place = torch.arange(target)
     doubled = ((2 * place + 1) * source - target).clamp(min=0)
     first = doubled // (2 * target)
     share = (doubled - first * 2 * target).float() / (2 * target)
     second = (first + 1).clamp(max=source - 1)
-    share = share[:, None] if axis == 2 else share
-    near, far = x.index_select(axis, first + start), x.index_select(axis, second + start)
-    return near * (1 - share) + far * share
+    return torch.stack([first, second], 1) + start, torch.stack([1 - share, share], 1)

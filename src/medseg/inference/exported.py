@@ -182,12 +182,13 @@ def results_of_file(path: Path) -> Path:
 
 
 def open_exported(
-    path: Path, *, preprocessing: Path | None = None, threads: int = 0, precision: str = "auto"
+    path: Path, *, preprocessing: Path | None = None, precision: str = "auto"
 ) -> ExportedBackend:
     """The file as a backend; `preprocessing` is a YAML file that describes one of another tool.
 
-    `threads` 0 takes all cores. OpenVINO computes in float32 unless `precision` says bf16. Raises
-    `UserError` for a file that is missing, damaged, foreign without `preprocessing`, or unsafe.
+    It uses as many threads as PyTorch would. OpenVINO computes in float32 unless `precision` says
+    bf16. Raises `UserError` for a file that is missing, damaged, foreign without `preprocessing`,
+    or unsafe.
     """
     path = Path(path)
     if not path.is_file():
@@ -196,7 +197,7 @@ def open_exported(
         raise UserError(
             f"--precision fp16: {path} computes as it was exported; give auto, or bf16 for OpenVINO"
         )
-    session, plain = READERS[FORMATS[path.suffix.lower()]](path, threads, precision)
+    session, plain = READERS[FORMATS[path.suffix.lower()]](path, precision)
     if preprocessing is not None:
         return ExportedBackend(session, _described(preprocessing), path)
     if plain is None:
@@ -240,7 +241,7 @@ def _described(path: Path) -> Card:
     return Card.from_plain({"preprocessing": given, "outputs": ["logits"], **rest})
 
 
-def _onnx(path: Path, threads: int, precision: str) -> tuple[Session, str | None]:
+def _onnx(path: Path, precision: str) -> tuple[Session, str | None]:
     onnx, runtime = library("onnx"), library("onnxruntime")
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -248,7 +249,7 @@ def _onnx(path: Path, threads: int, precision: str) -> tuple[Session, str | None
         raise UserError(f"{path}: is not an ONNX file ({_brief(error)})") from None
     _refuse_external(model, path)
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     try:
         session = runtime.InferenceSession(
@@ -277,7 +278,7 @@ def _refuse_external(model: Any, path: Path) -> None:
         )
 
 
-def _openvino(path: Path, threads: int, precision: str) -> tuple[Session, str | None]:
+def _openvino(path: Path, precision: str) -> tuple[Session, str | None]:
     openvino = library("openvino")
     if not path.with_suffix(".bin").is_file():
         raise UserError(f"{path}: its weights {path.with_suffix('.bin').name} are not beside it")
@@ -285,8 +286,7 @@ def _openvino(path: Path, threads: int, precision: str) -> tuple[Session, str | 
     settings: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"
     }
-    if threads:
-        settings["INFERENCE_NUM_THREADS"] = threads
+    settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
     try:
         model = core.read_model(path)
         compiled = core.compile_model(model, "CPU", settings)
@@ -303,7 +303,7 @@ def _openvino(path: Path, threads: int, precision: str) -> tuple[Session, str | 
     return session, stored
 
 
-def _torch(path: Path, threads: int, precision: str) -> tuple[Session, str | None]:
+def _torch(path: Path, precision: str) -> tuple[Session, str | None]:
     try:
         with zipfile.ZipFile(path) as archive:
             there = [name for name in archive.namelist() if name.endswith(f"extra/{KEY}")]
