@@ -29,7 +29,7 @@ from medseg.export.parity import Sample, compare, read_item, verdict
 from medseg.export.quantise import layers, quantise
 from medseg.export.sensitivity import by_sensitivity, check_half
 from medseg.files import results_folder, write_text
-from medseg.inference.exported import FORMATS, Card, library
+from medseg.inference.exported import FORMATS, Card, is_exported, library
 from medseg.inference.predictor import Predictor
 from medseg.runs import Run
 
