@@ -20,7 +20,7 @@ LAYERS = [
     {"evaluation", "distill"},
     {"reports"},
     {"comparison", "leaks", "training"},
-    {"search", "bench"},
+    {"search", "bench", "export"},
     {"cli", "__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

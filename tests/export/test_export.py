@@ -71,7 +71,7 @@ def test_the_file_gives_the_masks_of_the_run(run, exported, format):
         assert np.array_equal(ours(path), theirs(path))
         assert ours(path).any()
     found = json.loads((file.parent / "parity.json").read_text())
-    assert found["failed"] == "" and found["differing"] == 0
+    assert found["failed"] == "" and found["differing_share"] < 1e-6
     assert found["generated_sizes"] == 50 and found["images"] == 4
     assert found["dice"]["interval"] == [0, 0]
     assert found["bytes"] == sum(
@@ -243,7 +243,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, exported, tmp_path, capsy
         (["export", exported("onnx")], "is an exported file"),
         (["predict", tmp_path / "text.onnx", image], "is not an ONNX file"),
         (["predict", tmp_path / "text.pt2", image], "is not a .pt2 file"),
-        (["predict", tmp_path / "alone.xml", image], "alone.bin is not beside it"),
+        (["predict", tmp_path / "alone.xml", image], "alone.bin are not beside it"),
         (["predict", tmp_path / "gone.onnx", image], "no such file"),
         (["predict", exported("onnx"), image, "--threshold", "0.7"], "gives masks, made at"),
         (["predict", exported("onnx"), image, "--save", "probability"], "gives masks only"),
@@ -254,6 +254,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, exported, tmp_path, capsy
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert said in error, error
         assert not out.exists() or not any(out.iterdir()), words
+
+
+def test_nothing_is_reported_to_anybody():
+    """In a process of its own, since NNCF reports nothing under pytest anyway."""
+    code = (
+        "from medseg.inference.exported import library; library('openvino'); library('nncf');"
+        "from nncf.telemetry.wrapper import telemetry; print(type(telemetry).__name__);"
+        "from openvino.tools.ovc import telemetry_utils as t; print(t.tm.Telemetry.__module__)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.split() == ["MagicMock", "openvino.tools.ovc.telemetry_stub"]
 
 
 def test_int8_without_training_images_says_so(run, tmp_path, capsys):

@@ -41,12 +41,14 @@ def compare(
     sample: Sample,
     *,
     threshold: float = 0.5,
+    sizes: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """What differs between the masks of the run and those of the file; what parity.json holds.
 
     Dice is per image, of the mean over foreground classes, as in per_image.csv; its difference is
-    that of the file less that of the run, with the paired 95 % interval over groups.
+    that of the file less that of the run, with the paired 95 % interval over groups. `sizes` adds
+    images of generated sizes, which count for the pixels only.
     """
     classes = run.classes
     counts = np.zeros((2, len(sample.items), classes, classes), np.int64)
@@ -67,9 +69,8 @@ def compare(
         differing.append((int((masks[0] != masks[1]).sum()), masks[0].size, item.name))
         if progress:
             progress(i + 1, len(sample.items))
-    generated = [
-        _differing(run, file, image, threshold) for image in generated_images(run, sample.items)
-    ]
+    images = generated_images(run, sample.items) if sizes else ()
+    generated = [_differing(run, file, image, threshold) for image in images]
     return {
         "data": sample.about,
         "images": len(sample.items),

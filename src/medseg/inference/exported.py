@@ -6,8 +6,10 @@ logits. What it is it says itself, in a card that `medseg export` wrote into it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -334,9 +336,11 @@ READERS = {"onnx": _onnx, "openvino": _openvino, "torch": _torch}
 
 
 def library(name: str) -> Any:
-    """A runtime of the extra, or a `UserError` that says how to install it."""
-    import importlib
+    """A runtime of the extra, or a `UserError` that says how to install it.
 
+    OpenVINO and NNCF report their use to a web service unless told otherwise; here they do not.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # both take a missing one for a refusal
     try:
         return importlib.import_module(name)
     except ImportError:
