@@ -31,7 +31,7 @@ def commands(path):
     for line in "\n".join(blocks).splitlines():
         found = re.match(
             r"\s*(?:# |\$\(BIN\)/|torchrun .* -m )?medseg "
-            r"((?:train|evaluate|calibrate|predict|export|compare|lint|search|models|bench|data) ?.*)",
+            rf"((?:{'|'.join(VERBS)}) ?.*)",
             line,
         )
         if found:

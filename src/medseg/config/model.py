@@ -23,6 +23,11 @@ class Model:
     decoder: str | None = option(
         None, "smp: decoder, such as unet, fpn or deeplabv3plus (default: unet)"
     )
+    decoder_options: tuple[str, ...] = option(
+        (),
+        "smp: options of the decoder by the library's names, such as decoder_channels=[64,48,32]",
+        metavar="KEY=VALUE",
+    )
     encoder_weights: str | None = option(
         "imagenet", "smp: imagenet, none, or a file with a state dict", metavar="imagenet|none|PATH"
     )

@@ -161,7 +161,9 @@ def model_text(network: Mapping[str, Any]) -> str:
     """Such as "unet 32" or "smp fpn resnet18"."""
     words = [network["name"]]
     if network["name"] == "smp":
-        words += [network["decoder"], network["encoder"]]
+        options = network.get("decoder_options") or {}
+        words += [network["decoder"], *(f"{key}={value}" for key, value in options.items())]
+        words.append(network["encoder"])
     elif network["base_channels"]:
         words.append(str(network["base_channels"]))
     return " ".join(words)

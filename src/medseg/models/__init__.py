@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 from medseg.config import ModelsConfig, TrainConfig
@@ -25,47 +27,43 @@ def create_model(
     base_channels: int | None = None,
     encoder: str = "resnet34",
     decoder: str = "unet",
+    decoder_options: Mapping[str, Any] | None = None,
     encoder_weights: str | None = "imagenet",
     auxiliary: bool = False,
 ) -> SegmentationNetwork:
     """A network by name, with PyTorch's default initialisation.
 
     `base_channels` is the width at full resolution (default: the network's own); `encoder`,
-    `decoder` and `encoder_weights` ("imagenet", "none" or the path of a state dict) are for "smp"
-    and ignored by the others; `auxiliary` adds the heads of deep supervision. Raises `UserError`
-    for what does not exist or does not go together.
+    `decoder`, `decoder_options` (by the library's names) and `encoder_weights` ("imagenet", "none"
+    or the path of a state dict) are for "smp" and ignored by the others; `auxiliary` adds the heads
+    of deep supervision. Raises `UserError` for what does not exist or does not go together.
     """
     entry = MODELS[choose("model", name, MODELS)]
-    counts = {"in_channels": in_channels, "classes": classes, "base_channels": base_channels}
-    for option, value in counts.items():
-        if value is not None and value < 1:
-            raise UserError(f"{option}: got {value}, expected at least 1")
+    _check_counts(in_channels=in_channels, classes=classes, base_channels=base_channels)
     if auxiliary and not entry.auxiliary:
         others = [other for other, facts in MODELS.items() if facts.auxiliary]
         raise UserError(f"{name} has no auxiliary heads; those with: {', '.join(others)}")
+    shape = {"in_channels": in_channels, "classes": classes}
     if name == "smp":
         if base_channels is not None:
             raise UserError(
                 "--base-channels: an smp network has its encoder's widths; choose another --encoder"
                 " instead"
             )
-        model = entry.build(
-            in_channels=in_channels,
-            classes=classes,
-            encoder=encoder,
-            decoder=decoder,
-            encoder_weights=encoder_weights,
-        )
+        options = {"encoder": encoder, "decoder": decoder, "decoder_options": decoder_options or {}}
+        model = entry.build(**shape, **options, encoder_weights=encoder_weights)
     else:
-        options: dict[str, Any] = {"auxiliary": True} if auxiliary else {}
-        model = entry.build(
-            in_channels=in_channels,
-            classes=classes,
-            base_channels=base_channels or entry.base_channels,
-            **options,
-        )
+        options = {"auxiliary": True} if auxiliary else {}
+        width = base_channels or entry.base_channels
+        model = entry.build(**shape, base_channels=width, **options)
     guard_convolutions(model)
     return model
+
+
+def _check_counts(**counts: int | None) -> None:
+    for option, value in counts.items():
+        if value is not None and value < 1:
+            raise UserError(f"{option}: got {value}, expected at least 1")
 
 
 def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
@@ -81,11 +79,27 @@ def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
         "auxiliary": model.auxiliary,
     }
     if model.model == "smp":
-        return arguments | {
+        arguments |= {
             "encoder": model.encoder or "resnet34",
             "decoder": model.decoder or "unet",
         }
+        options = decoder_options(model.decoder_options)
+        return arguments | ({"decoder_options": options} if options else {})
     return arguments | {"base_channels": model.base_channels}
+
+
+def decoder_options(words: Sequence[str]) -> dict[str, Any]:
+    """The options of words such as "decoder_channels=[64,48,32]"; `UserError` for other words."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if not key or not value:
+            raise UserError(f"--decoder-options {word}: expected KEY=VALUE")
+        try:
+            found[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--decoder-options {word}: {value} is not a value") from None
+    return found
 
 
 def model_table() -> list[dict[str, Any]]:

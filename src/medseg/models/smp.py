@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +43,7 @@ class SMP(SegmentationNetwork):
         classes: int = 2,
         encoder: str = "resnet34",
         decoder: str = "unet",
+        decoder_options: Mapping[str, Any] | None = None,
         encoder_weights: str | None = "imagenet",
     ) -> None:
         super().__init__()
@@ -48,8 +51,10 @@ class SMP(SegmentationNetwork):
             "decoder", ALIASES.get(decoder, decoder), library().MODEL_ARCHITECTURES_MAPPING
         )
         check_encoder(encoder)
+        chosen = dict(decoder_options or {})
+        _check_options(decoder, chosen)
         source = imagenet_source(encoder) if encoder_weights == "imagenet" else None
-        network, fitting = _fitting(decoder, encoder, in_channels, classes)
+        network, fitting = _fitting(decoder, encoder, in_channels, classes, chosen)
         if source:
             network = _pretrained(source, decoder, encoder, in_channels, classes, fitting.options)
         elif encoder_weights not in (None, "none"):
@@ -104,18 +109,29 @@ class Fitting(NamedTuple):
     only_size: tuple[int, int] | None = None  # the one height and width that it takes
 
 
+def _check_options(decoder: str, options: dict[str, Any]) -> None:
+    """`UserError` for an option that the decoder does not have."""
+    known = inspect.signature(library().MODEL_ARCHITECTURES_MAPPING[decoder].__init__).parameters
+    own = [name for name in known if name.startswith(("decoder_", "psp_", "upsampling"))]
+    own += ["encoder_depth", "encoder_output_stride"]
+    wrong = next((name for name in options if name not in own or name not in known), None)
+    if wrong:
+        there = ", ".join(name for name in own if name in known)
+        raise UserError(f"--decoder-options {wrong}: {decoder} has no such option; it has {there}")
+
+
 def _fitting(
-    decoder: str, encoder: str, in_channels: int, classes: int
+    decoder: str, encoder: str, in_channels: int, classes: int, chosen: dict[str, Any]
 ) -> tuple[nn.Module, Fitting]:
-    """The network with random weights, and the options and sizes that make it work.
+    """The network with random weights, and the `chosen` and other options that make it work.
 
     Many of timm's transformers take images of any size only when told so when built, each family by
     its own option, and some never; a decoder may need more pixels than others. So each combination
     is tried on small images. Raises `UserError` when none works.
     """
-    choices: list[dict[str, Any]] = [{}]
+    choices: list[dict[str, Any]] = [chosen]
     if encoder.startswith("tu-"):
-        choices += [{"strict_img_size": False}, {"dynamic_img_size": True}]
+        choices += [chosen | {"strict_img_size": False}, chosen | {"dynamic_img_size": True}]
     create = library().create_model
     reason: Exception | None = None
     fixed_size: tuple[nn.Module, Fitting] | None = None

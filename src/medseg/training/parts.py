@@ -70,8 +70,13 @@ def _check_model(model: Model) -> None:
                 " --encoder instead"
             )
         return
-    for flag, value in (("--encoder", model.encoder), ("--decoder", model.decoder)):
-        if value is not None:
+    of_smp = {
+        "--encoder": model.encoder,
+        "--decoder": model.decoder,
+        "--decoder-options": " ".join(model.decoder_options),
+    }
+    for flag, value in of_smp.items():
+        if value:
             raise UserError(f"{flag} {value}: belongs to --model smp, not to {model.model}")
 
 
