@@ -24,7 +24,7 @@ def test_words_of_another_form_are_refused(word):
 
 def test_an_option_of_another_decoder_is_refused_with_those_there_are():
     with pytest.raises(UserError, match=r"fpn has no such .*decoder_pyramid_channels"):
-        create_model("smp", decoder="fpn", decoder_options={"decoder_channels": [8]})
+        create_model("smp", decoder="fpn", decoder_channels=[8])
 
 
 def test_they_travel_with_the_checkpoint(fast, tmp_path):
@@ -33,7 +33,7 @@ def test_they_travel_with_the_checkpoint(fast, tmp_path):
     medseg.train(**fast | options | {"decoder_options": THIN})
     checkpoint = Checkpoint.load(tmp_path / "run")
     network = checkpoint.build()
-    assert checkpoint.network["decoder_options"] == {"decoder_segmentation_channels": 16}
+    assert checkpoint.network["decoder_segmentation_channels"] == 16
     assert network.segmentation_head[0].in_channels == 16
     assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 2, 64, 64)
 

@@ -161,8 +161,8 @@ def model_text(network: Mapping[str, Any]) -> str:
     """Such as "unet 32" or "smp fpn resnet18"."""
     words = [network["name"]]
     if network["name"] == "smp":
-        options = network.get("decoder_options") or {}
-        words += [network["decoder"], *(f"{key}={value}" for key, value in options.items())]
+        options = [f"{key}={each}" for key, each in network.items() if key.startswith("decoder_")]
+        words += [network["decoder"], *options]
         words.append(network["encoder"])
     elif network["base_channels"]:
         words.append(str(network["base_channels"]))

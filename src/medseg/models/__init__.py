@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,16 +27,17 @@ def create_model(
     base_channels: int | None = None,
     encoder: str = "resnet34",
     decoder: str = "unet",
-    decoder_options: Mapping[str, Any] | None = None,
     encoder_weights: str | None = "imagenet",
     auxiliary: bool = False,
+    **decoder_options: Any,
 ) -> SegmentationNetwork:
     """A network by name, with PyTorch's default initialisation.
 
     `base_channels` is the width at full resolution (default: the network's own); `encoder`,
-    `decoder`, `decoder_options` (by the library's names) and `encoder_weights` ("imagenet", "none"
-    or the path of a state dict) are for "smp" and ignored by the others; `auxiliary` adds the heads
-    of deep supervision. Raises `UserError` for what does not exist or does not go together.
+    `decoder`, `encoder_weights` ("imagenet", "none" or the path of a state dict) and
+    `decoder_options` (by the library's names) are for "smp" and ignored by the others; `auxiliary`
+    adds the heads of deep supervision. Raises `UserError` for what does not exist or does not go
+    together.
     """
     entry = MODELS[choose("model", name, MODELS)]
     _check_counts(in_channels=in_channels, classes=classes, base_channels=base_channels)
@@ -50,7 +51,7 @@ def create_model(
                 "--base-channels: an smp network has its encoder's widths; choose another --encoder"
                 " instead"
             )
-        options = {"encoder": encoder, "decoder": decoder, "decoder_options": decoder_options or {}}
+        options = {"encoder": encoder, "decoder": decoder, "decoder_options": decoder_options}
         model = entry.build(**shape, **options, encoder_weights=encoder_weights)
     else:
         options = {"auxiliary": True} if auxiliary else {}
@@ -83,8 +84,7 @@ def network_arguments(config: TrainConfig, classes: int) -> dict[str, Any]:
             "encoder": model.encoder or "resnet34",
             "decoder": model.decoder or "unet",
         }
-        options = decoder_options(model.decoder_options)
-        return arguments | ({"decoder_options": options} if options else {})
+        return arguments | decoder_options(model.decoder_options)
     return arguments | {"base_channels": model.base_channels}
 
 

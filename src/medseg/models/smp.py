@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -43,7 +44,7 @@ class SMP(SegmentationNetwork):
         classes: int = 2,
         encoder: str = "resnet34",
         decoder: str = "unet",
-        decoder_options: Mapping[str, Any] | None = None,
+        decoder_options: Mapping[str, Any] = MappingProxyType({}),
         encoder_weights: str | None = "imagenet",
     ) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class SMP(SegmentationNetwork):
             "decoder", ALIASES.get(decoder, decoder), library().MODEL_ARCHITECTURES_MAPPING
         )
         check_encoder(encoder)
-        chosen = dict(decoder_options or {})
+        chosen = dict(decoder_options)
         _check_options(decoder, chosen)
         source = imagenet_source(encoder) if encoder_weights == "imagenet" else None
         network, fitting = _fitting(decoder, encoder, in_channels, classes, chosen)
