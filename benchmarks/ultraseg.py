@@ -3,9 +3,7 @@
 Gao et al. 2026, arXiv 2602.04381: widths 8, 16, 48, 64, 96; three dilations in groups of three
 channels; quarters of the channels weighted by learned maps of 8x8; side predictions that gate the
 decoder. Written from the description, for its time only: it has no weights. 131,289 parameters, and
-16,384 in the learned maps, which the published count leaves out. Ours differs in that the side
-predictions are not resized to the image, which their evaluation does not need; that makes it a
-little faster than the published one.
+16,384 in the learned maps, which the published count leaves out.
 """
 
 from __future__ import annotations
@@ -18,7 +16,10 @@ WIDTHS = (8, 16, 48, 64, 96)
 
 
 class UltraSeg(nn.Module):
-    """Images [B, 3, H, W] to logits [B, 2, H, W]; sides are multiples of 16."""
+    """Images [B, 3, H, W] to logits [B, 2, H, W] and the side predictions, seven of [B, 1, H, W].
+
+    Sides are multiples of 16. The side predictions are computed in use too, as published.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,9 +44,9 @@ class UltraSeg(nn.Module):
         self.adapters = nn.ModuleList(Adapter(width) for width in (d, c, b, a))
         self.head = nn.Conv2d(a, 2, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits."""
-        skips = []
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits and the side predictions."""
+        size, sides, skips = x.shape[-2:], [], []
         for stage, shrink in zip(self.stages, self.shrink, strict=True):
             x = shrink(stage(x))
             skips.append(x)
@@ -56,15 +57,18 @@ class UltraSeg(nn.Module):
         for level, (block, norm) in enumerate(zip(self.up, self.norms, strict=True)):
             x = norm(block(x))
             x = F.gelu(_double(x) if level else x)
-            region = torch.sigmoid(self.regions[level](x))
+            region = self.regions[level](x)
+            sides.append(torch.sigmoid(_resize(region, size)))
+            region = torch.sigmoid(region)
             gates = x * region
             border = 0.0
             if level:
                 border = torch.sigmoid(self.borders[level - 1](x))
+                sides.append(_resize(border, size))
                 gates = gates + x * border
             skip = skips[3 - level]
             x = self.adapters[level](x + gates) + skip * (1 + 0.3 * region + 0.1 * border)
-        return _double(self.head(x))
+        return _double(self.head(x)), sides
 
 
 class Dilated(nn.Module):

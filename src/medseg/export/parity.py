@@ -112,6 +112,13 @@ def verdict(found: dict[str, Any], precision: str) -> str:
     )
 
 
+def latency(predictor: Predictor, items: Sequence[Item], *, threshold: float = 0.5) -> float:
+    """Median milliseconds from a decoded image to its mask, one after another."""
+    images = [read_item(predictor, item) for item in items]
+    predictor(images[0], threshold)  # the first call prepares
+    return 1000 * median(_timed(predictor, image, threshold)[1] for image in images)
+
+
 def read_item(predictor: Predictor, item: Item) -> np.ndarray:
     """The image of an item as the predictor wants it: uint8 [H, W, C]."""
     wanted = predictor.preprocessing
