@@ -16,7 +16,7 @@ import yaml
 import medseg
 from conftest import FAST, threshold_red, write_part
 from medseg.cli import main
-from medseg.inference.exported import open_exported
+from medseg.inference.exported import STEADY, open_exported
 
 onnx = pytest.importorskip("onnx", reason="the extra medseg[export] is not installed")
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
@@ -89,6 +89,16 @@ def test_batches_and_any_size(run, exported, format):
         assert together.shape == (batch, 2, height, width)
         alone = torch.cat([backend.logits(image[None]) for image in images])
         assert torch.equal(together, alone)
+
+
+def test_a_graph_for_one_shape_gives_the_same(run, exported):
+    """After some images of one shape OpenVINO is made for it; then another shape comes."""
+    predictor = medseg.Predictor.load(exported("openvino"))
+    first, other = (cv2.imread(str(path))[..., ::-1].copy() for path in images_of(run)[:2])
+    expected = predictor(first), predictor(other)
+    for _ in range(STEADY + 2):
+        assert np.array_equal(predictor(first), expected[0])
+    assert np.array_equal(predictor(other), expected[1])
 
 
 def test_probabilities_are_a_second_output(run, exported):

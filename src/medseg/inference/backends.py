@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +43,9 @@ class Backend(Protocol):
     def decision(self, threshold: float) -> float:
         """The threshold that `logits` are to be held against where a command says `threshold`."""
 
+    def masks(self, batch: np.ndarray, threshold: float) -> np.ndarray | None:
+        """Masks uint8 [B, H, W] of native images, where the backend has a shorter way to them."""
+
     def logits(self, batch: Tensor) -> Tensor:
         """Logits [B, K, h, w] of uint8 images [B, h, w, C] that `preprocessing` has fitted."""
 
@@ -73,6 +77,9 @@ class TorchBackend:
     def decision(self, threshold: float) -> float:
         """`threshold`."""
         return threshold
+
+    def masks(self, batch: np.ndarray, threshold: float) -> None:
+        """None: the way leads over `logits`."""
 
     def logits(self, batch: Tensor) -> Tensor:
         """Logits [B, K, h, w] of uint8 images [B, h, w, C], computed channels-last."""

@@ -27,6 +27,7 @@ from medseg.version import __version__
 FORMATS = {".onnx": "onnx", ".xml": "openvino", ".pt2": "torch"}
 KEY = "medseg"  # of the card among a file's metadata
 CARD_VERSION = 1
+STEADY = 16  # images of one shape after another, from which OpenVINO is made for that shape
 CERTAIN = 20.0  # the margin of a file that gives masks only
 EXTRA = "pip install 'medseg[export]'"
 
@@ -146,6 +147,15 @@ class ExportedBackend:
                 f" {own:g}; export it with --outputs mask,probability, or at that threshold"
             )
         return threshold
+
+    def masks(self, batch: np.ndarray, threshold: float) -> np.ndarray | None:
+        """The masks uint8 [B, H, W] as they come out of the file; None where there are none.
+
+        There are none for another threshold than the file's own.
+        """
+        if self.is_raw or self.decision(threshold) != self.card.threshold:
+            return None
+        return self.session(batch)[0]
 
     def logits(self, batch: Tensor) -> Tensor:
         """Logits [B, K, h, w] of uint8 images [B, h, w, C]; their differences are what counts."""
@@ -295,12 +305,21 @@ def _openvino(path: Path, precision: str) -> tuple[Session, str | None]:
     except Exception as error:
         raise UserError(f"{path}: OpenVINO cannot open it ({_brief(error)})") from None
     stored = model.get_rt_info(KEY).value if model.has_rt_info(KEY) else None
-    request = compiled.create_infer_request()
-    count = len(compiled.outputs)
+    any_shape, fixed = compiled.create_infer_request(), None
+    shape, repeats = (), 0
 
     def session(image: np.ndarray) -> list[np.ndarray]:
-        found = request.infer([image])
-        return [np.array(found[i]) for i in range(count)]
+        nonlocal shape, repeats, fixed
+        repeats = repeats + 1 if image.shape == shape else 0
+        shape = image.shape
+        if repeats == 0:
+            fixed = None
+        elif repeats == STEADY:  # as in a video: a graph for this shape alone is faster
+            alone = model.clone()
+            alone.reshape(list(shape))
+            fixed = core.compile_model(alone, "CPU", settings).create_infer_request()
+        found = (fixed or any_shape).infer([image])
+        return [np.array(each) for each in found.values()]
 
     return session, stored
 

@@ -110,7 +110,11 @@ class Predictor:
 
     def __call__(self, image: ImageLike, threshold: float = 0.5) -> np.ndarray:
         """The mask alone: uint8 [H, W] class indices."""
-        margin = self.margins([self._pixels(image)])[0]
+        pixels = self._pixels(image)
+        masks = self.backend.masks(np.ascontiguousarray(pixels)[None], threshold)
+        if masks is not None:
+            return masks[0]
+        margin = self.margins([pixels])[0]
         return classify(margin, self.backend.decision(threshold), self.temperature).cpu().numpy()
 
     def probability(self, image: ImageLike) -> np.ndarray:
