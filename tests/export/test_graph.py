@@ -90,9 +90,9 @@ def test_the_weights_of_each_new_place_sum_to_one(source):
 class Red(SegmentationNetwork):
     """Foreground where the first channel is bright: for what happens around a network."""
 
-    def __init__(self, classes=2):
+    def __init__(self, classes=2, channels=3):
         super().__init__()
-        self.head = torch.nn.Conv2d(3, classes, 1)
+        self.head = torch.nn.Conv2d(channels, classes, 1)
         self.head.weight.data.zero_()
         self.head.bias.data.zero_()
         for k in range(1, classes):
@@ -153,3 +153,91 @@ def test_a_rectangle_comes_back_where_it_was_in_every_runtime(resize):
             assert np.array_equal(mask[sure], expected[sure])
         if resize == "native-crop":
             assert np.array_equal(expected, image[..., 0] > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("classes", "channels", "resize"),
+    [(3, 3, "square"), (3, 1, "letterbox"), (2, 1, "native-crop"), (3, 3, "native-crop")],
+)
+def test_other_classes_channels_and_policies(classes, channels, resize):
+    """Masks and probabilities in ONNX Runtime and OpenVINO are those of `postprocess`."""
+    import io
+
+    import onnxruntime
+    import openvino
+
+    from medseg.export.formats import capture, onnx_model
+    from medseg.inference.exported import Card
+    from medseg.inference.postprocess import classify, margins, probabilities
+
+    preprocessing = Preprocessing(
+        (48, 64), resize, channels, mean=(0.2,) * channels, std=(0.5,) * channels
+    )
+    network = Red(classes, channels).eval()
+    network.head.bias.data -= 0.1 * torch.arange(classes)
+    graph = ImageToMask(network, preprocessing, classes=classes, temperature=1.7, probability=True)
+    example = torch.zeros((2, 50, 60, channels), dtype=torch.uint8)
+    card = Card(preprocessing, classes, ("mask", "probability"))
+    model = onnx_model(capture(graph.eval(), example), card, opset=18, ir=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    converted = openvino.convert_model(io.BytesIO(model.SerializeToString()))
+    compiled = openvino.compile_model(converted, "CPU", settings)
+    for seed, native in enumerate([(48, 64), (31, 97), (120, 75), (1, 9)]):
+        image = picture(seed, *native, channels)
+        fitted = torch.from_numpy(preprocessing.fit(image))[None]
+        with torch.inference_mode():
+            margin = margins(network(preprocessing.normalise(fitted)), [native], preprocessing)[0]
+        expected = classify(margin, 0.5, 1.7).numpy()
+        share = probabilities(margin, 1.7).numpy()
+        ordered = np.sort(share, axis=0)
+        sure = ordered[-1] - ordered[-2] > 1e-3
+        for mask, found in (
+            session.run(None, {"image": image[None]}),
+            compiled(image[None]).values(),
+        ):
+            assert np.array_equal(mask[0][sure], expected[sure])
+            assert np.abs(found[0] - share).max() < 5e-3  # one level of the input, where a half
+
+
+@pytest.mark.slow
+def test_depthwise_weights_need_a_scale_for_each_channel():
+    """Where kernels differ in size, one scale for all loses the small ones."""
+    from medseg.export.formats import capture, onnx_model
+    from medseg.export.quantise import layers, quantise
+    from medseg.inference.exported import Card
+
+    class Depthwise(SegmentationNetwork):
+        def __init__(self):
+            super().__init__()
+            self.spread = torch.nn.Conv2d(3, 16, 1)
+            self.depthwise = torch.nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
+            self.head = torch.nn.Conv2d(16, 2, 1)
+            self.depthwise.weight.data[:] = 1 / 9  # a mean, but for one that looks for edges,
+            self.depthwise.weight.data[0] = -2.0  # of which smooth images have none
+            self.depthwise.weight.data[0, 0, 1, 1] = 16.0
+
+        def stages(self, x):
+            return {"image": self.depthwise(self.spread(x))}
+
+    torch.manual_seed(0)
+    preprocessing = Preprocessing((32, 32), mean=(0.5,) * 3, std=(0.3,) * 3)
+    network = Depthwise().eval()
+    graph = ImageToMask(network, preprocessing, classes=2, probability=True)
+    card = Card(preprocessing, 2, ("mask", "probability"))
+    images = [cv2.blur(picture(seed, 32, 32), (15, 15)) for seed in range(8)]
+    example = torch.from_numpy(np.stack(images[:2]))
+    error = {}
+    for per_channel in (True, False):
+        model = onnx_model(capture(graph.eval(), example), card, opset=18, ir=8)
+        small = quantise(model, images, per_channel=per_channel)
+        assert len(layers(small)[0]) > 0
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(small.SerializeToString())
+        with torch.inference_mode():
+            expected = graph(torch.from_numpy(np.stack(images)))[1].numpy()
+        found = session.run(["probability"], {"image": np.stack(images)})[0]
+        error[per_channel] = float(np.abs(found - expected).mean())
+    assert error[False] > 3 * error[True]

@@ -24,21 +24,36 @@ CONVOLUTIONS = {  # and matrix products, as the two formats call them
 }
 
 
-def quantise(model: Any, images: Sequence[np.ndarray], *, keep: Sequence[str] = ()) -> Any:
+def quantise(
+    model: Any,
+    images: Sequence[np.ndarray],
+    *,
+    keep: Sequence[str] = (),
+    per_channel: bool = True,
+) -> Any:
     """An ONNX or OpenVINO model with its network in int8; what stands before and behind is left.
 
     `images` are inputs of the model, uint8 [H, W, C] or, of a bare network, float32 [C, h, w]; they
-    set the ranges of the activations. `keep` names layers that are left as they are.
+    set the ranges of the activations. `keep` names layers that are left as they are. Without
+    `per_channel` a layer has one scale for all of its weights, which depthwise ones do not survive.
     """
     nncf = library("nncf")
     named = _is_onnx(model)
     inputs = nncf.Dataset(images, lambda image: {"image": image[None]} if named else image[None])
     left = [f"network/{re.escape(name)}/.*" for name in keep]
     scope = nncf.IgnoredScope(patterns=["image/.*", *left], validate=False)
-    preset = nncf.QuantizationPreset.MIXED
+    advanced = nncf.quantization.advanced_parameters
+    weights = advanced.QuantizationParameters(per_channel=per_channel)
     with _quiet():
         return nncf.quantize(
-            model, inputs, preset=preset, subset_size=len(images), ignored_scope=scope
+            model,
+            inputs,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(images),
+            ignored_scope=scope,
+            advanced_parameters=advanced.AdvancedQuantizationParameters(
+                weights_quantization_params=weights
+            ),
         )
 
 
