@@ -16,6 +16,7 @@ import yaml
 import medseg
 from conftest import FAST, threshold_red, write_part
 from medseg.cli import main
+from medseg.export.parity import verdict
 from medseg.inference.exported import STEADY, open_exported
 
 onnx = pytest.importorskip("onnx", reason="the extra medseg[export] is not installed")
@@ -103,6 +104,7 @@ def test_a_graph_for_one_shape_gives_the_same(run, exported):
 
 def test_probabilities_are_a_second_output(run, exported):
     file = exported("onnx", "fp32", "--outputs", "mask,probability")
+    assert json.loads((file.parent / "parity.json").read_text())["nan"] == 0
     ours = medseg.Predictor.load(run, accelerator="cpu", precision="fp32")
     theirs = medseg.Predictor.load(file)
     for path in images_of(run):
@@ -304,6 +306,13 @@ def test_a_file_that_misses_the_limit_is_not_kept(run, tmp_path, capsys, monkeyp
     assert "the limit is" in capsys.readouterr().err
     assert [each.name for each in out.iterdir()] == ["parity.json"]
     assert json.loads((out / "parity.json").read_text())["failed"]
+
+
+def test_values_that_are_not_finite_fail_whatever_the_masks_say():
+    found = {"nan": 3, "differing_share": 0.0, "dice": {"difference": 0.0, "interval": [0, 0]}}
+    for precision in ("fp32", "fp16", "int8"):
+        assert verdict(found, precision).startswith("3 values are not finite")
+        assert verdict(found | {"nan": None}, precision) == ""
 
 
 def test_activations_beyond_float16_are_refused(run, tmp_path, capsys):

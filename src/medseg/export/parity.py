@@ -48,12 +48,13 @@ def compare(
 
     Dice is per image, of the mean over foreground classes, as in per_image.csv; its difference is
     that of the file less that of the run, with the paired 95 % interval over groups. `sizes` adds
-    images of generated sizes, which count for the pixels only.
+    images of generated sizes, which count for the pixels only. "nan" counts values that are not
+    finite; None for a file that gives masks only, where such pixels are background.
     """
     classes = run.classes
     counts = np.zeros((2, len(sample.items), classes, classes), np.int64)
     seconds: tuple[list[float], list[float]] = ([], [])
-    differing, share = [], np.zeros(2)
+    differing, share, undefined = [], np.zeros(2), 0
     for i, item in enumerate(sample.items):
         image = read_item(run, item)
         truth = read_classes(item, sample.coding)
@@ -66,6 +67,7 @@ def compare(
             share[which] += (mask > 0).mean() / len(sample.items)
             counts[which, i] = _confusion(mask, truth, classes)
             masks.append(mask)
+        undefined += _undefined(file, image)
         differing.append((int((masks[0] != masks[1]).sum()), masks[0].size, item.name))
         if progress:
             progress(i + 1, len(sample.items))
@@ -76,6 +78,7 @@ def compare(
         "images": len(sample.items),
         **_pixels(differing, generated),
         **_dice(counts, sample.items),
+        "nan": undefined if file.backend.gives_probability else None,
         "foreground": {"run": share[0], "file": share[1]},
         "latency_ms": {
             "run": 1000 * median(seconds[0]),
@@ -86,6 +89,8 @@ def compare(
 
 def verdict(found: dict[str, Any], precision: str) -> str:
     """Empty where the file keeps the limit of its precision; else which it misses, by how much."""
+    if found["nan"]:
+        return f"{found['nan']} values are not finite; try --precision fp32"
     if precision == "fp32":
         share = found["differing_share"]
         if share <= PIXELS:
@@ -152,6 +157,13 @@ def _differing(
         height * width,
         f"{height}x{width}",
     )
+
+
+def _undefined(file: Predictor, image: np.ndarray) -> int:
+    """How many values of the file are not finite."""
+    if not file.backend.gives_probability:
+        return 0
+    return int((~file.margins([image])[0].isfinite()).sum())
 
 
 def _confusion(mask: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
