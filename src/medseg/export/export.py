@@ -43,6 +43,7 @@ LIBRARIES = {
 OUTPUTS = ("mask", "mask,probability")
 EXAMPLE = (2, 288, 384)  # images, height and width while a graph is made
 TIMED = 30  # images by which the float32 file is timed
+FEW = 30  # images, below which an interval covers less than it claims
 PROBES = 8  # images by which activations are looked at
 
 
@@ -360,6 +361,11 @@ def _say(result: dict[str, Any]) -> None:
         logger.info(
             f"in bfloat16, OpenVINO's default where the CPU has it: {share:.1e} of the pixels"
             f" differ, Dice {dice['difference']:+.4f}; INFERENCE_PRECISION_HINT f32 prevents it"
+        )
+    if result["precision"] != "fp32" and result["images"] < FEW:
+        logger.warning(
+            f"{result['images']} images say little of what {result['precision']} costs; more of"
+            " them by --parity-data NAME|PATH"
         )
     taken = result["latency_ms"]
     others = {"run": "the run in float32", "fp32": f"the same {result['format']} file in float32"}
