@@ -95,8 +95,9 @@ def test_two_processes_count_what_one_does(fast, separated, tmp_path, launcher):
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        ({"loss": "ce", "resize": "letterbox"}, 1e-4),
-        ({"loss": "focal+dice", "class_weights": "1 5", "resize": "letterbox"}, 1e-4),
+        # sums in another order: 1e-4; divided by local pixels it would be 0.28
+        ({"loss": "ce", "resize": "letterbox"}, 1e-3),
+        ({"loss": "focal+dice", "class_weights": "1 5", "resize": "letterbox"}, 1e-3),
         ({"loss": "ohem"}, 1e-3),  # rounding decides whether a pixel at the threshold is hard
     ],
     ids=["ce", "focal", "ohem"],
