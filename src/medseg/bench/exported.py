@@ -37,4 +37,4 @@ def of_file(path: str, frame: tuple[int, int], threads: int, precision: str) -> 
 def _frame(index: int, size: tuple[int, int]) -> np.ndarray:
     """A generated scene stretched to the size, uint8 [H, W, 3]."""
     image = scene(0, index, 0, max(64, min(size)))[0]
-    return np.ascontiguousarray(cv2.resize(image, size[::-1]))
+    return cv2.resize(image, size[::-1])

@@ -62,10 +62,13 @@ class Source:
         return self.run.network("cpu")
 
     def probes(self) -> list[Tensor]:
-        """A few normalised inputs of the network, float32 [1, C, h, w] each."""
+        """A few inputs of the network, as `inputs` gives them."""
+        return self.inputs([read_item(self.predictor, each) for each in self.sample.items[:PROBES]])
+
+    def inputs(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        """Images uint8 [H, W, C] as normalised inputs of the network, float32 [1, C, h, w]."""
         preprocessing = self.predictor.preprocessing
-        images = [read_item(self.predictor, item) for item in self.sample.items[:PROBES]]
-        fitted = [torch.from_numpy(preprocessing.fit(image))[None] for image in images]
+        fitted = (torch.from_numpy(preprocessing.fit(image))[None] for image in images)
         return [preprocessing.normalise(each) for each in fitted]
 
 
@@ -176,7 +179,7 @@ def _card(source: Source) -> Card:
         threshold=config.threshold,
         precision=config.precision,
         model=model_text(checkpoint.network),
-        parameters=sum(each.numel() for each in source.network.parameters()),
+        parameters=source.predictor.backend.parameters,
         trained_on=data,
         licence_note=_licence_note(data),
         coding=checkpoint.coding,
@@ -328,9 +331,7 @@ def _calibration_images(source: Source) -> list[np.ndarray]:
     images = [read_item(predictor, item) for item in items]
     if not config.raw:
         return images
-    preprocessing = predictor.preprocessing
-    fitted = (torch.from_numpy(preprocessing.fit(image))[None] for image in images)
-    return [preprocessing.normalise(each)[0].numpy() for each in fitted]
+    return [each[0].numpy() for each in source.inputs(images)]
 
 
 def _spread(items: Sequence[Item], count: int) -> list[Item]:

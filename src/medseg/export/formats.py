@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from medseg.errors import UserError
-from medseg.inference.exported import KEY, Card, library
+from medseg.inference.exported import KEY, Card, brief, library
 
 MOST = {"batch": 1024, "height": 32768, "width": 32768}  # sizes that a graph is made for
 DESCRIPTION = "uint8 images [batch, height, width, channels] of any size to their masks"
@@ -41,8 +41,8 @@ def capture(
             )
     except Exception as error:  # whatever the tracer meets in a network
         raise UserError(
-            f"the network cannot be exported: {_brief(error)}; choose another --model, --encoder or"
-            " --decoder"
+            f"the network cannot be exported: {brief(error, 200)}; choose another --model,"
+            " --encoder or --decoder"
         ) from None
 
 
@@ -68,7 +68,7 @@ def onnx_model(program: torch.export.ExportedProgram, card: Card, *, opset: int,
         model = exported.model_proto
     except Exception as error:
         raise UserError(
-            f"the network cannot be written as ONNX: {_brief(error)}; try another --opset, or"
+            f"the network cannot be written as ONNX: {brief(error, 200)}; try another --opset, or"
             " --format torch"
         ) from None
     _tidy(model, raw=card.outputs == ("logits",))
@@ -161,7 +161,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -83,9 +83,7 @@ class ImageToMask(nn.Module):
         top, left, high, wide = _box(self.preprocessing, height, width)
         if self.preprocessing.resize == "native-crop":
             return margin[..., :height, :width]
-        index, weight = _stretched(top, high, height)
-        near, far = margin[:, :, index[:, 0]], margin[:, :, index[:, 1]]
-        rows = near * weight[:, :1] + far * weight[:, 1:]
+        rows = _blended_rows(margin, *_stretched(top, high, height))
         return rows @ _matrix(*_stretched(left, wide, width), margin.shape[3])
 
     def _padded(self, image: Tensor) -> Tensor:
@@ -125,8 +123,7 @@ def fit(image: Tensor, preprocessing: Preprocessing) -> Tensor:
     x = x.unflatten(2, (width, image.shape[3])).permute(0, 3, 1, 2)
     x = x @ _matrix(*_cells(width, wide, columns), width)
     x = torch.floor(x + float(ROUND_UP))
-    index, weight = _neighbours(height, high, top, rows)
-    x = x[:, :, index[:, 0]] * weight[:, :1] + x[:, :, index[:, 1]] * weight[:, 1:]
+    x = _blended_rows(x, *_neighbours(height, high, top, rows))
     x = x @ _matrix(*_neighbours(width, wide, left, columns), columns)
     return torch.floor(x + 0.5)
 
@@ -186,6 +183,11 @@ def _weighted_rows(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     length, count = index.shape
     picked = x.index_select(1, index.flatten()).float().unflatten(1, (length, count))
     return (weight[:, None] @ picked).squeeze(2)
+
+
+def _blended_rows(x: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Two rows of [B, C, H, W] for each of [length, 2], weighted: [B, C, length, W]."""
+    return x[:, :, index[:, 0]] * weight[:, :1] + x[:, :, index[:, 1]] * weight[:, 1:]
 
 
 def _matrix(index: Tensor, weight: Tensor, source: int) -> Tensor:

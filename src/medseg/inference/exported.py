@@ -258,7 +258,7 @@ def _onnx(path: Path, precision: str) -> tuple[Session, str | None]:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # whatever the bytes of a foreign file lead to
-        raise UserError(f"{path}: is not an ONNX file ({_brief(error)})") from None
+        raise UserError(f"{path}: is not an ONNX file ({brief(error)})") from None
     _refuse_external(model, path)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -268,7 +268,7 @@ def _onnx(path: Path, precision: str) -> tuple[Session, str | None]:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
-        raise UserError(f"{path}: ONNX Runtime cannot open it ({_brief(error)})") from None
+        raise UserError(f"{path}: ONNX Runtime cannot open it ({brief(error)})") from None
     name = session.get_inputs()[0].name
     stored = session.get_modelmeta().custom_metadata_map.get(KEY)
     return lambda image: session.run(None, {name: image}), stored
@@ -296,14 +296,14 @@ def _openvino(path: Path, precision: str) -> tuple[Session, str | None]:
         raise UserError(f"{path}: its weights {path.with_suffix('.bin').name} are not beside it")
     core = openvino.Core()
     settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
     try:
         model = core.read_model(path)
         compiled = core.compile_model(model, "CPU", settings)
     except Exception as error:
-        raise UserError(f"{path}: OpenVINO cannot open it ({_brief(error)})") from None
+        raise UserError(f"{path}: OpenVINO cannot open it ({brief(error)})") from None
     stored = model.get_rt_info(KEY).value if model.has_rt_info(KEY) else None
     any_shape, fixed = compiled.create_infer_request(), None
     shape, repeats = (), 0
@@ -339,7 +339,7 @@ def _torch(path: Path, precision: str) -> tuple[Session, str | None]:
     try:
         program = torch.export.load(path, extra_files=extra)
     except Exception as error:
-        raise UserError(f"{path}: PyTorch cannot open it ({_brief(error)})") from None
+        raise UserError(f"{path}: PyTorch cannot open it ({brief(error)})") from None
     module = program.module()
 
     def session(image: np.ndarray) -> list[np.ndarray]:
@@ -366,5 +366,6 @@ def library(name: str) -> Any:
         raise UserError(f"{name} is not installed; {EXTRA}") from None
 
 
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
+def brief(error: Exception, most: int = 160) -> str:
+    """The words of an error on one line, cut to `most` characters."""
+    return " ".join(str(error).split())[:most]
